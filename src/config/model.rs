@@ -1,0 +1,137 @@
+//! The settings as plain data: what a pipeline's folder says, with the defaults filled in.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::NaiveDate;
+
+use crate::schema::{Field, History, TableKind};
+
+/// A pipeline: one folder, read and found without fault.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pipeline {
+    /// The folder.
+    pub folder: PathBuf,
+    /// `[pipeline] name`: lower-case letters, digits and `_`.
+    pub name: String,
+    /// `[source]`.
+    pub source: SourceSettings,
+    /// `[batch]`.
+    pub batch: BatchSettings,
+    /// `[load]`.
+    pub load: LoadSettings,
+    /// `[[event.field]]`, in the file's order; at least one.
+    pub fields: Vec<Field>,
+    /// `[[check]]`, in the file's order: an event fails by the first that it does not pass.
+    pub checks: Vec<Check>,
+    /// `[[table]]`, in the file's order; at least one.
+    pub tables: Vec<Table>,
+    /// `[target.NAME]`; `local` is always there.
+    pub targets: BTreeMap<String, Target>,
+}
+
+/// `[source]`: the stream and where to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceSettings {
+    /// The stream's name.
+    pub stream: String,
+    /// Where to start where the journal holds no position.
+    pub start: Start,
+    /// Shards of a stream that the local target makes; default 4.
+    pub shards: u32,
+}
+
+/// `[source] start`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// The oldest record (the default).
+    TrimHorizon,
+    /// What arrives from the first start on.
+    Latest,
+    /// What arrived at this time or later, ms since 1970 UTC.
+    Time(i64),
+}
+
+/// `[batch]`: a micro-batch closes at the first of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchSettings {
+    /// Records; default 200,000.
+    pub max_rows: usize,
+    /// Payload bytes; default 32 MiB.
+    pub max_bytes: u64,
+    /// Since the batch's first record was read; default 2 s.
+    pub max_age: Duration,
+}
+
+/// `[load]`: how often and how much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadSettings {
+    /// How old the oldest staged entry may grow before a load starts; default 10 s.
+    pub freshness: Duration,
+    /// Entries that one load takes at most; default 1,000.
+    pub max_entries: usize,
+}
+
+/// `[[check]]`: an expression over an event that must be true; null fails it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// The name to count rejects by.
+    pub name: String,
+    /// A SQL expression over `events`.
+    pub expr: String,
+    /// The line of the expression in pipeline.toml, for errors that only planning finds.
+    pub line: usize,
+}
+
+/// `[[table]]`: a table of the star schema, with its SQL.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// The table's name, and its SQL file's.
+    pub name: String,
+    /// Fact or dimension.
+    pub kind: TableKind,
+    /// The columns that name a row.
+    pub key: Vec<String>,
+    /// What a dimension does with a change; `Overwrite` unless said.
+    pub history: History,
+    /// `references = { column = "dimension" }`.
+    pub references: BTreeMap<String, String>,
+    /// What the SQL reads.
+    pub input: Input,
+    /// The SQL file as messages name it: `fact_orders.sql`, from the folder.
+    pub sql_path: PathBuf,
+    /// The SQL file's text.
+    pub sql: String,
+    /// The line of `[[table]]` in pipeline.toml.
+    pub line: usize,
+}
+
+/// What a table's SQL reads.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// The stream's events: the relation `events`.
+    Events,
+    /// A dimension file (`from`): the relation `file`, typed by `[[table.field]]`.
+    File {
+        /// From the folder, as the file names it.
+        path: PathBuf,
+        /// `[[table.field]]`: name, path (the heading), type, required.
+        fields: Vec<Field>,
+    },
+    /// The days from `from` through `through` (`dates = { from = …, through = … }`): the relation `dates` with the
+    /// one column `date`.
+    Dates {
+        /// The first day.
+        from: NaiveDate,
+        /// The last day.
+        through: NaiveDate,
+    },
+}
+
+/// `[target.NAME]`: where a pipeline runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// This machine: a stream hosted in-process, a folder as object store, Delta tables as warehouse.
+    Local,
+}

@@ -1,0 +1,32 @@
+//! Time, randomness, tasks and retries: the only door to the clock, the dice and the scheduler.
+//!
+//! Everything above takes a [`Context`] and asks it; so a test or a simulation can turn the clock and fix the dice.
+//! Tasks are owned by a [`Tasks`] set that joins them all; nothing is spawned and forgotten.
+
+mod clock;
+mod random;
+mod retry;
+mod tasks;
+
+use std::sync::Arc;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use random::Random;
+pub use retry::{Backoff, retry};
+pub use tasks::{Tasks, blocking, on_own_threads};
+
+/// What every step is given instead of reaching for globals.
+#[derive(Clone)]
+pub struct Context {
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The dice.
+    pub random: Random,
+}
+
+impl Context {
+    /// The machine's clock and dice.
+    pub fn system() -> Self {
+        Self { clock: Arc::new(SystemClock), random: Random::system() }
+    }
+}

@@ -1,0 +1,51 @@
+//! The dice: ids and jitter, from the system or from a seed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rand::{Rng, RngCore, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// A shared source of randomness; clones draw from the same stream.
+#[derive(Clone)]
+pub struct Random(Arc<Mutex<ChaCha8Rng>>);
+
+impl Random {
+    /// Seeded by the operating system.
+    #[expect(clippy::disallowed_methods, reason = "this is the door")]
+    pub fn system() -> Self {
+        Self::seeded(rand::rng().next_u64())
+    }
+
+    /// The same seed gives the same draws.
+    pub fn seeded(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(ChaCha8Rng::seed_from_u64(seed))))
+    }
+
+    /// A fresh id: a random UUID (version 4) in its usual text form.
+    pub fn id(&self) -> String {
+        let mut bytes = [0u8; 16];
+        self.draw(|rng| rng.fill_bytes(&mut bytes));
+        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+    }
+
+    /// A number in `[0, 1)`.
+    pub fn fraction(&self) -> f64 {
+        self.draw(|rng| rng.random())
+    }
+
+    fn draw<T>(&self, with: impl FnOnce(&mut ChaCha8Rng) -> T) -> T {
+        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_fixes_the_draws() {
+        let (left, right) = (Random::seeded(7), Random::seeded(7));
+        assert_eq!((left.id(), left.fraction()), (right.id(), right.fraction()));
+        assert_ne!(left.id(), left.id());
+    }
+}

@@ -1,0 +1,244 @@
+//! The object store with Millstream's promises: what a put, a conditional put and a listing mean.
+//!
+//! Owns the only way to objects. Paths are from the store's root with `/` between (`journal/…`, `staged/…`). It knows
+//! no format: bytes in, bytes out. An object that a put reported as written is whole and, on a local file system,
+//! synced; one that a put failed on is either absent or whole.
+
+mod local;
+
+use std::fmt;
+use std::path::Path as FilePath;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use url::Url;
+
+use crate::error::{Error, Result, is_storage_full};
+
+/// What a conditional put found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// The object was absent, and is now what was put.
+    Created,
+    /// An object of that name was there already, and is untouched.
+    Exists,
+}
+
+/// An object in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// From the store's root.
+    pub path: String,
+    /// Its exact size.
+    pub bytes: u64,
+}
+
+/// An object store; clones share it.
+#[derive(Clone)]
+pub struct Store {
+    objects: Arc<dyn ObjectStore>,
+    sync: Option<local::Sync>,
+    url: Url,
+}
+
+impl Store {
+    /// Any object store, for wrappers that inject faults; `name` tells stores apart in [`Store::url`].
+    ///
+    /// # Errors
+    /// Invalid where the name cannot be a URL's host.
+    pub fn new(objects: Arc<dyn ObjectStore>, name: &str) -> Result<Self> {
+        let url = Url::parse(&format!("store://{name}/"))
+            .map_err(|error| Error::invalid(format!("{name:?} cannot name a store")).with_source(error))?;
+        Ok(Self { objects, sync: None, url })
+    }
+
+    /// A store in memory, for tests and benchmarks.
+    ///
+    /// # Errors
+    /// As [`Store::new`].
+    pub fn memory(name: &str) -> Result<Self> {
+        Self::new(Arc::new(InMemory::new()), name)
+    }
+
+    /// A folder as a store; it is made where it is missing.
+    ///
+    /// # Errors
+    /// Invalid where the folder can be neither found nor made.
+    pub fn local(folder: &FilePath) -> Result<Self> {
+        let refused = |error: std::io::Error| {
+            Error::invalid(format!("cannot use the folder {} as a store", folder.display())).with_source(error)
+        };
+        std::fs::create_dir_all(folder).map_err(refused)?;
+        let folder = folder.canonicalize().map_err(refused)?;
+        let objects = LocalFileSystem::new_with_prefix(&folder)
+            .map_err(|error| fault("open", &folder.display().to_string(), error))?;
+        let store = Self::new(Arc::new(objects), "lake")?;
+        Ok(Self { sync: Some(local::Sync::new(folder)), ..store })
+    }
+
+    /// The objects themselves, for a reader that speaks object_store (DataFusion, Parquet).
+    pub fn objects(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.objects)
+    }
+
+    /// The name under which a reader registers [`Store::objects`]: `store://NAME/`.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Writes an object, over whatever was there.
+    ///
+    /// # Errors
+    /// Transient, or Invalid where the disk is full.
+    pub async fn put(&self, path: &str, bytes: Bytes) -> Result<()> {
+        self.objects.put(&Path::from(path), bytes.into()).await.map_err(|error| fault("write", path, error))?;
+        self.synced(path).await
+    }
+
+    /// Writes an object only where none is; of several racing writers exactly one creates it.
+    ///
+    /// # Errors
+    /// Transient, and then the put may have succeeded all the same: read the object to know.
+    /// Invalid where the disk is full.
+    pub async fn put_if_absent(&self, path: &str, bytes: Bytes) -> Result<Put> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self.objects.put_opts(&Path::from(path), bytes.into(), options).await {
+            Ok(_) => self.synced(path).await.map(|()| Put::Created),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(Put::Exists),
+            Err(error) => Err(fault("write", path, error)),
+        }
+    }
+
+    /// An object's bytes; none where there is no such object.
+    ///
+    /// # Errors
+    /// Transient.
+    pub async fn get(&self, path: &str) -> Result<Option<Bytes>> {
+        let found = match self.objects.get(&Path::from(path)).await {
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            found => found.map_err(|error| fault("read", path, error))?,
+        };
+        found.bytes().await.map(Some).map_err(|error| fault("read", path, error))
+    }
+
+    /// An object's exact size; none where there is no such object.
+    ///
+    /// # Errors
+    /// Transient.
+    pub async fn size(&self, path: &str) -> Result<Option<u64>> {
+        match self.objects.head(&Path::from(path)).await {
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            found => found.map(|meta| Some(meta.size)).map_err(|error| fault("read", path, error)),
+        }
+    }
+
+    /// The objects in a folder and below it whose paths come after `after`, in the order of their paths.
+    ///
+    /// # Errors
+    /// Transient.
+    pub async fn list(&self, folder: &str, after: Option<&str>) -> Result<Vec<Object>> {
+        let prefix = Path::from(folder);
+        let listing = match after {
+            Some(after) => self.objects.list_with_offset(Some(&prefix), &Path::from(after)),
+            None => self.objects.list(Some(&prefix)),
+        };
+        let mut objects: Vec<Object> = listing
+            .map_ok(|meta| Object { path: meta.location.to_string(), bytes: meta.size })
+            .try_collect()
+            .await
+            .map_err(|error| fault("list", folder, error))?;
+        objects.sort_by(|left, right| left.path.cmp(&right.path));
+        Ok(objects)
+    }
+
+    /// Removes an object; one that is not there is no error.
+    ///
+    /// # Errors
+    /// Transient.
+    pub async fn delete(&self, path: &str) -> Result<()> {
+        match self.objects.delete(&Path::from(path)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(fault("delete", path, error)),
+        }
+    }
+
+    async fn synced(&self, path: &str) -> Result<()> {
+        match &self.sync {
+            Some(sync) => sync.object(path).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Store({})", self.url)
+    }
+}
+
+fn fault(verb: &str, path: &str, error: object_store::Error) -> Error {
+    if is_storage_full(&error) {
+        return full(path).with_source(error);
+    }
+    Error::transient(format!("cannot {verb} {path} in the object store")).with_source(error)
+}
+
+/// The error of a full disk: nothing is lost, and the person knows what to do.
+fn full(path: &str) -> Error {
+    Error::invalid(format!(
+        "no space left for {path}; everything committed so far is safe: free some space and start again, it goes on \
+         where it stopped"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn promises(store: Store) {
+        assert_eq!(store.get("a/b").await.expect("read"), None);
+        assert_eq!(store.size("a/b").await.expect("size"), None);
+        store.delete("a/b").await.expect("deleting nothing is no error");
+        assert_eq!(store.put_if_absent("a/b", "one".into()).await.expect("put"), Put::Created);
+        assert_eq!(store.put_if_absent("a/b", "two".into()).await.expect("put"), Put::Exists);
+        assert_eq!(store.get("a/b").await.expect("read"), Some("one".into()));
+        store.put("a/b", "three".into()).await.expect("overwrite");
+        assert_eq!(store.size("a/b").await.expect("size"), Some(5));
+        for path in ["a/c/2", "a/c/10", "b"] {
+            store.put(path, "x".into()).await.expect("put");
+        }
+        let paths = |objects: Vec<Object>| objects.into_iter().map(|object| object.path).collect::<Vec<_>>();
+        assert_eq!(paths(store.list("a", None).await.expect("list")), ["a/b", "a/c/10", "a/c/2"]);
+        assert_eq!(paths(store.list("a", Some("a/b")).await.expect("list")), ["a/c/10", "a/c/2"]);
+        assert_eq!(paths(store.list("nowhere", None).await.expect("list")), Vec::<String>::new());
+        store.delete("a/b").await.expect("delete");
+        assert_eq!(store.get("a/b").await.expect("read"), None);
+    }
+
+    async fn one_of_many_creates(store: Store) {
+        let puts = (0..16).map(|writer| {
+            let store = store.clone();
+            async move { store.put_if_absent("race", writer.to_string().into()).await.expect("put") }
+        });
+        let outcomes = futures::future::join_all(puts).await;
+        assert_eq!(outcomes.iter().filter(|outcome| **outcome == Put::Created).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn memory_keeps_the_promises() {
+        promises(Store::memory("a").expect("store")).await;
+        one_of_many_creates(Store::memory("b").expect("store")).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_folder_keeps_the_promises() {
+        let folder = tempfile::tempdir().expect("folder");
+        promises(Store::local(folder.path()).expect("store")).await;
+        one_of_many_creates(Store::local(folder.path()).expect("store")).await;
+    }
+}
