@@ -1,0 +1,101 @@
+//! Kinesis, by polling: AWS itself and every server that speaks its protocol, the local target's included.
+//!
+//! Owns all use of aws-sdk-kinesis. A call that fails by throttling, a lost connection or a fault of the server is
+//! repeated with growing pauses and counted; only when the tries are used up does an error come out, Transient and
+//! with the place in it. Enhanced fan-out would be a second `ShardReader` here.
+
+mod admin;
+mod connection;
+mod fault;
+mod producer;
+mod reader;
+
+#[cfg(test)]
+mod stand_in;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_sdk_kinesis::types;
+
+use super::{Shard, ShardReader, Source};
+use crate::batch::{ShardId, StartAt, StreamIdentity};
+use crate::error::{Error, Result};
+use crate::runtime::Context;
+use connection::Connection;
+use reader::KinesisReader;
+
+pub use admin::StreamAdmin;
+pub use connection::{CallCounts, Credentials, KinesisSettings};
+pub use producer::{Producer, PutItem, PutReport};
+
+/// A Kinesis stream, polled shard by shard.
+///
+/// `StartAt::Time` counts from its whole second on: arrival times are approximate, and some servers stamp seconds.
+pub struct KinesisSource {
+    connection: Arc<Connection>,
+}
+
+impl KinesisSource {
+    /// A source for the stream of these settings. Nothing is asked of the server yet.
+    pub fn new(settings: KinesisSettings, context: Context) -> Self {
+        let stakes = "nothing is lost: a new start goes on from the last committed position";
+        Self { connection: Arc::new(Connection::new(settings, context, stakes)) }
+    }
+
+    /// What became of the calls so far, of all readers together.
+    pub fn counts(&self) -> CallCounts {
+        self.connection.counts()
+    }
+}
+
+#[async_trait]
+impl Source for KinesisSource {
+    async fn identity(&self) -> Result<StreamIdentity> {
+        let Connection { client, settings, .. } = &*self.connection;
+        let call = || client.describe_stream_summary().stream_name(&settings.stream).send();
+        let answer = self.connection.repeat(call).await;
+        let answer = answer.map_err(|fault| self.connection.give_up("ask for its identity", &fault))?;
+        let unnamed = || Error::corrupt(format!("the stream {} does not describe itself", settings.stream));
+        let summary = answer.stream_description_summary.ok_or_else(unnamed)?;
+        let created_at = summary.stream_creation_timestamp.to_millis().map_err(|error| unnamed().with_source(error))?;
+        Ok(StreamIdentity { arn: summary.stream_arn, created_at })
+    }
+
+    /// Pages are asked for by the last shard's name and not by `NextToken`: a token lives 5 minutes only, and
+    /// ferrokinesis does not know its own.
+    async fn shards(&self) -> Result<Vec<Shard>> {
+        let Connection { client, settings, .. } = &*self.connection;
+        let mut shards: Vec<Shard> = Vec::new();
+        loop {
+            let last = shards.last().map(|shard| shard.id.to_string());
+            let page = || {
+                let request = client.list_shards().stream_name(&settings.stream).max_results(1000);
+                request.set_exclusive_start_shard_id(last.clone()).send()
+            };
+            let answer = self.connection.repeat(page).await;
+            let answer = answer.map_err(|fault| self.connection.give_up("list its shards", &fault))?;
+            let is_last = answer.next_token.is_none() || answer.shards().is_empty();
+            shards.extend(answer.shards.unwrap_or_default().into_iter().map(listed));
+            if is_last {
+                return Ok(shards);
+            }
+        }
+    }
+
+    async fn open(&self, shard: &ShardId, start: StartAt) -> Result<Box<dyn ShardReader>> {
+        Ok(Box::new(KinesisReader::new(self.connection.clone(), shard.clone(), start)))
+    }
+}
+
+fn listed(shard: types::Shard) -> Shard {
+    let parents = shard.parent_shard_id.into_iter().chain(shard.adjacent_parent_shard_id);
+    let range = shard.sequence_number_range;
+    Shard {
+        id: ShardId::new(shard.shard_id),
+        parents: parents.map(ShardId::new).collect(),
+        closed: range.is_some_and(|range| range.ending_sequence_number.is_some()),
+    }
+}

@@ -1,0 +1,342 @@
+//! The Kinesis source, admin and producer against ferrokinesis.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ferrokinesis::store::StoreOptions;
+use tokio::net::TcpListener;
+
+use super::stand_in::{StandIn, Trouble, context};
+use super::*;
+use crate::error::ErrorKind;
+use crate::runtime::{Backoff, Clock, ManualClock, Random};
+use crate::source::Page;
+use crate::source::contract::{Filler, source_contract, yields};
+
+#[async_trait]
+impl Filler for Producer {
+    async fn put_all(&self, records: Vec<(String, String)>) {
+        let items = records.iter().map(|(key, payload)| StandIn::item(key, payload)).collect();
+        self.put(items).await.expect("put");
+    }
+}
+
+fn options() -> StoreOptions {
+    StoreOptions { create_stream_ms: 0, update_stream_ms: 0, shard_limit: 2000, ..StoreOptions::default() }
+}
+
+fn source(stand_in: &StandIn) -> KinesisSource {
+    KinesisSource::new(stand_in.settings("orders"), context())
+}
+
+fn first_shard() -> ShardId {
+    ShardId::new("shardId-000000000000")
+}
+
+async fn first_reader(source: &KinesisSource) -> Box<dyn ShardReader> {
+    source.open(&first_shard(), StartAt::TrimHorizon).await.expect("open")
+}
+
+fn payloads(page: &Page) -> Vec<String> {
+    page.records.iter().map(|record| String::from_utf8_lossy(&record.payload).into_owned()).collect()
+}
+
+/// What one shard holds, where it fits into one answer.
+async fn contents(stand_in: &StandIn) -> Vec<String> {
+    payloads(&first_reader(&source(stand_in)).await.next().await.expect("a page"))
+}
+
+fn items(payloads: &[&str]) -> Vec<PutItem> {
+    payloads.iter().map(|payload| StandIn::item("k", payload)).collect()
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract() {
+    let stand_in = StandIn::start(options()).await;
+    let producer = stand_in.stream("orders", 3).await;
+    source_contract(&source(&stand_in), &producer, 3).await;
+}
+
+#[tokio::test]
+async fn shards_beyond_the_first_page_are_listed() {
+    let stand_in = StandIn::start(options()).await;
+    stand_in.stream("orders", 1003).await;
+    let shards = source(&stand_in).shards().await.expect("shards");
+    let expected: Vec<ShardId> = (0..1003).map(|index| ShardId::new(format!("shardId-{index:012}"))).collect();
+    assert_eq!(shards.into_iter().map(|shard| shard.id).collect::<Vec<_>>(), expected);
+    assert_eq!(stand_in.requests("ListShards"), 2);
+}
+
+#[tokio::test]
+async fn closed_shards_are_listed_with_their_children_and_come_to_an_end() {
+    let stand_in = StandIn::start(options()).await;
+    let producer = stand_in.stream("orders", 2).await;
+    producer.put(items(&["a", "b"])).await.expect("put");
+    let source = source(&stand_in);
+    let holder = if first_reader(&source).await.next().await.expect("a page").records.is_empty() { 1 } else { 0 };
+    let names = ["shardId-000000000000", "shardId-000000000001"];
+    let merge = source.connection.client.merge_shards().stream_name("orders");
+    merge.shard_to_merge(names[0]).adjacent_shard_to_merge(names[1]).send().await.expect("merged");
+
+    let shards = source.shards().await.expect("shards");
+    assert_eq!(shards.iter().map(|shard| shard.closed).collect::<Vec<_>>(), [true, true, false]);
+    assert_eq!(shards[2].parents, names.map(ShardId::new));
+    let mut reader = source.open(&shards[holder].id, StartAt::TrimHorizon).await.expect("open");
+    let mut read = Vec::new();
+    for _ in 0..10 {
+        let page = reader.next().await.expect("a page");
+        read.extend(payloads(&page));
+        if page.end_of_shard {
+            break;
+        }
+    }
+    assert_eq!(read, ["a", "b"]);
+    let requests = stand_in.requests("GetRecords");
+    assert!(reader.next().await.expect("a page").end_of_shard, "it says so again");
+    assert_eq!(stand_in.requests("GetRecords"), requests, "and asks no more");
+}
+
+#[tokio::test]
+async fn reading_goes_on_through_throttling_faults_and_expired_iterators() {
+    let stand_in = StandIn::start(options()).await;
+    let producer = stand_in.stream("orders", 1).await;
+    let source = source(&stand_in);
+    let mut reader = first_reader(&source).await;
+    let mut read = Vec::new();
+    for round in ["a", "b", "c"] {
+        producer.put(items(&[round])).await.expect("put");
+        stand_in.trouble("GetShardIterator", Trouble::Refused(400, "ProvisionedThroughputExceededException"));
+        stand_in.trouble("GetRecords", Trouble::Refused(400, "ProvisionedThroughputExceededException"));
+        stand_in.trouble("GetRecords", Trouble::Refused(400, "ExpiredIteratorException"));
+        stand_in.trouble("GetRecords", Trouble::Refused(503, "ServiceUnavailable"));
+        stand_in.trouble("GetRecords", Trouble::Unanswered);
+        read.extend(payloads(&reader.next().await.expect("a page")));
+    }
+    assert_eq!(read, ["a", "b", "c"]);
+    let counts = source.counts();
+    assert_eq!((counts.throttled, counts.failed, counts.expired_iterators), (6, 6, 3));
+}
+
+#[tokio::test]
+async fn throttling_without_end_is_said_in_a_sentence() {
+    let stand_in = StandIn::start(options()).await;
+    stand_in.stream("orders", 1).await;
+    for _ in 0..6 {
+        stand_in.trouble("GetRecords", Trouble::Refused(400, "ProvisionedThroughputExceededException"));
+    }
+    let mut reader = first_reader(&source(&stand_in)).await;
+    let error = reader.next().await.expect_err("six tries");
+    assert_eq!(error.kind(), ErrorKind::Transient);
+    let text = error.to_string();
+    assert!(text.contains("does not let us read shardId-000000000000") && text.contains("on order"), "{text}");
+    assert!(reader.next().await.expect("the same again").records.is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_said_in_bounded_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
+    drop(listener);
+    let clock = Arc::new(ManualClock::at(0));
+    let context = Context { clock: clock.clone(), random: Random::seeded(1) };
+    let source = KinesisSource::new(KinesisSettings::local(&endpoint, "orders"), context);
+    let error = first_reader(&source).await.next().await.expect_err("nobody there");
+    assert_eq!(error.kind(), ErrorKind::Transient);
+    let text = error.to_string();
+    let start = format!("cannot reach the stream orders at {endpoint} to read shardId-000000000000 (");
+    assert!(text.starts_with(&start), "{text}");
+    let end = "10 tries): is `millstream stream` running? nothing is lost: a new start goes on from the last committed \
+               position";
+    assert!(text.ends_with(end), "{text}");
+    let waited = clock.now_micros();
+    assert!((8_000_000..25_000_000).contains(&waited), "{waited} µs");
+    assert_eq!(source.shards().await.expect_err("nobody there").kind(), ErrorKind::Transient);
+}
+
+#[tokio::test]
+async fn a_caller_who_drops_calls_meets_the_limit_all_the_same() {
+    let stand_in = StandIn::start(options()).await;
+    stand_in.stream("orders", 1).await;
+    for _ in 0..1000 {
+        stand_in.trouble("GetShardIterator", Trouble::Refused(503, "ServiceUnavailable"));
+    }
+    let source = source(&stand_in);
+    let mut reader = first_reader(&source).await;
+    let mut failed = None;
+    for patience in 0..1000 {
+        // Now and then long enough for an answer to come, never long enough for six.
+        let before = source.counts().failed;
+        tokio::select! {
+            biased;
+            page = reader.next() => failed = Some(page.expect_err("only failures")),
+            () = async { while source.counts().failed == before { yields(1).await } yields(patience % 3).await } => {}
+        }
+        if failed.is_some() {
+            break;
+        }
+    }
+    assert_eq!(failed.expect("the limit is met").kind(), ErrorKind::Transient);
+    assert_eq!(source.counts().failed, 6);
+}
+
+#[tokio::test]
+async fn a_stream_that_does_not_exist_is_the_users_to_change() {
+    let stand_in = StandIn::start(options()).await;
+    let source = source(&stand_in);
+    let errors = [
+        source.identity().await.expect_err("no stream"),
+        source.shards().await.expect_err("no stream"),
+        first_reader(&source).await.next().await.expect_err("no stream"),
+    ];
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains("the stream orders at http://127.0.0.1"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_has_all_asks_five_times_a_second_and_one_that_is_behind_does_not_wait() {
+    let stand_in = StandIn::start(options()).await;
+    let producer = stand_in.stream("orders", 1).await;
+    let clock = Arc::new(ManualClock::at(0));
+    let context = Context { clock: clock.clone(), random: Random::seeded(1) };
+    let source = KinesisSource::new(stand_in.settings("orders"), context);
+    let mut reader = first_reader(&source).await;
+    for asked in 0..6 {
+        assert!(reader.next().await.expect("a page").records.is_empty());
+        assert_eq!(clock.now_micros(), asked * 200_000);
+    }
+    producer.put((0..10_100).map(|_| StandIn::item("k", "x")).collect()).await.expect("put");
+    let pages = [reader.next().await.expect("a page"), reader.next().await.expect("a page")];
+    assert_eq!(pages.each_ref().map(|page| page.records.len()), [10_000, 100]);
+    assert_eq!(pages.each_ref().map(|page| page.behind), [None, Some(Duration::ZERO)]);
+    assert_eq!(clock.now_micros(), 6 * 200_000, "no pause between the two");
+}
+
+#[tokio::test]
+async fn a_start_in_the_future_waits_for_it() {
+    let stand_in = StandIn::start(options()).await;
+    let producer = stand_in.stream("orders", 1).await;
+    producer.put(items(&["early"])).await.expect("put");
+    let context = context();
+    let start = StartAt::Time(context.clock.now_millis() + 1_000);
+    let source = KinesisSource::new(stand_in.settings("orders"), context);
+    let mut reader = source.open(&first_shard(), start).await.expect("open");
+    for _ in 0..5 {
+        assert!(reader.next().await.expect("a page").records.is_empty());
+    }
+    assert_eq!(stand_in.requests("GetShardIterator"), 0, "a time to come is not asked for");
+}
+
+#[tokio::test]
+async fn refused_records_are_put_again_before_the_next_request() {
+    let stand_in = StandIn::start(options()).await;
+    let producer = stand_in.stream("orders", 1).await;
+    stand_in.trouble("PutRecords", Trouble::Partly((100..500).collect()));
+    stand_in.trouble("PutRecords", Trouble::Partly((300..400).collect()));
+    stand_in.trouble("PutRecords", Trouble::Refused(400, "ProvisionedThroughputExceededException"));
+    let names: Vec<String> = (0..1_200).map(|number| number.to_string()).collect();
+    let records = names.iter().map(|name| StandIn::item("k", name)).collect();
+    let report = producer.put(records).await.expect("put");
+    let expected = PutReport { records: 1_200, requests: 6, refused: 500, maybe_doubled: 0 };
+    assert_eq!(report, expected);
+    assert_eq!(producer.counts().throttled, 1);
+    assert_eq!(contents(&stand_in).await, names);
+}
+
+#[tokio::test]
+async fn a_put_whose_answer_is_lost_is_sent_again_and_says_so() {
+    let stand_in = StandIn::start(options()).await;
+    let producer = stand_in.stream("orders", 1).await;
+    stand_in.trouble("PutRecords", Trouble::Unanswered);
+    let report = producer.put(items(&["a", "b"])).await.expect("put");
+    assert_eq!(report, PutReport { records: 2, requests: 2, refused: 0, maybe_doubled: 2 });
+    assert_eq!(contents(&stand_in).await, ["a", "b", "a", "b"]);
+}
+
+#[tokio::test]
+async fn a_stream_that_takes_nothing_is_given_up_and_one_that_takes_little_is_not() {
+    let stand_in = StandIn::start(options()).await;
+    let producer = stand_in.stream("orders", 1).await;
+    for left in (1..20).rev() {
+        stand_in.trouble("PutRecords", Trouble::Partly((1..=left).collect()));
+    }
+    let names: Vec<String> = (0..20).map(|number| format!("{number:02}")).collect();
+    let records: Vec<PutItem> = names.iter().map(|name| StandIn::item("k", name)).collect();
+    assert_eq!(producer.put(records.clone()).await.expect("one at a time").requests, 20);
+    assert_eq!(contents(&stand_in).await, names);
+
+    for _ in 0..6 {
+        stand_in.trouble("PutRecords", Trouble::Partly((0..20).collect()));
+    }
+    let error = producer.put(records).await.expect_err("six tries without one record");
+    assert_eq!(error.kind(), ErrorKind::Transient);
+    assert!(error.to_string().contains("may be in the stream already"), "{error}");
+}
+
+#[tokio::test]
+async fn the_servers_own_limit_on_puts_slows_down_and_loses_nothing() {
+    let stand_in = StandIn::start(StoreOptions { enforce_limits: true, ..options() }).await;
+    stand_in.stream("orders", 1).await;
+    // The server counts by its own clock: at most a second is really waited here.
+    let backoff = Backoff { first: Duration::from_millis(20), longest: Duration::from_millis(50), attempts: 200 };
+    let settings = KinesisSettings { backoff, ..stand_in.settings("orders") };
+    let producer = Producer::new(settings, Context::system());
+    let names: Vec<String> = (0..1_500).map(|number| number.to_string()).collect();
+    let report = producer.put(names.iter().map(|name| StandIn::item("k", name)).collect()).await.expect("put");
+    assert!(report.records == 1_500 && report.refused > 0 && report.requests > 3, "{report:?}");
+    let mut read = contents(&stand_in).await;
+    read.sort_by_key(|name| name.parse::<u32>().expect("a number"));
+    assert_eq!(read, names);
+}
+
+#[tokio::test]
+async fn a_record_that_is_too_large_is_refused_with_the_servers_words() {
+    let stand_in = StandIn::start(options()).await;
+    let producer = stand_in.stream("orders", 1).await;
+    let error = producer.put(items(&[&"x".repeat(2 * 1024 * 1024)])).await.expect_err("2 MiB");
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().contains("refuses to let us put records"), "{error}");
+    assert!(contents(&stand_in).await.is_empty());
+    assert_eq!(producer.put(Vec::new()).await.expect("nothing to do"), PutReport::default());
+}
+
+#[tokio::test]
+async fn a_stream_is_made_once_and_waited_for() {
+    let stand_in = StandIn::start(StoreOptions { create_stream_ms: 30, ..options() }).await;
+    let admin = StreamAdmin::new(stand_in.settings("orders"), context());
+    assert!(admin.ensure_stream(2).await.expect("made"));
+    assert_eq!(source(&stand_in).shards().await.expect("shards").len(), 2, "it is there when the call returns");
+    assert!(!admin.ensure_stream(5).await.expect("there"));
+    assert_eq!(source(&stand_in).shards().await.expect("shards").len(), 2);
+    assert_eq!(stand_in.requests("CreateStream"), 1);
+
+    let refused = StreamAdmin::new(stand_in.settings("no such name!"), context()).ensure_stream(1).await;
+    assert_eq!(refused.expect_err("not a stream's name").kind(), ErrorKind::Invalid);
+}
+
+#[test]
+fn settings_do_not_show_the_secret() {
+    let credentials = Credentials::Static { access_key: "AKIA".into(), secret_key: "hush".into() };
+    let settings = KinesisSettings { credentials, ..KinesisSettings::local("http://127.0.0.1:1", "orders") };
+    let text = format!("{settings:?}");
+    assert!(text.contains("AKIA") && !text.contains("hush"), "{text}");
+}
+
+#[tokio::test]
+async fn a_time_that_the_server_has_not_reached_is_asked_for_again_and_a_bad_position_is_not() {
+    let stand_in = StandIn::start(options()).await;
+    let producer = stand_in.stream("orders", 1).await;
+    producer.put(items(&["a"])).await.expect("put");
+    let source = source(&stand_in);
+    stand_in.trouble("GetShardIterator", Trouble::Refused(400, "InvalidArgumentException"));
+    let mut reader = source.open(&first_shard(), StartAt::Time(0)).await.expect("open");
+    assert_eq!(payloads(&reader.next().await.expect("a page")), ["a"]);
+
+    let elsewhere = StartAt::After(crate::batch::Position::new(7.into(), 0));
+    let mut reader = source.open(&first_shard(), elsewhere).await.expect("open");
+    let error = reader.next().await.expect_err("not a position of this stream");
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(stand_in.requests("GetShardIterator"), 3);
+}
