@@ -47,18 +47,21 @@ async fn an_empty_answer_is_not_the_end(source: &dyn Source, filler: &dyn Filler
     }
     let records: Vec<(String, String)> =
         (0..200).map(|number| (format!("key-{}", number % 23), format!("key-{}:{number:03}", number % 23))).collect();
-    filler.put_all(records[..120].to_vec()).await;
-    filler.put_all(records[120..].to_vec()).await;
-
     let mut by_key: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (reader, shard) in readers.iter_mut().zip(listed) {
-        let read = read_to_the_tip(reader.as_mut(), None).await;
-        assert!(!read.is_empty(), "23 keys reach every shard");
-        for record in read {
-            assert_eq!(record.shard, shard.id);
-            let payload = String::from_utf8(record.payload.to_vec()).expect("text");
-            let (key, _) = payload.split_once(':').expect("a key");
-            by_key.entry(key.to_owned()).or_default().push(payload);
+    let mut positions: Vec<Option<Position>> = vec![None; listed.len()];
+    for half in [&records[..120], &records[120..]] {
+        filler.put_all(half.to_vec()).await;
+        for ((reader, shard), position) in readers.iter_mut().zip(listed).zip(&mut positions) {
+            let read = read_to_the_tip(reader.as_mut(), position.clone()).await;
+            *position = read.last().map(|record| record.position.clone());
+            assert!(position.is_some(), "23 keys reach every shard");
+            for record in read {
+                assert_eq!(record.shard, shard.id);
+                let payload = String::from_utf8(record.payload.to_vec()).expect("text");
+                let (key, _) = payload.split_once(':').expect("a key");
+                by_key.entry(key.to_owned()).or_default().push(payload);
+            }
+            assert!(reader.next().await.expect("a page").records.is_empty(), "nothing is given twice");
         }
     }
     let mut expected: BTreeMap<String, Vec<String>> = BTreeMap::new();
