@@ -51,6 +51,19 @@ pub struct QuerySettings {
     pub partitions: usize,
 }
 
+/// What a pipeline keeps, for a query to read.
+#[derive(Clone, Copy)]
+pub struct Holdings<'a> {
+    /// The object store with the staged files and the quarantine.
+    pub store: &'a Store,
+    /// The folder of the Delta tables; it need not exist yet.
+    pub warehouse: &'a Path,
+    /// The pipeline's tables.
+    pub specs: &'a [TableSpec],
+    /// The journal's entries, in their order.
+    pub entries: &'a [Arc<Entry>],
+}
+
 /// A read-only session over a pipeline's tables.
 pub struct Query {
     context: SessionContext,
@@ -70,18 +83,13 @@ const OWN_TABLES: [&str; 3] = ["journal", "ledger", "rejects"];
 const STAGED: &str = "staged";
 
 impl Query {
-    /// A session over the files that `entries` name, the Delta tables `warehouse/<table>` and the entries themselves.
+    /// A session over the files that the entries name, the Delta tables `warehouse/<table>` and the entries themselves.
     ///
     /// # Errors
     /// Invalid where a table bears the name of a relation that is always there, Transient or Corrupt where a Delta
     /// table cannot be opened.
-    pub async fn open(
-        store: &Store,
-        warehouse: &Path,
-        specs: &[TableSpec],
-        entries: &[Arc<Entry>],
-        settings: QuerySettings,
-    ) -> Result<Self> {
+    pub async fn open(holdings: Holdings<'_>, settings: QuerySettings) -> Result<Self> {
+        let Holdings { store, warehouse, specs, entries } = holdings;
         let context = context(settings)?;
         context.register_object_store(store.url(), store.objects());
         let mut tables = Tables::new(&context)?;

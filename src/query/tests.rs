@@ -133,12 +133,17 @@ impl Fixture {
         DeltaTable::try_from_url(url).await.expect("table").write([rows]).await.expect("write");
     }
 
+    fn holdings(&self) -> Holdings<'_> {
+        let (warehouse, specs, entries) = (self.warehouse.path(), &self.specs, &self.entries);
+        Holdings { store: &self.store, warehouse, specs, entries }
+    }
+
     async fn open(&self) -> Query {
         self.try_open().await.expect("open")
     }
 
     async fn try_open(&self) -> Result<Query> {
-        Query::open(&self.store, self.warehouse.path(), &self.specs, &self.entries, SETTINGS).await
+        Query::open(self.holdings(), SETTINGS).await
     }
 }
 
@@ -495,8 +500,7 @@ async fn a_query_that_fails_on_its_way_is_the_users_to_change() {
 async fn a_query_that_needs_too_much_memory_says_so() {
     let fixture = Fixture::new();
     let settings = QuerySettings { memory_bytes: 1 << 16, partitions: 1 };
-    let query =
-        Query::open(&fixture.store, fixture.warehouse.path(), &fixture.specs, &[], settings).await.expect("open");
+    let query = Query::open(fixture.holdings(), settings).await.expect("open");
     let error = refusal(&query, "select array_agg(value) from generate_series(1, 3000000)").await;
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     assert!(error.to_string().contains("needs more memory"), "{error}");

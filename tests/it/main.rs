@@ -1,1 +1,4 @@
-fn main() {}
+//! The integration tests, in one binary: each further binary would link half a gigabyte again.
+
+mod python;
+mod tidy;
