@@ -82,3 +82,45 @@ pub(super) fn text(error: &DataFusionError) -> String {
 fn is_io(error: &ArrowError) -> bool {
     matches!(error, ArrowError::IoError(..)) || error.source().is_some_and(|source| source.is::<std::io::Error>())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn io_fault(kind: io::ErrorKind) -> DataFusionError {
+        DataFusionError::IoError(kind.into())
+    }
+
+    #[test]
+    fn the_kind_says_what_to_do() {
+        let parquet = |fault| DataFusionError::ParquetError(Box::new(fault));
+        let timed_out = io::Error::from(io::ErrorKind::TimedOut);
+        let table = [
+            (io_fault(io::ErrorKind::StorageFull), ErrorKind::Invalid, "temporary folder"),
+            (io_fault(io::ErrorKind::TimedOut), ErrorKind::Transient, "may succeed"),
+            (parquet(ParquetError::External(Box::new(timed_out))), ErrorKind::Transient, "may succeed"),
+            (parquet(ParquetError::General("bad footer".into())), ErrorKind::Corrupt, "bad footer"),
+            (DataFusionError::ResourcesExhausted("12 MB".into()), ErrorKind::Invalid, "12 MB"),
+            (DataFusionError::Execution("a; b".into()), ErrorKind::Invalid, "the query failed: a; b"),
+            (DataFusionError::Internal("odd".into()), ErrorKind::Internal, "odd"),
+        ];
+        for (fault, kind, words) in table {
+            // As it comes out of a plan that runs in several partitions.
+            let wrapped = DataFusionError::Shared(Arc::new(fault.context("scan")));
+            let error = running(&wrapped, &Names::default());
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_planned_is_told_on_one_line() {
+        let fault = DataFusionError::Plan("Invalid function 'a'.\nDid you mean 'b'?".into());
+        let error = planning(&fault, &Names::default());
+        assert_eq!(error.to_string(), "the query cannot be planned: Invalid function 'a'. Did you mean 'b'?");
+    }
+}

@@ -234,7 +234,7 @@ fn reject_schema() -> SchemaRef {
         field("shard", DataType::Utf8),
         field("sequence", DataType::Utf8),
         field("subsequence", DataType::Int64),
-        field("index", DataType::Int32),
+        field("event_index", DataType::Int32),
         field("arrived_at", instant()),
         field("payload", DataType::Binary),
     ]))

@@ -115,6 +115,28 @@ mod tests {
     }
 
     #[test]
+    fn a_column_with_capitals_is_told_to_stand_in_quotes() {
+        let error = Names::default().unknown_column("orderid", vec!["OrderID".to_owned(), "tip".to_owned()]);
+        let expected = "there is no column \"orderid\"; did you mean OrderID? (a name with capital letters stands in \
+                        double quotes); there are OrderID, tip";
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn a_relation_is_found_by_any_of_its_names() {
+        let mut names = Names::default();
+        names.add(None, "fact_orders", &Schema::empty());
+        names.add(Some("staged"), "fact_orders", &Schema::empty());
+        let is_function = |name: &str| name == "generate_series";
+        for name in ["fact_orders", "public.fact_orders", "datafusion.staged.fact_orders", "generate_series"] {
+            assert!(names.check(&TableReference::from(name), is_function).is_ok(), "{name}");
+        }
+        for name in ["other.fact_orders", "elsewhere.public.fact_orders", "staged.generate_series", "staged"] {
+            assert!(names.check(&TableReference::from(name), is_function).is_err(), "{name}");
+        }
+    }
+
+    #[test]
     fn without_a_near_name_nothing_is_suggested() {
         assert_eq!(suggestion(&[]), "");
         assert_eq!(suggestion(&["a", "b"]), "; did you mean a or b?");

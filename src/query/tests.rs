@@ -196,9 +196,9 @@ async fn a_table_without_files_exists_with_its_columns() {
         (
             "dim_orders",
             "surrogate_key order_id order_value order_status is_inferred valid_from valid_to is_current _arrived_at \
-             _position",
+             _position _confirmed_at",
         ),
-        ("rejects", "reason message shard sequence subsequence index arrived_at payload"),
+        ("rejects", "reason message shard sequence subsequence event_index arrived_at payload"),
     ];
     for (table, columns) in expected {
         let result = query.run(&format!("select * from {table}")).await.expect(table);

@@ -22,7 +22,8 @@ use crate::schema::{History, TableKind, TableSpec};
 pub(super) const LEDGER: &str = "_ledger";
 
 /// A table's columns in the warehouse: `surrogate_key` (dimensions), its own, `is_inferred` (dimensions), `valid_from`,
-/// `valid_to` and `is_current` (dimensions that keep their history), then the version columns.
+/// `valid_to` and `is_current` (dimensions that keep their history), the version columns, and `_confirmed_at` (again
+/// those that keep their history).
 pub(super) fn columns(spec: &TableSpec) -> SchemaRef {
     let dimension = spec.kind == TableKind::Dimension;
     let mut fields = Vec::new();
@@ -39,14 +40,18 @@ pub(super) fn columns(spec: &TableSpec) -> SchemaRef {
         fields.push(Field::new("is_current", DataType::Boolean, false));
     }
     fields.extend(version_fields());
+    if dimension && spec.history == History::Keep {
+        fields.push(Field::new("_confirmed_at", instant(), false));
+    }
     Arc::new(Schema::new(fields))
 }
 
-/// The ledger's columns.
+/// The ledger's columns; `copied` is JSON: rows by table.
 pub(super) fn ledger_columns() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("loaded_after", DataType::Int64, false),
         Field::new("loaded_through", DataType::Int64, false),
+        Field::new("copied", DataType::Utf8, false),
         Field::new("loaded_at", instant(), false),
     ]))
 }

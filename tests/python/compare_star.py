@@ -58,7 +58,7 @@ def dimension(name, members, rows, references):
     for member, times in sorted(current.items()):
         if times > 1:
             yield f"{name}: {key} {member} has {times} current rows"
-    inferred = {row[key] for row in rows if row["is_inferred"]}
+    inferred = {row[key] for row in rows if row["is_inferred"] and row.get("is_current", True)}
     for member in sorted(set(members["must"]) - inferred):
         yield f"{name}: {key} {member} should be inferred and is not"
     for member in sorted(inferred - set(members["may"])):

@@ -67,16 +67,17 @@ def exact(given):
 
 
 def short_text(given):
-    """string(32): at most 32 bytes of UTF-8, none of them NUL."""
-    if not isinstance(given, str):
+    """string(32): at most 32 bytes of UTF-8, none of them NUL; numbers and booleans become their text."""
+    if isinstance(given, (dict, list)):
         raise Undecodable("type")
+    text = given if isinstance(given, str) else json.dumps(given, default=str)
     try:
-        size = len(given.encode("utf-8"))
+        size = len(text.encode("utf-8"))
     except UnicodeEncodeError:
         raise Undecodable("utf8") from None
-    if size > 32 or "\0" in given:
+    if size > 32 or "\0" in text:
         raise Undecodable("text")
-    return given
+    return text
 
 
 def instant(given):
@@ -125,49 +126,69 @@ def not_a_number(text):
     raise ValueError(f"{text} is no JSON")
 
 
-def parse(text):
-    return json.loads(text, parse_float=decimal.Decimal, parse_constant=not_a_number)
+class Twice(dict):
+    """An object with a declared key that stands in it more than once: which one was meant cannot be told."""
+
+
+def members(pairs):
+    names = [name for name, _ in pairs]
+    declared = [name for name, _, _ in REQUIRED + OPTIONAL]
+    return (Twice if any(names.count(name) > 1 for name in declared) else dict)(pairs)
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=members, parse_float=decimal.Decimal, parse_constant=not_a_number)
+
+
+def values(text):
+    """The JSON values in a text, with blanks or nothing between them."""
+    found, place = [], 0
+    while place < len(text):
+        value, place = DECODER.raw_decode(text, place)
+        found.append(value)
+        while place < len(text) and text[place] in " \t\r\n":
+            place += 1
+    return found
 
 
 def documents(payload):
-    """The events of a payload: one object, an array of them, or one a line. None stands for what is no JSON."""
+    """The events of a payload: objects one after the other, or an array of them. None stands for what is no JSON; in
+    a payload that is broken somewhere each line stands for itself."""
     try:
-        text = payload.decode("utf-8")
-    except UnicodeDecodeError:
-        return [None]
-    try:
-        whole = parse(text)
-        return whole if isinstance(whole, list) else [whole]
+        found = values(payload.decode("utf-8-sig").strip(" \t\r\n"))
+        flat = found[0] if len(found) == 1 and isinstance(found[0], list) else found
+        return flat or [None]
     except ValueError:
-        pass
-    lines = [line for line in text.splitlines() if line.strip()]
+        lines = [line for line in payload.splitlines() if line.strip()]
     if len(lines) < 2:
         return [None]
-    events = []
-    for line in lines:
-        try:
-            events.append(parse(line))
-        except ValueError:
-            events.append(None)
-    return events
+    return [event for line in lines for event in documents(line)]
 
 
 def decode(document):
     if not isinstance(document, dict):
         raise Undecodable("not_json" if document is None else "not_an_object")
+    if isinstance(document, Twice):
+        raise Undecodable("twice")
     row = {}
     for name, column, read in REQUIRED:
-        if document.get(name) is None:
+        given = present(document.get(name), read)
+        if given is None:
             raise Undecodable("missing")
-        row[column] = read(document[name])
+        row[column] = read(given)
     for name, column, read in OPTIONAL:
-        given = document.get(name)
+        given = present(document.get(name), read)
         row[column] = None if given is None else read(given)
     return row
 
 
+def present(given, read):
+    """A blank text is no value, except where a text is wanted."""
+    blank = isinstance(given, str) and not given.strip() and read is not short_text
+    return None if blank else given
+
+
 def status(row):
-    return STATUSES.get(row["order_status"].strip().lower())
+    return STATUSES.get(row["order_status"].strip(" ").lower())
 
 
 CHECKS = [

@@ -49,7 +49,7 @@ class Rules(unittest.TestCase):
                          (7, "10.50", 5))
 
     def test_optional_fields_may_be_null_or_missing(self):
-        facts, _ = only(order(DeliveryFee=None, TipAmount=..., DeliveryTime=None))
+        facts, _ = only(order(DeliveryFee=None, TipAmount=..., DeliveryTime=""))
         self.assertEqual((facts[0]["delivery_fee"], facts[0]["tip_amount"], str(facts[0]["total_amount"])),
                          (None, None, "10.50"))
 
@@ -60,7 +60,8 @@ class Rules(unittest.TestCase):
             (order(OrderID="x"), "type"), (order(OrderID=True), "type"), (order(OrderID=1.5), "type"),
             (order(OrderID=1 << 63), "range"), (order(RiderID=1 << 31), "range"), (order(OrderValue=1.005), "scale"),
             (order(OrderValue=100_000_000), "range"), (order(OrderStatus="é" * 17), "text"),
-            (order(OrderStatus=5), "type"), (order(OrderDate="2026-11-20T10:00:00"), "time"),
+            (order(OrderStatus=[5]), "type"), (b"[]", "not_json"), (order(RiderID=" "), "missing"),
+            (order()[:-1] + b', "TipAmount": 3}', "twice"), (order(OrderDate="2026-11-20T10:00:00"), "time"),
             (order(OrderDate="2026-02-30T10:00:00Z"), "time"), (order(OrderDate="yesterday"), "time"),
         ]
         for payload, reason in cases:
@@ -78,19 +79,21 @@ class Rules(unittest.TestCase):
             ({"DeliveryFee": "-0.01", "TipAmount": -1}, "delivery_fee_not_negative"),
             ({"TipAmount": -1, "DeliveryTime": -1}, "tip_not_negative"),
             ({"DeliveryTime": 601, "OrderStatus": "?"}, "delivery_minutes_plausible"),
-            ({"OrderStatus": "Lost"}, "status_known"),
+            ({"OrderStatus": "Lost"}, "status_known"), ({"OrderStatus": 5}, "status_known"),
+            ({"OrderStatus": "Placed\t"}, "status_known"),
         ]
         for changes, check in cases:
             self.assertEqual(only(order(**changes))[1]["failed_checks"], {check: 1})
         self.assertEqual(only(order(DeliveryTime=600, TipAmount=0))[1]["passed"], 1)
 
     def test_a_status_is_one_of_five_however_it_is_written(self):
-        for given in ["On the way", "  on THE way ", "ON THE WAY\t"]:
+        for given in ["On the way", "  on THE way ", "ON THE WAY "]:
             self.assertEqual(only(order(OrderStatus=given))[0][0]["order_status"], "On the way")
 
     def test_a_record_may_hold_several_events(self):
         two = [order(OrderID=1), order(OrderID=2)]
-        for payload in [b"[" + b",".join(two) + b"]", b"\n".join(two), b"\r\n\n".join(two) + b"\n"]:
+        for payload in [b"[" + b",".join(two) + b"]", b"\n".join(two), b"\r\n\n".join(two) + b"\n",
+                        b"\xef\xbb\xbf" + b"".join(two)]:
             facts, counts = only(payload)
             self.assertEqual(([row["order_id"] for row in facts], counts["events"]), ([1, 2], 2))
         self.assertEqual(only(two[0] + b"\n{ no\n" + two[1])[1]["undecodable"], {"not_json": 1})
@@ -103,7 +106,7 @@ class Rules(unittest.TestCase):
             [line(second), line(order(TipAmount=-3), sequence=2)],
         ]:
             facts, _, _ = oracle.replay(lines)
-            self.assertEqual([str(row["tip_amount"]) for row in facts], ["2.00" if lines else ""])
+            self.assertEqual([str(row["tip_amount"]) for row in facts], ["2.00"])
 
     def test_members_of_replaced_rows_may_be_inferred_and_those_of_newest_rows_must_be(self):
         lines = [line(order(RiderID=900), sequence=1), line(order(RiderID=901), sequence=2)]
