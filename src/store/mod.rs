@@ -6,6 +6,7 @@
 
 mod local;
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::path::Path as FilePath;
 use std::sync::Arc;
@@ -181,6 +182,14 @@ impl fmt::Debug for Store {
     }
 }
 
+/// Whether this error, or one that caused it, says that an object is not there: for readers that go past [`Store`].
+pub fn is_missing(error: &(dyn StdError + 'static)) -> bool {
+    let missing = |error: &&(dyn StdError + 'static)| {
+        matches!(error.downcast_ref::<object_store::Error>(), Some(object_store::Error::NotFound { .. }))
+    };
+    std::iter::successors(Some(error), |&error| error.source()).any(|error| missing(&error))
+}
+
 fn fault(verb: &str, path: &str, error: object_store::Error) -> Error {
     if is_storage_full(&error) {
         return full(path).with_source(error);
@@ -227,6 +236,14 @@ mod tests {
         });
         let outcomes = futures::future::join_all(puts).await;
         assert_eq!(outcomes.iter().filter(|outcome| **outcome == Put::Created).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_missing_object_is_seen_through_any_wrapping() {
+        let objects = Store::memory("a").expect("store").objects();
+        let missing = objects.head(&Path::from("nowhere")).await.expect_err("nothing there");
+        assert!(is_missing(&Error::corrupt("query").with_source(Error::corrupt("scan").with_source(missing))));
+        assert!(!is_missing(&Error::corrupt("query").with_source(std::io::Error::other("not found"))));
     }
 
     #[tokio::test]

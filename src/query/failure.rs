@@ -1,0 +1,126 @@
+//! What DataFusion says went wrong, as the sentence and the kind that this program's errors have.
+
+use std::error::Error as StdError;
+
+use arrow::error::ArrowError;
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+use parquet::errors::ParquetError;
+
+use super::names::Names;
+use crate::error::{Error, is_storage_full};
+use crate::store::is_missing;
+
+/// A statement that could not be planned: the user must change it.
+pub(super) fn planning(error: &DataFusionError, names: &Names) -> Error {
+    let root = error.find_root();
+    match root {
+        DataFusionError::SchemaError(fault, _) => match fault.as_ref() {
+            SchemaError::FieldNotFound { field, valid_fields } => {
+                let reach = valid_fields.iter().map(|column| column.name.clone()).collect();
+                names.unknown_column(&field.name, reach)
+            }
+            other => Error::invalid(format!("the query cannot be planned: {other}")),
+        },
+        DataFusionError::Internal(_) | DataFusionError::ExecutionJoin(_) => running(error, names),
+        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) | DataFusionError::ParquetError(_) => {
+            running(error, names)
+        }
+        root => Error::invalid(format!("the query cannot be planned: {}", text(root))),
+    }
+}
+
+/// A query that was planned and failed on its way.
+pub(super) fn running(error: &DataFusionError, names: &Names) -> Error {
+    let reason = text(error.find_root());
+    if is_missing(error) {
+        return Error::corrupt(format!(
+            "a file that the journal or the warehouse names is not there, so the answer would lack rows and none is \
+             given: {reason}; `millstream audit` tells what else is missing"
+        ));
+    }
+    if is_storage_full(error) {
+        return Error::invalid(format!(
+            "no space left in the system's temporary folder, where large sorts, joins and groups spill: {reason}; \
+             no data is touched: free some space, or ask for fewer rows"
+        ));
+    }
+    match error.find_root() {
+        DataFusionError::ResourcesExhausted(_) => Error::invalid(format!(
+            "the query needs more memory than a query may take: ask for fewer columns or rows, or group before joining; \
+             {reason}"
+        )),
+        DataFusionError::ParquetError(fault) if !matches!(fault.as_ref(), ParquetError::External(_)) => {
+            Error::corrupt(format!(
+                "a Parquet file cannot be read, so the answer would lack rows and none is given: {reason}; \
+                 `millstream audit` checks every file against the journal"
+            ))
+        }
+        DataFusionError::ParquetError(_) | DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
+            Error::transient(format!("a file cannot be read just now: {reason}; the same query again may succeed"))
+        }
+        DataFusionError::ArrowError(fault, _) if is_io(fault) => {
+            Error::transient(format!("a file cannot be read just now: {reason}; the same query again may succeed"))
+        }
+        DataFusionError::SchemaError(..) => planning(error, names),
+        DataFusionError::Internal(_) | DataFusionError::ExecutionJoin(_) => {
+            Error::internal(format!("the query failed inside DataFusion: {reason}; the data is untouched"))
+        }
+        _ => Error::invalid(format!("the query failed: {reason}")),
+    }
+}
+
+/// DataFusion's own words, on one line and without its backtrace.
+pub(super) fn text(error: &DataFusionError) -> String {
+    let words = error.strip_backtrace();
+    // DataFusion leads with the kind of its error, which tells a person nothing.
+    let lead = ["Error during planning: ", "Execution error: ", "Arrow error: ", "This feature is not implemented: "];
+    let words = lead.iter().find_map(|lead| words.strip_prefix(lead)).unwrap_or(&words);
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn is_io(error: &ArrowError) -> bool {
+    matches!(error, ArrowError::IoError(..)) || error.source().is_some_and(|source| source.is::<std::io::Error>())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn io_fault(kind: io::ErrorKind) -> DataFusionError {
+        DataFusionError::IoError(kind.into())
+    }
+
+    #[test]
+    fn the_kind_says_what_to_do() {
+        let parquet = |fault| DataFusionError::ParquetError(Box::new(fault));
+        let timed_out = io::Error::from(io::ErrorKind::TimedOut);
+        let table = [
+            (io_fault(io::ErrorKind::StorageFull), ErrorKind::Invalid, "temporary folder"),
+            (io_fault(io::ErrorKind::TimedOut), ErrorKind::Transient, "may succeed"),
+            (parquet(ParquetError::External(Box::new(timed_out))), ErrorKind::Transient, "may succeed"),
+            (parquet(ParquetError::General("bad footer".into())), ErrorKind::Corrupt, "bad footer"),
+            (DataFusionError::ResourcesExhausted("12 MB".into()), ErrorKind::Invalid, "12 MB"),
+            (DataFusionError::Execution("a; b".into()), ErrorKind::Invalid, "the query failed: a; b"),
+            (DataFusionError::Internal("odd".into()), ErrorKind::Internal, "odd"),
+        ];
+        for (fault, kind, words) in table {
+            // As it comes out of a plan that runs in several partitions.
+            let wrapped = DataFusionError::Shared(Arc::new(fault.context("scan")));
+            let error = running(&wrapped, &Names::default());
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_planned_is_told_on_one_line() {
+        let fault = DataFusionError::Plan("Invalid function 'a'.\nDid you mean 'b'?".into());
+        let error = planning(&fault, &Names::default());
+        assert_eq!(error.to_string(), "the query cannot be planned: Invalid function 'a'. Did you mean 'b'?");
+    }
+}

@@ -1,0 +1,88 @@
+//! A relation over exactly the Parquet files that the journal names.
+//!
+//! Owns the scan. Paths and sizes come from the journal, so nothing is listed and no file is asked for its size:
+//! planning over ten thousand files touches none of them. The declared schema stands for all of them; a file that
+//! lacks a nullable column yields nulls.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::stats::Precision;
+use datafusion::common::{Result as PlanResult, Statistics, project_schema};
+use datafusion::datasource::TableType;
+use datafusion::datasource::file_format::FileFormat;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use url::Url;
+
+use crate::batch::DataFile;
+use crate::error::{Error, Result};
+
+/// The rows of these files.
+#[derive(Debug)]
+pub(super) struct Files {
+    store: ObjectStoreUrl,
+    schema: SchemaRef,
+    files: Vec<DataFile>,
+}
+
+impl Files {
+    /// The rows of `files` on the store registered under `store`, as `schema` types them.
+    pub(super) fn new(store: &Url, schema: SchemaRef, files: Vec<DataFile>) -> Result<Self> {
+        let store = ObjectStoreUrl::parse(store)
+            .map_err(|error| Error::internal(format!("{store} names no object store")).with_source(error))?;
+        Ok(Self { store, schema, files })
+    }
+
+    /// What the journal says, as an estimate: an exact count would answer `count(*)` without a look at the files.
+    fn statistics(&self) -> Statistics {
+        let rows = self.files.iter().map(|file| file.rows).sum::<u64>();
+        let rows = Precision::Inexact(usize::try_from(rows).unwrap_or(usize::MAX));
+        Statistics { num_rows: rows, ..Statistics::new_unknown(&self.schema) }
+    }
+
+    fn groups(&self, partitions: usize) -> Vec<FileGroup> {
+        let files = self.files.iter().map(|file| PartitionedFile::new(file.path.as_str(), file.bytes)).collect();
+        FileGroup::new(files).split_files(partitions)
+    }
+}
+
+#[async_trait]
+impl TableProvider for Files {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    // The filters stay above the scan; the optimizer hands them to the Parquet reader, which skips row groups by them.
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        limit: Option<usize>,
+    ) -> PlanResult<Arc<dyn ExecutionPlan>> {
+        if self.files.is_empty() {
+            return Ok(Arc::new(EmptyExec::new(project_schema(&self.schema, projection)?)));
+        }
+        let source = Arc::new(ParquetSource::new(Arc::clone(&self.schema)));
+        let config = FileScanConfigBuilder::new(self.store.clone(), source)
+            .with_file_groups(self.groups(state.config().target_partitions()))
+            .with_statistics(self.statistics())
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
+        let format = ParquetFormat::new().with_options(state.default_table_options().parquet);
+        format.create_physical_plan(state, config).await
+    }
+}

@@ -1,0 +1,107 @@
+//! The warehouse's Delta tables as relations, and what they look like before the first load.
+//!
+//! Owns how a table of the warehouse is opened for reading. `load` owns how it is written; the columns that it adds
+//! to a table's own are stated in [`columns`].
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::prelude::SessionContext;
+use deltalake::{DeltaTable, DeltaTableError};
+use url::Url;
+
+use super::{instant, version_fields};
+use crate::error::{Error, Result};
+use crate::runtime::blocking;
+use crate::schema::{History, TableKind, TableSpec};
+
+/// The ledger's folder in the warehouse.
+pub(super) const LEDGER: &str = "_ledger";
+
+/// A table's columns in the warehouse: `surrogate_key` (dimensions), its own, `is_inferred` (dimensions), `valid_from`,
+/// `valid_to` and `is_current` (dimensions that keep their history), the version columns, and `_confirmed_at` (again
+/// those that keep their history).
+pub(super) fn columns(spec: &TableSpec) -> SchemaRef {
+    let dimension = spec.kind == TableKind::Dimension;
+    let mut fields = Vec::new();
+    if dimension {
+        fields.push(Field::new("surrogate_key", DataType::Int64, false));
+    }
+    fields.extend(spec.columns.fields().iter().map(|field| field.as_ref().clone()));
+    if dimension {
+        fields.push(Field::new("is_inferred", DataType::Boolean, false));
+    }
+    if dimension && spec.history == History::Keep {
+        fields.push(Field::new("valid_from", instant(), false));
+        fields.push(Field::new("valid_to", instant(), true));
+        fields.push(Field::new("is_current", DataType::Boolean, false));
+    }
+    fields.extend(version_fields());
+    if dimension && spec.history == History::Keep {
+        fields.push(Field::new("_confirmed_at", instant(), false));
+    }
+    Arc::new(Schema::new(fields))
+}
+
+/// The ledger's columns; `copied` is JSON: rows by table.
+pub(super) fn ledger_columns() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("loaded_after", DataType::Int64, false),
+        Field::new("loaded_through", DataType::Int64, false),
+        Field::new("copied", DataType::Utf8, false),
+        Field::new("loaded_at", instant(), false),
+    ]))
+}
+
+/// The Delta table `warehouse/<folder>` as it is now; where there is none yet, an empty table of these columns.
+///
+/// # Errors
+/// Transient where it cannot be read, Corrupt where its log contradicts itself.
+pub(super) async fn table(
+    warehouse: &Path,
+    folder: &str,
+    columns: SchemaRef,
+    context: &SessionContext,
+) -> Result<Arc<dyn TableProvider>> {
+    let empty = || Arc::new(EmptyTable::new(columns));
+    let path = warehouse.join(folder);
+    let Some(location) = locate(path.clone()).await? else {
+        return Ok(empty());
+    };
+    let opened = match deltalake::open_table(location).await {
+        // A first load that was killed before its first commit leaves a log without entries.
+        Err(DeltaTableError::NotATable(_)) => return Ok(empty()),
+        opened => opened.map_err(|error| fault(&path, error))?,
+    };
+    provider(&opened, context).await.map_err(|error| fault(&path, error))
+}
+
+async fn provider(table: &DeltaTable, context: &SessionContext) -> Result<Arc<dyn TableProvider>, DeltaTableError> {
+    let state = context.state();
+    table.update_datafusion_session(&state)?;
+    Ok(table.table_provider().with_session(Arc::new(state)).await?)
+}
+
+async fn locate(path: PathBuf) -> Result<Option<Url>> {
+    blocking(move || {
+        if !path.join("_delta_log").is_dir() {
+            return Ok(None);
+        }
+        let nowhere = || Error::invalid(format!("the warehouse folder {} has no absolute path", path.display()));
+        let absolute = path.canonicalize().map_err(|error| nowhere().with_source(error))?;
+        Url::from_directory_path(absolute).map(Some).map_err(|()| nowhere())
+    })
+    .await
+}
+
+fn fault(path: &Path, error: DeltaTableError) -> Error {
+    let sentence = format!("cannot open the Delta table {}", path.display());
+    match error {
+        DeltaTableError::ObjectStore { .. } | DeltaTableError::Io { .. } => Error::transient(sentence),
+        _ => Error::corrupt(format!("{sentence}; the staged files and the journal are untouched by that")),
+    }
+    .with_source(error)
+}
