@@ -6,7 +6,7 @@
 use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 
-use super::log;
+use super::log::Log;
 use super::record::{FORMAT, Versioned, decode, encode, number_in};
 use super::state::State;
 use crate::batch::Entry;
@@ -44,9 +44,14 @@ impl Versioned for Snapshot {
 /// # Errors
 /// Transient; Corrupt where the log contradicts itself; Invalid where it is another pipeline's or a newer Millstream's.
 pub async fn fold(store: &Store, pipeline: &str) -> Result<State> {
-    let mut state = newest(store, pipeline).await?.unwrap_or_default();
-    let last = log::last(store, state.through).await?;
-    let mut entries = std::pin::pin!(log::read_all(store, state.through, last));
+    resume(&Log::new(store), pipeline).await
+}
+
+/// The newest snapshot that fits, and the entries after it.
+pub(super) async fn resume(log: &Log, pipeline: &str) -> Result<State> {
+    let mut state = newest(log, pipeline).await?.unwrap_or_default();
+    let last = log.last(state.through).await?;
+    let mut entries = std::pin::pin!(log.read_all(state.through, last));
     while let Some(entry) = entries.try_next().await? {
         state.fold(pipeline, &entry)?;
     }
@@ -72,7 +77,7 @@ pub(super) async fn write(store: &Store, state: &State, entry: &Entry) {
 
 async fn replace(store: &Store, snapshot: &Snapshot) -> Result<()> {
     store.put(&path(snapshot.state.through), encode(snapshot)?).await?;
-    let numbers = numbers(store).await?;
+    let numbers = numbers(&Log::new(store)).await?;
     for old in numbers.iter().rev().skip(KEPT) {
         store.delete(&path(*old)).await?;
     }
@@ -80,9 +85,9 @@ async fn replace(store: &Store, snapshot: &Snapshot) -> Result<()> {
 }
 
 /// The newest snapshot that fits the log.
-async fn newest(store: &Store, pipeline: &str) -> Result<Option<State>> {
-    for number in numbers(store).await?.into_iter().rev() {
-        match read(store, pipeline, number).await {
+async fn newest(log: &Log, pipeline: &str) -> Result<Option<State>> {
+    for number in numbers(log).await?.into_iter().rev() {
+        match read(log, pipeline, number).await {
             Ok(state) => return Ok(Some(state)),
             Err(error) if error.kind() == ErrorKind::Transient => return Err(error),
             Err(error) => tracing::warn!(%error, "a snapshot of the journal is left aside; an older one will do"),
@@ -91,23 +96,23 @@ async fn newest(store: &Store, pipeline: &str) -> Result<Option<State>> {
     Ok(None)
 }
 
-async fn read(store: &Store, pipeline: &str, number: u64) -> Result<State> {
+async fn read(log: &Log, pipeline: &str, number: u64) -> Result<State> {
     let path = path(number);
     let unfit = |why: &str| Error::corrupt(format!("{path} {why}"));
-    let bytes = store.get(&path).await?.ok_or_else(|| unfit("has been deleted meanwhile"))?;
+    let bytes = log.get(&path).await?.ok_or_else(|| unfit("has been deleted meanwhile"))?;
     let snapshot: Snapshot = decode(&path, &bytes)?;
     if snapshot.state.through != number || snapshot.pipeline != pipeline {
         return Err(unfit("is not what its name and place say"));
     }
-    match log::read(store, number).await? {
+    match log.read(number).await? {
         Some(entry) if entry.attempt == snapshot.attempt => Ok(snapshot.state),
         _ => Err(unfit("is of another log than the one beside it")),
     }
 }
 
 /// The snapshots' numbers, ascending.
-async fn numbers(store: &Store) -> Result<Vec<u64>> {
-    let listed = store.list(FOLDER, None).await?;
+async fn numbers(log: &Log) -> Result<Vec<u64>> {
+    let listed = log.list(FOLDER, None).await?;
     Ok(listed.iter().filter_map(|object| number_in(FOLDER, &object.path)).collect())
 }
 

@@ -5,28 +5,25 @@
 //! never land. So a batch stands in the log at most once, whatever became of an answer.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::check::Broken;
-use super::log;
+use super::log::{BACKOFF, Log};
 use super::record::{FORMAT, encode, entry_path};
 use super::snapshot;
 use super::state::State;
 use crate::batch::{Counts, Entry, Opening, RangeError, Ranges, Staged};
 use crate::error::{Error, Result};
-use crate::runtime::{Backoff, Context, retry};
+use crate::runtime::{Context, retry};
 use crate::store::{Put, Store};
-
-const BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(2), attempts: 6 };
 
 /// A batch is committed again soon or never.
 const REMEMBERED: usize = 16;
 
 /// One writer's view of a pipeline's journal.
 pub struct Journal {
-    store: Store,
+    log: Log,
     context: Context,
     pipeline: String,
     writer: String,
@@ -34,6 +31,9 @@ pub struct Journal {
     /// Entries of this writer that stand in the log without their commit having said so: it failed, or was dropped,
     /// before the answer came. The same batch committed again is one of these, and not a second entry.
     unacknowledged: Vec<Arc<Entry>>,
+    /// The newest opening that was folded without the caller knowing: a batch in its hands is of the chain before,
+    /// and its positions mean nothing in this one, even where they happen to fit.
+    untold_chain: Option<Arc<Entry>>,
 }
 
 /// How a put ended.
@@ -54,9 +54,11 @@ impl Journal {
     /// Transient; Corrupt where the log contradicts itself; Invalid where it is another pipeline's or a newer
     /// Millstream's.
     pub async fn open(store: Store, context: Context, pipeline: &str) -> Result<Self> {
-        let state = retry(&context, BACKOFF, || snapshot::fold(&store, pipeline)).await?;
+        let log = Log::patient(store, context.clone());
+        let state = snapshot::resume(&log, pipeline).await?;
         let writer = context.random.id();
-        Ok(Self { store, context, pipeline: pipeline.to_owned(), writer, state, unacknowledged: Vec::new() })
+        let (pipeline, unacknowledged, untold_chain) = (pipeline.to_owned(), Vec::new(), None);
+        Ok(Self { log, context, pipeline, writer, state, unacknowledged, untold_chain })
     }
 
     /// What the log says, as far as this writer has folded it.
@@ -65,16 +67,15 @@ impl Journal {
     }
 
     /// Folds what has been written since, by whomever, and returns it. Entries that a commit folds on its way are
-    /// not returned again. After an entry with an opening, records read before it must be dropped: they are of
-    /// another stream.
+    /// not returned again. Where one of them has an opening, what was read before must be dropped by the caller: it is
+    /// of another stream.
     ///
     /// # Errors
     /// As [`Journal::open`].
     pub async fn refresh(&mut self) -> Result<Vec<Arc<Entry>>> {
-        let (store, after) = (&self.store, self.state.through);
-        let found = retry(&self.context, BACKOFF, || log::entries(store, after, usize::MAX)).await?;
-        for entry in &found {
-            self.fold(entry)?;
+        let found = self.catch_up().await?;
+        if let Some(first) = found.first() {
+            self.untold_chain.take_if(|chain| chain.number >= first.number);
         }
         Ok(found)
     }
@@ -88,7 +89,9 @@ impl Journal {
     pub async fn open_chain(&mut self, opening: Opening) -> Result<Arc<Entry>> {
         let mut draft = self.draft();
         draft.opening = Some(opening);
-        self.append(draft).await
+        let entry = self.append(draft).await?;
+        self.untold_chain.take_if(|chain| chain.number <= entry.number);
+        Ok(entry)
     }
 
     /// Commits a staged batch: when this returns its entry, everything in it is true.
@@ -129,49 +132,55 @@ impl Journal {
     }
 
     async fn append(&mut self, draft: Entry) -> Result<Arc<Entry>> {
-        if let Some(entry) = self.acknowledged(&draft) {
-            return Ok(entry);
-        }
         let attempt = self.context.random.id();
         loop {
+            if let Some(entry) = self.acknowledged(&draft) {
+                return Ok(entry);
+            }
+            if let Some(entry) = self.same_chain(&draft)? {
+                return Ok(entry);
+            }
             let (number, written_at) = (self.state.through + 1, self.context.clock.now_millis());
             let entry = Arc::new(Entry { number, written_at, attempt: attempt.clone(), ..draft.clone() });
             self.state.follows(&self.pipeline, &entry).map_err(|broken| refusal(number, broken))?;
             match self.put(&entry).await? {
                 Outcome::Ours => {
                     self.fold(&entry)?;
-                    snapshot::write(&self.store, &self.state, &entry).await;
+                    snapshot::write(&self.log.store, &self.state, &entry).await;
                     self.unacknowledged.retain(|own| own.number != number);
                     return Ok(entry);
                 }
                 Outcome::Taken(other) => {
-                    if let Some(entry) = self.catch_up(other, &draft).await? {
-                        return Ok(entry);
-                    }
+                    self.fold(&other)?;
+                    self.catch_up().await?;
                 }
                 Outcome::Unknown(error) => return Err(error),
             }
         }
     }
 
-    /// Folds the entry that was first, and all after it; returns the one that says what `draft` wants said.
-    async fn catch_up(&mut self, other: Arc<Entry>, draft: &Entry) -> Result<Option<Arc<Entry>>> {
-        self.fold(&other)?;
-        let later = self.refresh().await?;
-        if let Some(entry) = self.acknowledged(draft) {
-            return Ok(Some(entry));
+    /// Folds what is in the log after the state.
+    async fn catch_up(&mut self) -> Result<Vec<Arc<Entry>>> {
+        let found = self.log.entries(self.state.through, usize::MAX).await?;
+        for entry in &found {
+            self.fold(entry)?;
         }
-        let newest = later.iter().rev().chain([&other]).find(|entry| entry.opening.is_some());
-        let Some(newest) = newest else { return Ok(None) };
-        match (&newest.opening, &draft.opening) {
-            (Some(theirs), Some(ours)) if theirs.stream == ours.stream => Ok(Some(Arc::clone(newest))),
-            // Positions of one stream mean nothing in another's chain, even where they happen to fit.
-            _ if draft.opening.is_some() || !draft.ranges.is_empty() => Err(Error::fenced(format!(
-                "{} has opened a new chain meanwhile: drop the batch and start again from the journal",
-                entry_path(newest.number)
-            ))),
-            _ => Ok(None),
+        Ok(found)
+    }
+
+    /// The opening that the caller does not know of, where it is the one that `draft` wants; Fenced where the draft
+    /// rests on the chain before.
+    fn same_chain(&mut self, draft: &Entry) -> Result<Option<Arc<Entry>>> {
+        let rests_on_chain = draft.opening.is_some() || !draft.ranges.is_empty();
+        let Some(chain) = self.untold_chain.take_if(|_| rests_on_chain) else { return Ok(None) };
+        let stream = |entry: &Entry| entry.opening.as_ref().map(|opening| opening.stream.clone());
+        if stream(&chain) == stream(draft) {
+            return Ok(Some(chain));
         }
+        Err(Error::fenced(format!(
+            "{} has opened a new chain meanwhile: drop the batch and start again from the journal",
+            entry_path(chain.number)
+        )))
     }
 
     /// Takes the entry that an earlier try with the same contents left in the log.
@@ -182,6 +191,9 @@ impl Journal {
 
     fn fold(&mut self, entry: &Arc<Entry>) -> Result<()> {
         self.state.fold(&self.pipeline, entry)?;
+        if entry.opening.is_some() {
+            self.untold_chain = Some(Arc::clone(entry));
+        }
         if entry.writer == self.writer {
             if self.unacknowledged.len() == REMEMBERED {
                 self.unacknowledged.remove(0);
@@ -199,11 +211,11 @@ impl Journal {
     /// Puts the entry and finds out what became of it; an error means that it is not there, as far as can be seen.
     async fn put_once(&self, entry: &Entry, bytes: Bytes) -> Result<Outcome> {
         let path = entry_path(entry.number);
-        let put = self.store.put_if_absent(&path, bytes).await;
+        let put = self.log.store.put_if_absent(&path, bytes).await;
         if matches!(put, Ok(Put::Created)) {
             return Ok(Outcome::Ours);
         }
-        let found = retry(&self.context, BACKOFF, || log::read(&self.store, entry.number)).await;
+        let found = self.log.read(entry.number).await;
         match (found, put) {
             (Ok(Some(found)), _) if found.attempt == entry.attempt => Ok(Outcome::Ours),
             (Ok(Some(found)), _) => Ok(Outcome::Taken(Arc::new(found))),

@@ -57,6 +57,7 @@ struct Inner {
     outage: AtomicUsize,
     reads: AtomicUsize,
     reads_fail: AtomicBool,
+    lists_fail: AtomicBool,
 }
 
 impl Faulty {
@@ -70,6 +71,7 @@ impl Faulty {
             outage: AtomicUsize::new(0),
             reads: AtomicUsize::new(0),
             reads_fail: AtomicBool::new(false),
+            lists_fail: AtomicBool::new(false),
         }))
     }
 
@@ -100,6 +102,11 @@ impl Faulty {
     /// Whether every read and listing fails from now on.
     pub(super) fn fail_reads(&self, fail: bool) {
         self.0.reads_fail.store(fail, Ordering::SeqCst);
+    }
+
+    /// Whether every listing fails from now on.
+    pub(super) fn fail_lists(&self, fail: bool) {
+        self.0.lists_fail.store(fail, Ordering::SeqCst);
     }
 
     /// Objects read so far.
@@ -220,7 +227,7 @@ impl ObjectStore for Faulty {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        if self.unreadable() {
+        if self.unreadable() || self.0.lists_fail.load(Ordering::SeqCst) {
             return stream::iter([timed_out()]).boxed();
         }
         self.0.objects.list(prefix)

@@ -218,6 +218,35 @@ async fn a_batch_of_the_old_stream_is_fenced_even_where_its_ranges_fit_the_new()
 }
 
 #[tokio::test]
+async fn it_is_fenced_even_where_an_earlier_try_has_folded_the_new_chain() {
+    for refresh_between in [false, true] {
+        let faulty = Faulty::scripted();
+        let (mut left, mut right) = (opened(&faulty.store(), 1).await, opened(&faulty.store(), 2).await);
+        right.open_chain(opening(2)).await.expect("made anew");
+        let old = batch("old", &[(0, 0, 5)]);
+        faulty.fail_lists(true);
+        assert_eq!(left.commit(&old).await.expect_err("no listing").kind(), ErrorKind::Transient);
+        faulty.fail_lists(false);
+        assert_eq!(left.state().through, 2, "the opening is folded");
+        if refresh_between {
+            assert_eq!(left.refresh().await.expect("reads"), [], "and not returned again");
+        }
+        assert_eq!(left.commit(&old).await.expect_err("of another stream").kind(), ErrorKind::Fenced);
+        left.commit(&batch("new", &[(0, 0, 3)])).await.expect("told once");
+        assert_eq!(log(&faulty.store()).await, ["new"]);
+    }
+}
+
+#[tokio::test]
+async fn a_chain_that_refresh_has_told_of_fences_nothing() {
+    let store = memory();
+    let (mut left, mut right) = (opened(&store, 1).await, opened(&store, 2).await);
+    right.open_chain(opening(2)).await.expect("made anew");
+    assert!(left.refresh().await.expect("reads")[0].opening.is_some());
+    left.commit(&batch("new", &[(0, 0, 3)])).await.expect("of the new stream");
+}
+
+#[tokio::test]
 async fn a_dimension_file_is_of_no_stream() {
     let store = memory();
     let (mut left, mut right) = (opened(&store, 1).await, opened(&store, 2).await);
