@@ -94,6 +94,15 @@ async fn a_failing_one_never_fails_the_commit() {
     assert_eq!(open(&store, 2).await.state(), journal.state());
 }
 
+#[tokio::test]
+async fn an_entry_whose_answer_was_lost_is_followed_by_one_as_well() {
+    let faulty = Faulty::scripted();
+    let mut journal = long(&faulty.store(), 99).await;
+    faulty.script(&[Fault::Unanswered]);
+    extend(&mut journal, 100).await;
+    assert_eq!(snapshots(&faulty.store()).await, [snapshot(100)]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_holds_a_journal_as_well() {
     let folder = tempfile::tempdir().expect("folder");
