@@ -1,1 +1,25 @@
-//! To be written.
+//! The journal: one log per pipeline on the object store, and the commit that makes a batch true.
+//!
+//! Owns `journal/00000000000000000042.json` (entries, numbered from 1 without a gap, never changed or deleted) and
+//! `journal/snapshots/…` (the log folded through an entry; a shortcut that may be missing). It writes no data file
+//! and loads nothing.
+//!
+//! The contract: nothing is true before its entry exists, everything in it is true after. An entry is written with
+//! put-if-absent at the first free number, and only where it follows from everything before it, so of two writers
+//! that read the same records one commits and the other is told so (Fenced). A put without a clear answer is read
+//! back, never guessed. An entry that contradicts the log stops everyone who folds it (Corrupt).
+
+mod check;
+mod log;
+mod record;
+mod snapshot;
+mod state;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use log::entries;
+pub use record::entry_path;
+pub use snapshot::fold;
+pub use state::{State, TableTotals};
+pub use writer::Journal;

@@ -1,0 +1,121 @@
+//! Snapshots: the log folded through an entry, so that a start reads a hundred entries and not all of them.
+//!
+//! A snapshot is a shortcut and never the truth: one that cannot be read, or does not fit the log beside it, is left
+//! aside for the one before it, and at last for the whole log. Writing and deleting them is best effort.
+
+use futures::TryStreamExt;
+use serde::{Deserialize, Serialize};
+
+use super::log::Log;
+use super::record::{FORMAT, Versioned, decode, encode, number_in};
+use super::state::State;
+use crate::batch::Entry;
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::Store;
+
+/// The writer of every so-many-th entry writes a snapshot.
+const EVERY: u64 = 100;
+/// So many are kept: the newest, and one to fall back to.
+const KEPT: usize = 2;
+const FOLDER: &str = "journal/snapshots";
+
+/// The record: the state after an entry, and which entry that was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Snapshot {
+    /// The form of this record: 1.
+    pub(super) format: u32,
+    /// The pipeline that it belongs to.
+    pub(super) pipeline: String,
+    /// The attempt that wrote the entry `state.through`: the snapshot is of the log that holds this one.
+    pub(super) attempt: String,
+    /// The fold.
+    pub(super) state: State,
+}
+
+impl Versioned for Snapshot {
+    fn format(&self) -> u32 {
+        self.format
+    }
+}
+
+/// What the whole log says: a view for reading, without a writer.
+///
+/// # Errors
+/// Transient; Corrupt where the log contradicts itself; Invalid where it is another pipeline's or a newer Millstream's.
+pub async fn fold(store: &Store, pipeline: &str) -> Result<State> {
+    resume(&Log::new(store), pipeline).await
+}
+
+/// The newest snapshot that fits, and the entries after it.
+pub(super) async fn resume(log: &Log, pipeline: &str) -> Result<State> {
+    let mut state = newest(log, pipeline).await?.unwrap_or_default();
+    let last = log.last(state.through).await?;
+    let mut entries = std::pin::pin!(log.read_all(state.through, last));
+    while let Some(entry) = entries.try_next().await? {
+        state.fold(pipeline, &entry)?;
+    }
+    Ok(state)
+}
+
+/// Writes the snapshot of `state`, whose last entry is `entry`, where it is this entry's turn, and deletes old ones.
+/// A failure is logged: the commit stands all the same.
+pub(super) async fn write(store: &Store, state: &State, entry: &Entry) {
+    if !entry.number.is_multiple_of(EVERY) {
+        return;
+    }
+    let snapshot = Snapshot {
+        format: FORMAT,
+        pipeline: entry.pipeline.clone(),
+        attempt: entry.attempt.clone(),
+        state: state.clone(),
+    };
+    if let Err(error) = replace(store, &snapshot).await {
+        tracing::warn!(%error, entry = entry.number, "no snapshot written; the next start reads more of the journal");
+    }
+}
+
+async fn replace(store: &Store, snapshot: &Snapshot) -> Result<()> {
+    store.put(&path(snapshot.state.through), encode(snapshot)?).await?;
+    let numbers = numbers(&Log::new(store)).await?;
+    for old in numbers.iter().rev().skip(KEPT) {
+        store.delete(&path(*old)).await?;
+    }
+    Ok(())
+}
+
+/// The newest snapshot that fits the log.
+async fn newest(log: &Log, pipeline: &str) -> Result<Option<State>> {
+    for number in numbers(log).await?.into_iter().rev() {
+        match read(log, pipeline, number).await {
+            Ok(state) => return Ok(Some(state)),
+            Err(error) if error.kind() == ErrorKind::Transient => return Err(error),
+            Err(error) => tracing::warn!(%error, "a snapshot of the journal is left aside; an older one will do"),
+        }
+    }
+    Ok(None)
+}
+
+async fn read(log: &Log, pipeline: &str, number: u64) -> Result<State> {
+    let path = path(number);
+    let unfit = |why: &str| Error::corrupt(format!("{path} {why}"));
+    let bytes = log.get(&path).await?.ok_or_else(|| unfit("has been deleted meanwhile"))?;
+    let snapshot: Snapshot = decode(&path, &bytes)?;
+    if snapshot.state.through != number || snapshot.pipeline != pipeline {
+        return Err(unfit("is not what its name and place say"));
+    }
+    match log.read(number).await? {
+        Some(entry) if entry.attempt == snapshot.attempt => Ok(snapshot.state),
+        _ => Err(unfit("is of another log than the one beside it")),
+    }
+}
+
+/// The snapshots' numbers, ascending.
+async fn numbers(log: &Log) -> Result<Vec<u64>> {
+    let listed = log.list(FOLDER, None).await?;
+    Ok(listed.iter().filter_map(|object| number_in(FOLDER, &object.path)).collect())
+}
+
+fn path(number: u64) -> String {
+    format!("{FOLDER}/{number:020}.json")
+}
