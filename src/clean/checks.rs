@@ -16,7 +16,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
 
-use super::faults::{PlanFault, one_line, sentences};
+use super::faults::{PlanFault, root_words, sentences};
 use super::plan::unrepeatable;
 use crate::config::Check;
 use crate::error::{Error, Result};
@@ -127,7 +127,8 @@ impl PlannedCheck {
     }
 
     fn untrue(&self, events: &RecordBatch, verdicts: &BooleanArray, refused: &[bool]) -> Vec<Refusal> {
-        let untrue = |row: &usize| !refused[*row] && !(verdicts.is_valid(*row) && verdicts.value(*row));
+        let is_true = |row: usize| verdicts.is_valid(row) && verdicts.value(row);
+        let untrue = |row: &usize| !(refused[*row] || is_true(*row));
         let refusal = |row: usize| self.refusal(row, format!("{} is not true{}", self.text, self.values(events, row)));
         (0..events.num_rows()).filter(untrue).map(refusal).collect()
     }
@@ -148,7 +149,7 @@ impl PlannedCheck {
                     }
                 }
                 Err(error) if length == 1 => {
-                    let words = one_line(&error.find_root().message());
+                    let words = root_words(&error);
                     let message = format!("{} cannot be told: {words}{}", self.text, self.values(&left, start));
                     refusals.push(self.refusal(rows[start] as usize, message));
                 }

@@ -89,6 +89,14 @@ fn parser_sentence(text: &str) -> (Option<Location>, String) {
     }
 }
 
+/// The root of a run-time error in a few words.
+pub(super) fn root_words(error: &DataFusionError) -> String {
+    let message = error.find_root().message();
+    let kinds =
+        ["Cast error: ", "Compute error: ", "Parser error: ", "Arithmetic overflow: ", "Invalid argument error: "];
+    one_line(kinds.iter().find_map(|kind| message.strip_prefix(kind)).unwrap_or(&message))
+}
+
 /// A sentence of DataFusion's on one line, in our case.
 pub(super) fn one_line(text: &str) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -33,6 +33,8 @@ use std::sync::Arc;
 
 pub use faults::PlanFault;
 
+use arrow::datatypes::SchemaRef;
+
 use crate::batch::{Cleaned, Decoded, DimensionFile};
 use crate::config::{Input, Pipeline};
 use crate::error::{Error, Result};
@@ -44,6 +46,7 @@ use table::PlannedTable;
 
 /// A pipeline's checks and tables, planned. Batches may be cleaned side by side.
 pub struct Cleaner {
+    events: SchemaRef,
     checks: Arc<Vec<PlannedCheck>>,
     tables: Vec<Arc<PlannedTable>>,
     specs: Vec<TableSpec>,
@@ -74,7 +77,7 @@ impl Cleaner {
         let specs: Vec<TableSpec> = tables.iter().map(|table| table.spec.clone()).collect();
         faults.extend(mismatched_references(pipeline, &specs));
         if faults.is_empty() {
-            return Ok(Self { checks: Arc::new(checks), tables, specs });
+            return Ok(Self { events, checks: Arc::new(checks), tables, specs });
         }
         faults.sort();
         Err(faults)
@@ -91,9 +94,10 @@ impl Cleaner {
     /// Invalid where the SQL needs more memory than the session has, Internal for a bug; never for what an event
     /// holds.
     pub async fn clean(&self, decoded: Decoded) -> Result<Cleaned> {
-        let events = |table: &&Arc<PlannedTable>| matches!(table.input, Input::Events);
-        let tables = self.tables.iter().filter(events).cloned().collect();
-        settle(decoded, Rules { checks: Arc::clone(&self.checks), tables, dimension_files: BTreeMap::new() }).await
+        let reads_events = |table: &&Arc<PlannedTable>| matches!(table.input, Input::Events);
+        let tables = self.tables.iter().filter(reads_events).cloned().collect();
+        let (input_schema, checks) = (Arc::clone(&self.events), Arc::clone(&self.checks));
+        settle(decoded, Rules { input_schema, checks, tables, dimension_files: BTreeMap::new() }).await
     }
 
     /// Makes the rows of a table that reads a file, from the file's decoded rows. Checks are of events only.
@@ -102,8 +106,7 @@ impl Cleaner {
     /// As [`Cleaner::clean`]; Internal where there is no such table.
     pub async fn clean_file(&self, table: &str, decoded: Decoded, file: DimensionFile) -> Result<Cleaned> {
         let found = self.table(table, |input| matches!(input, Input::File { .. }))?;
-        let (tables, dimension_files) = (vec![found], BTreeMap::from([(table.to_owned(), file)]));
-        settle(decoded, Rules { checks: Arc::default(), tables, dimension_files }).await
+        settle(decoded, of_one(found, file)).await
     }
 
     /// Makes the rows of a table that reads `dates`.
@@ -116,8 +119,7 @@ impl Cleaner {
             return Err(Error::internal(format!("the table {table:?} reads no dates")));
         };
         let decoded = dates::days(from, through, &file)?;
-        let (tables, dimension_files) = (vec![found], BTreeMap::from([(table.to_owned(), file)]));
-        settle(decoded, Rules { checks: Arc::default(), tables, dimension_files }).await
+        settle(decoded, of_one(found, file)).await
     }
 
     fn table(&self, name: &str, reads: impl Fn(&Input) -> bool) -> Result<Arc<PlannedTable>> {
@@ -130,6 +132,13 @@ impl fmt::Debug for Cleaner {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Cleaner({} checks, {} tables)", self.checks.len(), self.tables.len())
     }
+}
+
+/// The rules for a table that does not read events.
+fn of_one(table: Arc<PlannedTable>, file: DimensionFile) -> Rules {
+    let dimension_files = BTreeMap::from([(table.spec.name.clone(), file)]);
+    let input_schema = Arc::clone(&table.input_schema);
+    Rules { input_schema, checks: Arc::default(), tables: vec![table], dimension_files }
 }
 
 /// A fact's reference must be of its dimension's key's type, or no row would ever be found.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, BooleanArray};
 use arrow::compute::filter_record_batch;
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 
 use super::checks::{PlannedCheck, Refusal, refuse};
@@ -29,6 +30,8 @@ const MAX_RUNS: usize = 16;
 
 /// What a batch is settled by.
 pub(super) struct Rules {
+    /// What the batch must be, with the hidden column.
+    pub(super) input_schema: SchemaRef,
     /// The checks that events must pass.
     pub(super) checks: Arc<Vec<PlannedCheck>>,
     /// The tables that read the batch, in the pipeline's order.
@@ -43,13 +46,10 @@ pub(super) struct Rules {
 /// Where the machine fails, never for what an event holds.
 pub(super) async fn settle(decoded: Decoded, rules: Rules) -> Result<Cleaned> {
     let mut refused = BTreeMap::new();
-    let mut outputs: Vec<TableRun> = Vec::new();
-    if let Some(first) = rules.tables.first() {
-        let events = numbered(&first.input_schema, &decoded.events)?;
-        let (checks, checked) = (Arc::clone(&rules.checks), events.clone());
-        add(&mut refused, blocking(move || refuse(&checks, &checked)).await?);
-        outputs = run_all(&rules.tables, &events, &mut refused).await?;
-    }
+    let events = numbered(&rules.input_schema, &decoded.events)?;
+    let (checks, checked) = (rules.checks, events.clone());
+    add(&mut refused, blocking(move || refuse(&checks, &checked)).await?);
+    let outputs = run_all(&rules.tables, &events, &mut refused).await?;
     let passed = decoded.events.num_rows() - refused.len();
     let mut cleaned = open(&decoded, &refused, passed);
     let tables = rules.tables;

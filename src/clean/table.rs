@@ -14,7 +14,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::faults::one_line;
+use super::faults::root_words;
 use super::relation::execute;
 use crate::config::Input;
 use crate::error::{Error, Result};
@@ -119,7 +119,7 @@ impl PlannedTable {
     }
 
     fn fault(&self, error: DataFusionError) -> RunFault {
-        let words = one_line(&error.find_root().message());
+        let words = root_words(&error);
         match error.find_root() {
             DataFusionError::ArrowError(_, _) | DataFusionError::Execution(_) => RunFault::Data(words),
             DataFusionError::ResourcesExhausted(_) => RunFault::Stop(
