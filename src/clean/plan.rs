@@ -1,0 +1,260 @@
+//! Planning one table's SQL, once, at start.
+//!
+//! Owns what a plan must yield: the key, the references, the version columns, storable columns. All faults of a file
+//! that can be told apart are told together.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::catalog::SchemaProvider;
+use datafusion::common::DataFusionError;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Volatility, cast};
+use datafusion::sql::sqlparser::tokenizer::Location;
+
+use super::carry::carry;
+use super::columns::{is_key_type, name_fault, stored_type};
+use super::faults::{PlanFault, sentences};
+use super::relation::{ROW_COLUMN, numbered_schema, provider, version_fields};
+use super::statement::{self, Select};
+use super::table::PlannedTable;
+use crate::config::{Input, Table};
+use crate::schema::{Reference, TableSpec, VERSION_COLUMNS, input_schema};
+
+/// The relation's name for each kind of input, as SQL writes it.
+fn relation_of(input: &Input) -> &'static str {
+    match input {
+        Input::Events => "events",
+        Input::File { .. } => "file",
+        Input::Dates { .. } => "dates",
+    }
+}
+
+/// Plans a table's SQL over its input; `events` is the schema of the relation `events`.
+///
+/// # Errors
+/// Every fault found.
+pub(super) async fn plan(
+    state: &Arc<SessionState>,
+    table: &Table,
+    events: &SchemaRef,
+) -> Result<PlannedTable, Vec<PlanFault>> {
+    let file = table.sql_path.display().to_string();
+    let relation = relation_of(&table.input);
+    let input_schema = match &table.input {
+        Input::Events => Arc::clone(events),
+        Input::File { fields, .. } => numbered_schema(&input_schema(fields)),
+        Input::Dates { .. } => numbered_schema(&super::dates::schema()),
+    };
+    let select = statement::read(state, &file, &table.sql, relation)?;
+    let located = |error: DataFusionError| -> Vec<PlanFault> {
+        sentences(&error).into_iter().map(|(place, words)| PlanFault::sql(&file, place, words)).collect()
+    };
+    register(state, relation, &input_schema).map_err(located)?;
+    let raw = state.statement_to_plan(select.statement.clone()).await.map_err(located)?;
+    refuse_unrepeatable(&raw, &file)?;
+    let planner = Planner { state, table, file: &file, select: &select };
+    let yielded = planner.analyse(raw).map_err(located)?;
+    let (spec, plan) = planner.conform(&yielded)?;
+    let plan = state.optimize(&plan).map_err(located)?;
+    let fields = spec.columns.fields().iter().map(|field| field.as_ref().clone());
+    let output_schema = Arc::new(Schema::new(fields.chain(version_fields()).collect::<Vec<_>>()));
+    let (input, carries, state) = (table.input.clone(), yielded.carried.is_some(), Arc::clone(state));
+    Ok(PlannedTable { spec, file, input, input_schema, output_schema, carries, plan, state })
+}
+
+fn register(state: &SessionState, relation: &str, schema: &SchemaRef) -> Result<(), DataFusionError> {
+    let tables: Arc<dyn SchemaProvider> = state.schema_for_ref(relation)?;
+    // `file` is another relation for each table.
+    tables.deregister_table(relation)?;
+    tables.register_table(relation.to_owned(), provider(schema)?).map(|_| ())
+}
+
+/// What an analysed plan yields.
+struct Yielded {
+    plan: LogicalPlan,
+    /// How many columns the SQL itself yields, the first ones.
+    own: usize,
+    /// Where the carried columns stand, if the plan carries: `_arrived_at`, `_position`, row number.
+    carried: Option<[usize; 3]>,
+    one_to_one: bool,
+}
+
+struct Planner<'a> {
+    state: &'a SessionState,
+    table: &'a Table,
+    file: &'a str,
+    select: &'a Select,
+}
+
+impl Planner<'_> {
+    /// Carries what can be carried and lets DataFusion settle the types.
+    fn analyse(&self, raw: LogicalPlan) -> Result<Yielded, DataFusionError> {
+        let own = raw.schema().fields().len();
+        let analyse =
+            |plan: LogicalPlan| self.state.analyzer().execute_and_check(plan, self.state.config_options(), |_, _| {});
+        let Some(carried) = carry(&raw) else {
+            return Ok(Yielded { plan: analyse(raw)?, own, carried: None, one_to_one: false });
+        };
+        let plan = analyse(carried.plan)?;
+        let [arrived_at, position, row] = carried.columns;
+        let place = |column| plan.schema().index_of_column(column);
+        let places = [place(&arrived_at)?, place(&position)?, place(&row)?];
+        Ok(Yielded { own, carried: Some(places), one_to_one: carried.one_to_one, plan })
+    }
+
+    /// The table's spec, and the plan with just its columns, stored as they must be, then the version columns and,
+    /// where it carries, the row number.
+    fn conform(&self, yielded: &Yielded) -> Result<(TableSpec, LogicalPlan), Vec<PlanFault>> {
+        let schema = yielded.plan.schema();
+        let mut faults = Vec::new();
+        let mut versions = yielded.carried.map_or([None, None], |places| [Some(places[0]), Some(places[1])]);
+        let mut fields: Vec<Field> = Vec::new();
+        let mut expressions = Vec::new();
+        for index in 0..yielded.own {
+            let (qualifier, field) = schema.qualified_field(index);
+            let name = field.name();
+            if let Some(version) = VERSION_COLUMNS.iter().position(|column| column == name) {
+                versions[version] = Some(index);
+                continue;
+            }
+            if self.select.wildcard && name.starts_with('_') {
+                continue;
+            }
+            match self.column(index, field, &fields) {
+                Ok(stored) => {
+                    let column = Expr::Column((qualifier, field).into());
+                    expressions.push(cast(column, stored.data_type().clone()).alias(name));
+                    fields.push(stored);
+                }
+                Err(fault) => faults.push(fault),
+            }
+        }
+        self.check_names(&fields, faults.is_empty(), &mut faults);
+        let [Some(arrived_at), Some(position)] = versions else {
+            faults.push(self.missing_versions());
+            return Err(faults);
+        };
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let column = |index: usize| Expr::Column(schema.qualified_field(index).into());
+        for (field, index) in version_fields().into_iter().zip([arrived_at, position]) {
+            expressions.push(cast(column(index), field.data_type().clone()).alias(field.name()));
+        }
+        expressions.extend(yielded.carried.map(|places| column(places[2]).alias(ROW_COLUMN)));
+        let plan = Projection::try_new(expressions, Arc::new(yielded.plan.clone())).map_err(|error| {
+            sentences(&error)
+                .into_iter()
+                .map(|(place, words)| PlanFault::sql(self.file, place, words))
+                .collect::<Vec<_>>()
+        })?;
+        Ok((self.spec(fields, yielded.one_to_one), LogicalPlan::Projection(plan)))
+    }
+
+    /// The column as it is stored; those of the key are never null.
+    fn column(&self, index: usize, field: &Field, others: &[Field]) -> Result<Field, PlanFault> {
+        let name = field.name();
+        let fault = |message: String| PlanFault::sql(self.file, self.place(index), message);
+        if let Some(message) = name_fault(name) {
+            return Err(fault(message));
+        }
+        if others.iter().any(|other| other.name() == name) {
+            return Err(fault(format!("the column {name:?} is yielded twice; give one of them another name with AS")));
+        }
+        let stored = stored_type(field.data_type()).map_err(|words| fault(format!("the column {name:?} {words}")))?;
+        let is_key = self.table.key.contains(name);
+        if is_key && !is_key_type(&stored) {
+            return Err(fault(format!(
+                "the key column {name:?} is of type {stored}, by which rows cannot be told apart"
+            )));
+        }
+        Ok(Field::new(name, stored, field.is_nullable() && !is_key))
+    }
+
+    fn place(&self, index: usize) -> Option<Location> {
+        self.select.items.get(index).copied()
+    }
+
+    /// Checks that key and references are yielded; `whole` says that no column was refused, so that an absent one
+    /// is absent for sure.
+    fn check_names(&self, fields: &[Field], whole: bool, faults: &mut Vec<PlanFault>) {
+        if !whole {
+            return;
+        }
+        let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+        let key = self.table.key.iter().map(|name| ("key column", name));
+        let references = self.table.references.keys().map(|name| ("reference", name));
+        for (what, name) in key.chain(references).filter(|(_, name)| !names.contains(&name.as_str())) {
+            let yields = names.join(", ");
+            let message = format!("{what} {name:?} is not yielded by {}; it yields {yields}", self.file);
+            faults.push(PlanFault::toml(self.table.line, message));
+        }
+    }
+
+    fn missing_versions(&self) -> PlanFault {
+        let message = format!(
+            "rows of several events become one here (GROUP BY, DISTINCT, UNION or a join of {relation} with {relation}), \
+             so the SELECT must say which is newer: add max(_arrived_at) AS _arrived_at, max(_position) AS _position",
+            relation = relation_of(&self.table.input)
+        );
+        PlanFault::sql(self.file, self.place(0), message)
+    }
+
+    fn spec(&self, fields: Vec<Field>, one_to_one: bool) -> TableSpec {
+        let reference = |(column, dimension): (&String, &String)| Reference {
+            column: column.clone(),
+            dimension: dimension.clone(),
+        };
+        TableSpec {
+            name: self.table.name.clone(),
+            kind: self.table.kind,
+            key: self.table.key.clone(),
+            history: self.table.history,
+            references: self.table.references.iter().map(reference).collect(),
+            columns: Arc::new(Schema::new(fields)),
+            one_to_one,
+        }
+    }
+}
+
+/// A batch that is done again after a crash must give the same rows: no clock, no dice. A recursive query is refused
+/// with them, since a plan of one cannot be run twice.
+fn refuse_unrepeatable(plan: &LogicalPlan, file: &str) -> Result<(), Vec<PlanFault>> {
+    let mut faults = Vec::new();
+    let walked = plan.apply_with_subqueries(|node| {
+        if matches!(node, LogicalPlan::RecursiveQuery(_)) {
+            faults.push(PlanFault::sql(file, None, "WITH RECURSIVE is not allowed in a table's SQL"));
+        }
+        node.apply_expressions(|expression| {
+            if let Some(name) = unrepeatable(expression)? {
+                let message = format!(
+                    "{name}() is not allowed: a batch that is done again must give the same rows; _arrived_at tells \
+                     when an event came"
+                );
+                faults.push(PlanFault::sql(file, None, message));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })
+    });
+    if let Err(error) = walked {
+        faults.extend(sentences(&error).into_iter().map(|(place, words)| PlanFault::sql(file, place, words)));
+    }
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+/// The first function in the expression whose value depends on more than its arguments.
+pub(super) fn unrepeatable(expression: &Expr) -> Result<Option<String>, DataFusionError> {
+    let mut found = None;
+    expression.apply(|node| {
+        if let Expr::ScalarFunction(call) = node
+            && call.func.signature().volatility != Volatility::Immutable
+        {
+            found = Some(call.func.name().to_owned());
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
+}

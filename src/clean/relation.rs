@@ -1,0 +1,126 @@
+//! The relation that a table's SQL reads, and the session that plans it once and is fed batch by batch.
+//!
+//! Owns the hidden column that numbers the input's rows, by which a refused row finds its event, and the swap of
+//! batches: a plan holds no rows, it takes them from the context it is executed in, so that one plan may run for
+//! several batches at a time.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, UInt32Array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::record_batch::RecordBatch;
+use datafusion::catalog::TableProvider;
+use datafusion::catalog::streaming::StreamingTable;
+use datafusion::common::{DataFusionError, Result as PlanResult, exec_datafusion_err};
+use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::PartitionStream;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream_partitioned};
+use futures::TryStreamExt;
+
+use crate::error::{Error, Result};
+use crate::schema::VERSION_COLUMNS;
+use crate::sql::{SessionSettings, session};
+
+/// The input row's number in its batch, from 0: hidden behind the relation's last column.
+pub(super) const ROW_COLUMN: &str = "_row";
+
+/// Rows that are fed to the plan at a time: few enough to stay in a core's cache.
+const FEED_ROWS: usize = 8192;
+
+/// The rows of one execution.
+struct Feed(RecordBatch);
+
+/// The relation of a plan; empty itself.
+#[derive(Debug)]
+struct Relation(SchemaRef);
+
+impl PartitionStream for Relation {
+    fn schema(&self) -> &SchemaRef {
+        &self.0
+    }
+
+    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let schema = Arc::clone(&self.0);
+        let Some(feed) = context.session_config().get_extension::<Feed>() else {
+            let error = exec_datafusion_err!("the relation is executed without rows");
+            return Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter([Err(error)])));
+        };
+        let rows = feed.0.num_rows();
+        let slices =
+            (0..rows).step_by(FEED_ROWS).map(move |start| Ok(feed.0.slice(start, FEED_ROWS.min(rows - start))));
+        Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter(slices)))
+    }
+}
+
+/// A table provider of this schema, for planning.
+pub(super) fn provider(schema: &SchemaRef) -> PlanResult<Arc<dyn TableProvider>> {
+    let relation = Arc::new(Relation(Arc::clone(schema)));
+    Ok(Arc::new(StreamingTable::try_new(Arc::clone(schema), vec![relation])?))
+}
+
+/// The session of a cleaner: its SQL knows no table but the one relation, its errors know their places.
+pub(super) fn state(settings: SessionSettings) -> Result<SessionState> {
+    let mut state = session(settings)?.state();
+    let options = state.config_mut().options_mut();
+    options.sql_parser.collect_spans = true;
+    // Rows keep the order of their events, so that the same batch makes the same files.
+    options.optimizer.enable_round_robin_repartition = false;
+    // Such filters would stay in a plan that is executed again.
+    options.optimizer.enable_dynamic_filter_pushdown = false;
+    Ok(state)
+}
+
+/// Executes a plan over these rows; its partitions' output in their order.
+///
+/// # Errors
+/// ResourcesExhausted where the output does not fit into the session's memory; what the plan fails with.
+pub(super) async fn execute(
+    plan: Arc<dyn ExecutionPlan>,
+    state: &SessionState,
+    rows: RecordBatch,
+) -> PlanResult<Vec<RecordBatch>> {
+    let runtime = Arc::clone(state.runtime_env());
+    let reservation = MemoryConsumer::new("cleaned rows").register(&runtime.memory_pool);
+    let config = state.config().clone().with_extension(Arc::new(Feed(rows)));
+    let context = TaskContext::default().with_session_config(config).with_runtime(runtime);
+    let mut output = Vec::new();
+    for mut stream in execute_stream_partitioned(plan, Arc::new(context))? {
+        while let Some(batch) = stream.try_next().await? {
+            let bytes = batch.columns().iter().map(slice_bytes).sum::<PlanResult<usize>>()?;
+            reservation.try_grow(bytes)?;
+            output.push(batch);
+        }
+    }
+    Ok(output)
+}
+
+fn slice_bytes(array: &ArrayRef) -> PlanResult<usize> {
+    array.to_data().get_slice_memory_size().map_err(DataFusionError::from)
+}
+
+/// A relation's schema with the hidden column.
+pub(super) fn numbered_schema(schema: &Schema) -> SchemaRef {
+    let hidden = Arc::new(Field::new(ROW_COLUMN, DataType::UInt32, false));
+    Arc::new(Schema::new(schema.fields().iter().cloned().chain([hidden]).collect::<Vec<_>>()))
+}
+
+/// The events with their numbers in the hidden column.
+///
+/// # Errors
+/// Internal where they are not of the relation's schema.
+pub(super) fn numbered(schema: &SchemaRef, events: &RecordBatch) -> Result<RecordBatch> {
+    let rows = u32::try_from(events.num_rows()).map_err(|_| Error::internal("a batch of over 4 billion events"))?;
+    let numbers: ArrayRef = Arc::new(UInt32Array::from_iter_values(0..rows));
+    let columns = events.columns().iter().cloned().chain([numbers]).collect();
+    RecordBatch::try_new(Arc::clone(schema), columns)
+        .map_err(|error| Error::internal("the events are not of the declared schema").with_source(error))
+}
+
+/// The version columns as every cleaned table carries them.
+pub(super) fn version_fields() -> [Field; 2] {
+    let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let [arrived_at, position] = VERSION_COLUMNS;
+    [Field::new(arrived_at, instant, false), Field::new(position, DataType::Utf8, false)]
+}

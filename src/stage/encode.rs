@@ -1,0 +1,76 @@
+//! The form of staged files: Parquet that a Redshift COPY, Delta readers and DuckDB take alike.
+//!
+//! Format version 1 and its encodings (COPY reads through Spectrum, and readers that lack the DELTA encodings are
+//! many), zstd, µs timestamps, statistics by column chunk and page, decimals by precision as arrow-rs writes them, no Arrow schema
+//! inside (its dictionary and view types would come back to readers that honour it; UTC is kept by Parquet's own
+//! isAdjustedToUTC). `millstream.table` in the file's metadata says whose rows these are.
+
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::schema::types::ColumnPath;
+
+use crate::error::{Error, Result};
+use crate::schema::VERSION_COLUMNS;
+
+/// The size above which a file ends: a COPY likes 1 to 125 MB.
+pub(super) const ENCODED_BYTES: usize = 120_000_000;
+
+/// The key of the table's name in a file's metadata.
+pub(super) const TABLE_KEY: &str = "millstream.table";
+
+const ROW_GROUP_ROWS: usize = 1_000_000;
+
+/// Rows between two looks at the file's size.
+const STEP_ROWS: usize = 65_536;
+
+/// One file, and the rows that did not go into it.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    /// The whole file.
+    pub(super) bytes: Bytes,
+    /// How many rows are in it.
+    pub(super) rows: u64,
+    /// What is left for the next file.
+    pub(super) left: Option<RecordBatch>,
+}
+
+/// Encodes rows until they or `enough` bytes are used up.
+///
+/// # Errors
+/// Internal where Parquet refuses the rows.
+pub(super) fn encode(table: &str, rows: RecordBatch, enough: usize) -> Result<Encoded> {
+    let refused = |error: ParquetError| Error::internal(format!("{table}: rows make no Parquet")).with_source(error);
+    let options =
+        ArrowWriterOptions::new().with_properties(properties(table).map_err(refused)?).with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), rows.schema(), options).map_err(refused)?;
+    let mut written = 0;
+    while written < rows.num_rows() && writer.bytes_written() + writer.in_progress_size() < enough {
+        let step = STEP_ROWS.min(rows.num_rows() - written);
+        writer.write(&rows.slice(written, step)).map_err(refused)?;
+        written += step;
+    }
+    let bytes = writer.into_inner().map_err(refused)?.into();
+    let left = (written < rows.num_rows()).then(|| rows.slice(written, rows.num_rows() - written));
+    Ok(Encoded { bytes, rows: u64::try_from(written).unwrap_or(u64::MAX), left })
+}
+
+fn properties(table: &str) -> Result<WriterProperties, ParquetError> {
+    let label = KeyValue::new(TABLE_KEY.to_owned(), table.to_owned());
+    let position = ColumnPath::from(VERSION_COLUMNS[1]);
+    let properties = WriterProperties::builder()
+        .set_writer_version(WriterVersion::PARQUET_1_0)
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_key_value_metadata(Some(vec![label]))
+        .set_created_by(concat!("millstream ", env!("CARGO_PKG_VERSION")).to_owned())
+        // Every position is another: a dictionary of them would be given up half-way.
+        .set_column_dictionary_enabled(position, false);
+    Ok(properties.build())
+}
