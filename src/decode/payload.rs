@@ -1,0 +1,288 @@
+//! One record's payload taken apart into events.
+//!
+//! Owns the framing: where an event begins and ends, and where reading goes on after one that is broken. Every byte
+//! that is no blank or separator belongs to exactly one event or reject, and every record yields at least one of
+//! them. Each event is read by `event`; each one's fate is settled here.
+
+use std::ops::Range;
+
+use super::event::{MAX_DEPTH, Reader, Scratch};
+use super::fault::{Fault, Reason};
+use super::json::{Cursor, Stop, Syntax};
+use super::plan::Plan;
+use super::rows::Rows;
+use crate::batch::{Origin, RawRecord, Reject};
+
+/// Places beyond it would not sort: `Position::write_sortable` gives them six digits.
+pub(super) const MAX_EVENTS: u32 = 1_000_000;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// What reading an event came to; in both cases the columns hold nothing of a refused one.
+enum Attempt<'p> {
+    /// Where it ends is known: the row waits in the columns, or the fault says why it does not.
+    Whole { outcome: Result<(), Fault<'p>>, end: usize },
+    /// The JSON breaks at `at`, so that nobody knows where it ends.
+    Lost { fault: Fault<'p>, at: usize },
+}
+
+/// The record being read.
+pub(super) struct Payload<'a> {
+    plan: &'a Plan,
+    scratch: &'a mut Scratch,
+    rows: &'a mut Rows,
+    record: &'a RawRecord,
+    /// The record's index in its batch.
+    number: u32,
+    bytes: &'a [u8],
+    /// Events and rejects so far.
+    events: u32,
+    valid_utf8: bool,
+}
+
+impl<'a> Payload<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        scratch: &'a mut Scratch,
+        rows: &'a mut Rows,
+        (number, record): (u32, &'a RawRecord),
+    ) -> Self {
+        let bytes: &[u8] = &record.payload;
+        let valid_utf8 = std::str::from_utf8(bytes).is_ok();
+        Self { plan, scratch, rows, record, number, bytes, events: 0, valid_utf8 }
+    }
+
+    /// Reads all of it into the rows and rejects.
+    pub(super) fn read(mut self) {
+        let length = self.bytes.len();
+        let refused_before = self.rows.rejects.len();
+        let mut at = if self.bytes.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+        loop {
+            at = self.after_blanks(at);
+            if at >= length {
+                break;
+            }
+            if self.events >= MAX_EVENTS {
+                self.refuse(at..length, &Fault::Plain(Reason::TooManyEvents));
+                break;
+            }
+            at = if self.bytes[at] == b'[' { self.array(at) } else { self.single(at) };
+        }
+        if self.events == 0 {
+            self.refuse(0..length, &Fault::Plain(Reason::EmptyPayload));
+        }
+        if let (1, Some(reject)) = (self.events, self.rows.rejects.get_mut(refused_before)) {
+            reject.payload = self.record.payload.clone();
+        }
+    }
+
+    /// An event outside of an array; gives where to go on.
+    fn single(&mut self, start: usize) -> usize {
+        match self.attempt(start, self.line_end(start)) {
+            Attempt::Whole { outcome, end } => match self.garbage(end) {
+                None => {
+                    self.settle(start..end, outcome);
+                    end
+                }
+                Some(at) => {
+                    self.rows.take_back();
+                    self.refuse_line(start, at)
+                }
+            },
+            Attempt::Lost { fault, at } => {
+                let next = self.recover(start, at);
+                self.refuse(start..self.before_blanks(start, next), &fault);
+                next
+            }
+        }
+    }
+
+    /// An array of events; gives where to go on. Where its syntax breaks, the rest of the record is one reject.
+    fn array(&mut self, start: usize) -> usize {
+        let length = self.bytes.len();
+        let mut at = self.after_blanks(start + 1);
+        if self.bytes.get(at) == Some(&b']') {
+            return self.after_array(at + 1);
+        }
+        loop {
+            if at >= length {
+                return self.refuse_rest(at, "an event");
+            }
+            if self.events >= MAX_EVENTS {
+                self.refuse(at..length, &Fault::Plain(Reason::TooManyEvents));
+                return length;
+            }
+            match self.attempt(at, length) {
+                Attempt::Lost { fault, .. } => {
+                    self.refuse(at..length, &fault);
+                    return length;
+                }
+                Attempt::Whole { outcome, end } => {
+                    self.settle(at..end, outcome);
+                    at = self.after_blanks(end);
+                }
+            }
+            match self.bytes.get(at) {
+                Some(b',') => at = self.after_blanks(at + 1),
+                Some(b']') => return self.after_array(at + 1),
+                _ => return self.refuse_rest(at, "a comma or ] after an event"),
+            }
+        }
+    }
+
+    fn after_array(&mut self, end: usize) -> usize {
+        match self.garbage(end) {
+            None => end,
+            Some(at) => self.refuse_line(at, at),
+        }
+    }
+
+    fn refuse_rest(&mut self, at: usize, expected: &'static str) -> usize {
+        self.refuse(at..self.bytes.len(), &Fault::Syntax(Syntax { at, expected }));
+        self.bytes.len()
+    }
+
+    /// Refuses from `start` to the end of the line on which something unwanted stands at `at`.
+    fn refuse_line(&mut self, start: usize, at: usize) -> usize {
+        let end = self.line_end(at);
+        let fault = Fault::Syntax(Syntax { at, expected: "the end of the line, or another object" });
+        self.refuse(start..self.before_blanks(start, end), &fault);
+        end
+    }
+
+    /// Reads the value at `start`; a too deeply nested one is followed no further than `bound`.
+    fn attempt(&mut self, start: usize, bound: usize) -> Attempt<'a> {
+        let mut reader = Reader::new(Cursor::new(self.bytes, start), self.scratch);
+        let outcome = if self.bytes[start] == b'{' {
+            reader.object(&self.plan.shape, &mut self.rows.columns, 1)
+        } else {
+            Err(Fault::Plain(Reason::NotAnObject))
+        };
+        let end = reader.cursor.at;
+        let Err(fault) = outcome else { return Attempt::Whole { outcome, end } };
+        self.rows.take_back();
+        match fault {
+            Fault::Syntax(Syntax { at, .. }) => Attempt::Lost { fault, at },
+            Fault::TooDeep { at } => self.pass_deep(start, bound, at),
+            _ => self.pass(start, bound, fault),
+        }
+    }
+
+    /// Finds the end of an event that a value of its own condemns; broken JSON weighs more than the value.
+    fn pass(&mut self, start: usize, bound: usize, fault: Fault<'a>) -> Attempt<'a> {
+        let mut cursor = Cursor::new(self.bytes, start);
+        match cursor.skip_value(&mut self.scratch.open, MAX_DEPTH) {
+            Ok(()) => Attempt::Whole { outcome: Err(fault), end: cursor.at },
+            Err(Stop::Syntax(syntax)) => Attempt::Lost { fault: Fault::Syntax(syntax), at: syntax.at },
+            Err(Stop::TooDeep { at }) => self.pass_deep(start, bound, at),
+        }
+    }
+
+    /// Finds the end of an event that is too deep at `at`.
+    ///
+    /// The bound keeps reading linear: lines that each open an object would else each be followed to the end.
+    fn pass_deep(&mut self, start: usize, bound: usize, at: usize) -> Attempt<'a> {
+        let fault = Fault::TooDeep { at };
+        let mut cursor = Cursor::new(&self.bytes[..bound], start);
+        match cursor.skip_value(&mut self.scratch.open, usize::MAX) {
+            Ok(()) => Attempt::Whole { outcome: Err(fault), end: cursor.at },
+            Err(_) => Attempt::Lost { fault, at },
+        }
+    }
+
+    /// Where reading goes on after an event from `start` whose JSON breaks at `at`: the next line that begins like an
+    /// event, not like the inside of one.
+    ///
+    /// Such a line is indented no deeper than the broken event's and closes nothing. Where the event had gone on
+    /// over several lines, only one that opens an object counts.
+    fn recover(&self, start: usize, at: usize) -> usize {
+        let line_start = memchr::memrchr(b'\n', &self.bytes[..start]).map_or(0, |newline| newline + 1);
+        let indent = self.indent(line_start);
+        let over_lines = memchr::memchr(b'\n', &self.bytes[start..at]).is_some();
+        let mut line = start;
+        while let Some(newline) = memchr::memchr(b'\n', &self.bytes[line..]) {
+            line += newline + 1;
+            let line_indent = self.indent(line);
+            match self.bytes.get(line + line_indent) {
+                Some(b'\n' | b'\r' | b'}' | b']') => {}
+                Some(b'{') if line_indent <= indent => return line,
+                Some(_) if line_indent <= indent && !over_lines => return line,
+                _ => {}
+            }
+        }
+        self.bytes.len()
+    }
+
+    /// The blanks that a line begins with.
+    fn indent(&self, line: usize) -> usize {
+        self.bytes[line..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count()
+    }
+
+    /// What stands between an event's end and the end of its line, unless it opens another event.
+    fn garbage(&self, end: usize) -> Option<usize> {
+        let blanks = self.bytes[end..].iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r')).count();
+        let at = end + blanks;
+        match self.bytes.get(at) {
+            None | Some(b'\n' | b'{' | b'[') => None,
+            Some(_) => Some(at),
+        }
+    }
+
+    fn line_end(&self, at: usize) -> usize {
+        memchr::memchr(b'\n', &self.bytes[at..]).map_or(self.bytes.len(), |newline| at + newline)
+    }
+
+    fn after_blanks(&self, at: usize) -> usize {
+        let mut cursor = Cursor::new(self.bytes, at);
+        cursor.skip_blanks();
+        cursor.at
+    }
+
+    /// `end`, without the blanks before it.
+    fn before_blanks(&self, start: usize, end: usize) -> usize {
+        start + self.bytes[start..end].trim_ascii_end().len()
+    }
+
+    /// Makes the event a row or a reject.
+    fn settle(&mut self, span: Range<usize>, outcome: Result<(), Fault<'a>>) {
+        let outcome = if self.is_utf8(&span) { outcome } else { Err(Fault::Plain(Reason::InvalidUtf8)) };
+        let origin = Origin {
+            record: self.number,
+            index: self.events,
+            start: u32::try_from(span.start).unwrap_or(u32::MAX),
+            end: u32::try_from(span.end).unwrap_or(u32::MAX),
+        };
+        match outcome.and_then(|()| self.rows.accept(self.record, origin).map_err(Fault::Plain)) {
+            Ok(()) => self.events += 1,
+            Err(fault) => {
+                self.rows.take_back();
+                self.refuse(span, &fault);
+            }
+        }
+    }
+
+    fn refuse(&mut self, span: Range<usize>, fault: &Fault<'_>) {
+        let fault = if self.is_utf8(&span) { fault } else { &Fault::Plain(Reason::InvalidUtf8) };
+        let bytes = self.bytes;
+        let value = |at: usize| {
+            let mut cursor = Cursor::new(bytes, at);
+            // The value was read before, or is cut off where it breaks.
+            let end = cursor.skip_value(&mut Vec::new(), MAX_DEPTH).map_or(bytes.len(), |()| cursor.at);
+            bytes.get(at..end).unwrap_or_default()
+        };
+        self.rows.rejects.push(Reject {
+            reason: fault.reason().as_str().to_owned(),
+            message: fault.message(span.start, value),
+            shard: self.record.shard.clone(),
+            position: self.record.position.clone(),
+            index: self.events,
+            arrived_at: self.record.arrived_at,
+            payload: self.record.payload.slice(span),
+        });
+        self.events += 1;
+    }
+
+    fn is_utf8(&self, span: &Range<usize>) -> bool {
+        self.valid_utf8 || std::str::from_utf8(&self.bytes[span.clone()]).is_ok()
+    }
+}
