@@ -61,13 +61,19 @@ pub(super) fn suggestion<'n>(name: &str, known: impl IntoIterator<Item = &'n str
     }
 }
 
-/// The known name at the fewest edits, where these are at most half of the longer name.
+/// The known name at the fewest edits, where these are at most half of the longer name or one begins with the other.
 pub(super) fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
     let name = name.to_lowercase();
-    let distance = |other: &str| strsim::damerau_levenshtein(&name, &other.to_lowercase());
+    let distance = |other: &str| {
+        let other = other.to_lowercase();
+        let edits = strsim::damerau_levenshtein(&name, &other);
+        let bound = name.chars().count().max(other.chars().count()) / 2;
+        let begins = !name.is_empty() && (name.starts_with(&other) || other.starts_with(&name));
+        if begins { (false, edits.min(bound)) } else { (edits > bound, edits) }
+    };
     let near = known.iter().copied().min_by_key(|other| distance(other))?;
-    let longer = name.chars().count().max(near.chars().count());
-    (distance(near) * 2 <= longer).then_some(near)
+    let (too_far, _) = distance(near);
+    (!too_far).then_some(near)
 }
 
 #[cfg(test)]
@@ -115,6 +121,8 @@ mod tests {
         assert_eq!(suggestion("colour", known), "; did you mean \"column\"?");
         assert_eq!(suggestion("Kind", known), "; did you mean \"kind\"?");
         assert_eq!(suggestion("nmae", known), "; did you mean \"name\"?");
+        assert_eq!(suggestion("column_name_of_it", known), "; did you mean \"column\"?");
+        assert_eq!(suggestion("", known), "; known are name, kind, column");
         assert_eq!(suggestion("freshness", known), "; known are name, kind, column");
         assert_eq!(suggestion("x", []), "");
     }

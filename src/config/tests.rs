@@ -445,20 +445,49 @@ fn values_out_of_bounds_are_refused() {
 
 #[test]
 fn names_follow_one_rule_and_are_not_those_of_the_warehouse() {
+    let rule = "is not a name: lower-case letters, digits and \"_\", a letter first, at most 127 bytes";
     check(&[
-        ("\"shop\"", "\"My-Shop\"", &["2:8: \"name\" in [pipeline]: \"My-Shop\" is not a name: lower-case letters, digits and \"_\", a letter first, at most 127 bytes"]),
-        ("\"id\"", "\"\"", &["6:8: \"name\" in [[event.field]]: \"\" is not a name: lower-case letters, digits and \"_\", a letter first, at most 127 bytes"]),
-        ("\"id\"", "\"_shard\"", &["6:8: \"name\" in [[event.field]]: \"_shard\": names that begin with \"_\" are kept for the columns that Millstream adds"]),
-        ("\"fact_sales\"", "\"journal\"", &["9:8: \"name\" in [[table]]: \"journal\" is what `millstream query` calls a relation of its own"]),
-        ("", "key = [\"id\", \"valid_from\", \"id\"]\n", &["11:7: \"key\" in [[table]]: \"valid_from\" is a column that the warehouse adds to dimensions", "11:7: \"key\" in [[table]]: \"id\" stands twice"]),
-        ("\"fact_sales\"", "\"../fact_sales\"", &["9:8: \"name\" in [[table]]: \"../fact_sales\" is not a name: lower-case letters, digits and \"_\", a letter first, at most 127 bytes"]),
-    ].map(|(old, new, expected): (&str, &str, &[&str])| {
-        assert!(!expected.is_empty());
-        (old, new, expected)
-    }));
+        ("\"shop\"", "\"My-Shop\"", &[&format!("2:8: \"name\" in [pipeline]: \"My-Shop\" {rule}")]),
+        ("\"id\"", "\"\"", &[&format!("6:8: \"name\" in [[event.field]]: \"\" {rule}")]),
+        (
+            "\"id\"",
+            "\"_shard\"",
+            &[
+                "6:8: \"name\" in [[event.field]]: \"_shard\": names that begin with \"_\" are kept for the columns that Millstream adds",
+            ],
+        ),
+        (
+            "",
+            "key = [\"id\", \"valid_from\", \"id\"]\n",
+            &[
+                "11:7: \"key\" in [[table]]: \"valid_from\" is a column that the warehouse adds to dimensions",
+                "11:7: \"key\" in [[table]]: \"id\" stands twice",
+            ],
+        ),
+    ]);
     let long = "a".repeat(127);
     assert_eq!(sound(&BASE.replace("shop", &long)).name, long);
     assert_eq!(faults(&folder(&BASE.replace("shop", &"a".repeat(128)))).len(), 1);
+}
+
+#[test]
+fn a_table_of_a_name_that_is_refused_reads_no_sql() {
+    let stray = |known: &str| {
+        format!("fact_sales.sql: no [[table]] is named \"fact_sales\", so this file would be ignored; {known}")
+    };
+    let rule = "lower-case letters, digits and \"_\", a letter first, at most 127 bytes";
+    let taken = "\"journal\" is what `millstream query` calls a relation of its own".to_owned();
+    let cases = [
+        ("journal", taken, "known are journal"),
+        ("../fact_sales", format!("\"../fact_sales\" is not a name: {rule}"), "did you mean \"../fact_sales\"?"),
+    ];
+    for (name, expected, known) in cases {
+        let folder = folder(&BASE.replace("\"fact_sales\"", &format!("{name:?}")));
+        let reading = read(folder.path());
+        let expected = [format!("pipeline.toml:9:8: \"name\" in [[table]]: {expected}"), stray(known)];
+        assert_eq!(shown(&folder, &reading.faults), expected);
+        assert!(reading.pipeline.expect("a pipeline").tables.is_empty());
+    }
 }
 
 #[test]
@@ -500,13 +529,13 @@ fn a_struct_has_fields_and_nothing_else_has() {
         (
             typed(&format!("type = \"struct\"\n{nested}")),
             vec![
-                "8:50: two fields are named \"a\"; the first is at line 8",
-                "8:62: \"type\" in fields = [{ … }]: \"dat\" is not a type; known are boolean, smallint, integer, bigint, real, double, decimal(p,s), string(n), date, timestamp, timestamptz, struct and list<type>",
+                "8:51: two fields are named \"a\"; the first is at line 8",
+                "8:63: \"type\" in fields = [{ … }]: \"dat\" is not a type; known are boolean, smallint, integer, bigint, real, double, decimal(p,s), string(n), date, timestamp, timestamptz, struct and list<type>",
             ],
         ),
         (
             format!("{BASE}{}", DIMENSION.replace("\"integer\"", "\"list<date>\"")),
-            vec!["16:54: \"type\" in [[table.field]]: a file's column holds single values, no struct and no list"],
+            vec!["16:55: \"type\" in [[table.field]]: a file's column holds single values, no struct and no list"],
         ),
     ];
     for (text, expected) in cases {
@@ -674,7 +703,7 @@ fn sql_files_are_there_filled_and_named_by_a_table() {
     let expected = [
         "pipeline.toml:8:1: table \"fact_sales\" has no SQL: fact_sales.sql is empty",
         "pipeline.toml:17:1: table \"fact_returns\" has no SQL: fact_returns.sql does not exist",
-        "dim_shops.sql:2:11: the file is not UTF-8 from here on",
+        "dim_shops.sql:2:10: the file is not UTF-8 from here on",
         "fact_return.sql: no [[table]] is named \"fact_return\", so this file would be ignored; did you mean \"fact_returns\"?",
         "report/none.sql: the file is empty",
     ];
