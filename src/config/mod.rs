@@ -1,5 +1,23 @@
 //! A pipeline's settings: plain data, read from its folder, all faults of it found at once.
+//!
+//! Owns the format of pipeline.toml, the defaults, and which files belong to a pipeline. It plans no SQL and opens no
+//! dimension file beyond seeing that it can be read. The contract: `read` never stops at the first fault, and a
+//! pipeline runs only where there is none.
 
+mod document;
+mod fault;
+mod fields;
+mod files;
+mod folder;
 mod model;
+mod settings;
+mod tables;
+mod values;
 
-pub use model::{BatchSettings, Check, Input, LoadSettings, Pipeline, SourceSettings, Start, Table, Target};
+pub use fault::{Fault, refuse};
+pub use folder::{Reading, read};
+pub use model::{BatchSettings, Check, Input, LoadSettings, Pipeline, Report, SourceSettings, Start, Table, Target};
+pub use tables::RESERVED_COLUMNS;
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,8 @@ pub struct Pipeline {
     pub tables: Vec<Table>,
     /// `[target.NAME]`; `local` is always there.
     pub targets: BTreeMap<String, Target>,
+    /// `report/*.sql`, by name.
+    pub reports: Vec<Report>,
 }
 
 /// `[source]`: the stream and where to start.
@@ -127,6 +129,17 @@ pub enum Input {
         /// The last day.
         through: NaiveDate,
     },
+}
+
+/// `report/NAME.sql`: a question asked of the star schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The file's name without its ending.
+    pub name: String,
+    /// The file's text.
+    pub sql: String,
+    /// The file as messages name it: `report/orders_by_status.sql`, from the folder.
+    pub path: PathBuf,
 }
 
 /// `[target.NAME]`: where a pipeline runs.

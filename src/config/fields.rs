@@ -1,0 +1,144 @@
+//! Declared fields: of the event, of a struct in it, of a dimension file.
+//!
+//! Owns `[[event.field]]`, `[[table.field]]` and the `fields` of a struct. What a type's text means is `schema`'s.
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::document::Section;
+use super::values::{MAX_NESTING, boolean, field_type, filled_text, name_fault, text};
+use crate::schema::{Field, FieldType};
+
+/// What a field's path means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PathKind {
+    /// Keys of nested JSON, with dots between them.
+    Keys,
+    /// One heading of a file, whatever letters it has.
+    Heading,
+}
+
+/// Fields as read.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    /// The sound ones, in the file's order.
+    pub(super) fields: Vec<Field>,
+    /// Whether these are all that were declared, so that SQL over them can be planned.
+    pub(super) complete: bool,
+}
+
+/// Where a field stands.
+#[derive(Debug, Clone, Copy)]
+struct Level {
+    kind: PathKind,
+    depth: usize,
+}
+
+/// Reads sections of fields; `None` stands for what could not be read as sections.
+pub(super) fn read_fields(sections: Option<Vec<Section<'_>>>, kind: PathKind) -> Fields {
+    read_level(sections, Level { kind, depth: 1 })
+}
+
+/// The section's `name`, with a fault where it is no name.
+pub(super) fn required_name(section: &mut Section<'_>) -> Option<Spanned<String>> {
+    let name = section.required("name", text)?;
+    if let Some(message) = name_fault(name.get_ref()) {
+        section.refuse_at("name", name.span().start, &message);
+    }
+    Some(name)
+}
+
+fn read_level(sections: Option<Vec<Section<'_>>>, level: Level) -> Fields {
+    let Some(sections) = sections else { return Fields::default() };
+    let document = sections.first().map(|section| section.document);
+    let declared = sections.len();
+    let mut names = Vec::new();
+    let mut fields: Vec<Field> = Vec::new();
+    for section in sections {
+        let (name, field) = read_field(section, level);
+        names.extend(name);
+        fields.extend(field.filter(|field| fields.iter().all(|other| other.name != field.name)));
+    }
+    if let Some(document) = document {
+        document.refuse_twins("fields", &names);
+    }
+    let complete = fields.len() == declared;
+    Fields { fields, complete }
+}
+
+/// The field's name, where it is readable, and the field, where all of it is sound.
+fn read_field(mut section: Section<'_>, level: Level) -> (Option<Spanned<String>>, Option<Field>) {
+    let name = required_name(&mut section);
+    let path = match level.kind {
+        PathKind::Keys => section.optional("path", keys),
+        PathKind::Heading => section.optional("path", |value| filled_text(value).map(|heading| vec![heading])),
+    };
+    let field_type = read_type(&mut section, level);
+    let required = section.or("required", false, boolean);
+    section.finish();
+    let sound_name = name.as_ref().map(Spanned::get_ref).filter(|name| name_fault(name).is_none());
+    let field = sound_name.zip(field_type).map(|(name, field_type)| {
+        let path = path.map_or_else(|| vec![name.clone()], Spanned::into_inner);
+        Field { name: name.clone(), path, field_type, required }
+    });
+    (name, field)
+}
+
+/// The field's `type` with the `fields` of its struct.
+fn read_type(section: &mut Section<'_>, level: Level) -> Option<FieldType> {
+    let declared = section.required("type", field_type);
+    let nested = section.sections("fields", "fields = [{ … }]");
+    let first_nested = nested.as_ref().map(|nested| nested.first().map(|first| first.offset));
+    let members = match first_nested {
+        Some(Some(offset)) if level.depth == MAX_NESTING => {
+            section.refuse_at("fields", offset, &format!("structs nest at most {MAX_NESTING} deep"));
+            Fields::default()
+        }
+        _ => read_level(nested, Level { depth: level.depth + 1, ..level }),
+    };
+    let declared = declared?;
+    let refuse = |key: &str, offset: usize, message: &str| {
+        section.refuse_at(key, offset, message);
+        None
+    };
+    let type_offset = declared.span().start;
+    if level.kind == PathKind::Heading && matches!(declared.get_ref(), FieldType::Struct(_) | FieldType::List(_)) {
+        return refuse("type", type_offset, "a file's column holds single values, no struct and no list");
+    }
+    match (holds_struct(declared.get_ref()), first_nested) {
+        (true, Some(None)) => {
+            refuse("type", type_offset, "a struct needs its fields: fields = [{ name = \"a\", type = \"integer\" }]")
+        }
+        (false, Some(Some(offset))) => {
+            refuse("fields", offset, &format!("only a struct has fields, and the type is {}", declared.get_ref()))
+        }
+        _ if !members.complete => None,
+        _ => Some(fill(declared.into_inner(), members.fields)),
+    }
+}
+
+fn holds_struct(field_type: &FieldType) -> bool {
+    match field_type {
+        FieldType::Struct(_) => true,
+        FieldType::List(item) => holds_struct(item),
+        _ => false,
+    }
+}
+
+/// The type with these members in its innermost struct, where it has one.
+fn fill(field_type: FieldType, members: Vec<Field>) -> FieldType {
+    match field_type {
+        FieldType::Struct(_) => FieldType::Struct(members),
+        FieldType::List(item) => FieldType::List(Box::new(fill(*item, members))),
+        single => single,
+    }
+}
+
+fn keys(value: &DeValue<'_>) -> Result<Vec<String>, String> {
+    let path = filled_text(value)?;
+    let keys: Vec<String> = path.split('.').map(str::to_owned).collect();
+    if keys.iter().any(String::is_empty) {
+        return Err(format!("{path:?} is not a path: keys with one dot between them, such as \"Order.Item.Price\""));
+    }
+    Ok(keys)
+}

@@ -1,0 +1,125 @@
+//! The sections that stand once: `[pipeline]`, `[source]`, `[batch]`, `[load]`, `[target.NAME]`, and the checks.
+//!
+//! Owns their keys, defaults and bounds. A value that is refused leaves its default behind, so that reading goes on.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::document::{Document, Section};
+use super::fault::nearest;
+use super::fields::required_name;
+use super::model::{BatchSettings, Check, LoadSettings, SourceSettings, Start, Target};
+use super::values::{bytes, duration, filled_text, name_fault, start, stream, whole};
+
+/// Targets that DESIGN's format names and this version does not run.
+const LATER_TARGETS: [&str; 1] = ["aws"];
+
+/// A column's text is addressed with 31 bits: a micro-batch stays well below.
+const MAX_BATCH_BYTES: u64 = 1 << 30;
+
+const SHORTEST: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// `[pipeline]`: the name, where it is sound.
+pub(super) fn read_pipeline_name(root: &mut Section<'_>) -> Option<String> {
+    let mut section = required_section(root, "pipeline", "[pipeline]")?;
+    let name = required_name(&mut section).map(Spanned::into_inner);
+    section.finish();
+    name.filter(|name| name_fault(name).is_none())
+}
+
+/// `[source]`.
+pub(super) fn read_source(root: &mut Section<'_>) -> SourceSettings {
+    let mut settings = SourceSettings { stream: String::new(), start: Start::TrimHorizon, shards: 4 };
+    let Some(mut section) = required_section(root, "source", "[source]") else { return settings };
+    settings.stream = section.required("stream", stream).map(Spanned::into_inner).unwrap_or_default();
+    settings.start = section.or("start", settings.start, start);
+    settings.shards = section.or("shards", settings.shards, whole(1..=1000));
+    section.finish();
+    settings
+}
+
+/// `[batch]`.
+pub(super) fn read_batch(root: &mut Section<'_>) -> BatchSettings {
+    let mut settings = BatchSettings { max_rows: 200_000, max_bytes: 32 << 20, max_age: Duration::from_secs(2) };
+    let Some(mut section) = root.section("batch", "[batch]") else { return settings };
+    let max_rows = section.optional("max_rows", whole(1..=10_000_000)).map(Spanned::into_inner);
+    settings.max_rows = max_rows.map_or(settings.max_rows, |rows| rows as usize);
+    settings.max_bytes = section.or("max_bytes", settings.max_bytes, bytes(1..=MAX_BATCH_BYTES));
+    settings.max_age = section.or("max_age", settings.max_age, duration(SHORTEST..=HOUR));
+    section.finish();
+    settings
+}
+
+/// `[load]`.
+pub(super) fn read_load(root: &mut Section<'_>) -> LoadSettings {
+    let mut settings = LoadSettings { freshness: Duration::from_secs(10), max_entries: 1000 };
+    let Some(mut section) = root.section("load", "[load]") else { return settings };
+    settings.freshness = section.or("freshness", settings.freshness, duration(SHORTEST..=DAY));
+    let max_entries = section.optional("max_entries", whole(1..=100_000)).map(Spanned::into_inner);
+    settings.max_entries = max_entries.map_or(settings.max_entries, |entries| entries as usize);
+    section.finish();
+    settings
+}
+
+/// `[target.NAME]`: `local` whether it is written or not.
+pub(super) fn read_targets(root: &mut Section<'_>) -> BTreeMap<String, Target> {
+    let targets = BTreeMap::from([("local".to_owned(), Target::Local)]);
+    let Some(mut section) = root.section("target", "[target.NAME]") else { return targets };
+    if let Some(local) = section.section("local", "[target.local]") {
+        local.finish();
+    }
+    for (name, _) in section.entries().filter(|(name, _)| name.get_ref() != "local") {
+        section.document.fault(name.span().start, later_target(name.get_ref()));
+    }
+    targets
+}
+
+/// `[[check]]`: the sound ones, in the file's order.
+pub(super) fn read_checks(root: &mut Section<'_>) -> Vec<Check> {
+    let document = root.document;
+    let mut names = Vec::new();
+    let mut checks: Vec<Check> = Vec::new();
+    for section in root.sections("check", "[[check]]").unwrap_or_default() {
+        let (name, check) = read_check(document, section);
+        names.extend(name);
+        checks.extend(check);
+    }
+    document.refuse_twins("checks", &names);
+    checks
+}
+
+fn read_check(document: &Document<'_>, mut section: Section<'_>) -> (Option<Spanned<String>>, Option<Check>) {
+    let name = required_name(&mut section);
+    let expr = section.required("expr", filled_text);
+    section.finish();
+    let check = name.as_ref().zip(expr).map(|(name, expr)| {
+        let line = document.line(expr.span().start);
+        Check { name: name.get_ref().clone(), expr: expr.into_inner(), line }
+    });
+    (name, check)
+}
+
+fn required_section<'t>(root: &mut Section<'t>, key: &'static str, label: &'static str) -> Option<Section<'t>> {
+    if root.entries().all(|(name, _)| name.get_ref() != key) {
+        root.document.fault_of_file(format!("missing section {label}"));
+    }
+    root.section(key, label)
+}
+
+fn later_target(name: &str) -> String {
+    if LATER_TARGETS.contains(&name) {
+        return format!(
+            "this version of Millstream runs on the target \"local\" only; {name:?} comes with a later version: \
+             take [target.{name}] out until then"
+        );
+    }
+    let near = match nearest(name, &["local"]) {
+        Some(_) => "; did you mean \"local\"?",
+        None => "; the one target of this version is \"local\"",
+    };
+    format!("unknown target {name:?}{near}")
+}
