@@ -1,0 +1,79 @@
+//! Delta's errors in our words.
+
+use deltalake::DeltaTableError;
+use deltalake::kernel::transaction::TransactionError;
+
+use crate::error::{Error, is_storage_full};
+
+/// The error of doing this (`write`, `read`) to this table.
+pub(super) fn fault(verb: &str, table: &str, error: DeltaTableError) -> Error {
+    if is_storage_full(&error) {
+        return full(table).with_source(error);
+    }
+    let told = format!("cannot {verb} the warehouse's table {table}");
+    let found = match &error {
+        DeltaTableError::InvalidJsonLog { .. }
+        | DeltaTableError::InvalidStatsJson { .. }
+        | DeltaTableError::Parquet { .. }
+        | DeltaTableError::Arrow { .. }
+        | DeltaTableError::NoSchema => Error::corrupt(format!("{told}: its log or a file of it is damaged")),
+        DeltaTableError::Transaction { source: TransactionError::UnsupportedTableFeatures(_) }
+        | DeltaTableError::SchemaMismatch { .. } => Error::invalid(told),
+        _ => Error::transient(told),
+    };
+    found.with_source(error)
+}
+
+/// The error of a full disk: nothing is lost, and the person knows what to do.
+pub(super) fn full(table: &str) -> Error {
+    Error::invalid(format!(
+        "no space left for the warehouse's table {table}; everything committed so far is safe: free some space and \
+         start again, it goes on where it stopped"
+    ))
+}
+
+/// Whether a commit failed because the table had changed.
+pub(super) fn is_conflict(error: &DeltaTableError) -> bool {
+    matches!(
+        error,
+        DeltaTableError::VersionAlreadyExists(_)
+            | DeltaTableError::Transaction {
+                source: TransactionError::VersionAlreadyExists(_)
+                    | TransactionError::CommitConflict(_)
+                    | TransactionError::MaxCommitAttempts(_)
+            }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn each_failure_has_the_kind_that_says_what_to_do() {
+        let io = |kind: io::ErrorKind| DeltaTableError::Io { source: io::Error::from(kind) };
+        let generic = DeltaTableError::GenericError { source: Box::new(io::Error::from(io::ErrorKind::StorageFull)) };
+        let cases = [
+            (io(io::ErrorKind::StorageFull), ErrorKind::Invalid),
+            (generic, ErrorKind::Invalid),
+            (io(io::ErrorKind::TimedOut), ErrorKind::Transient),
+            (DeltaTableError::NoSchema, ErrorKind::Corrupt),
+            (DeltaTableError::SchemaMismatch { msg: "x".to_owned() }, ErrorKind::Invalid),
+        ];
+        for (error, expected) in cases {
+            let told = fault("write", "fact_orders", error);
+            assert_eq!(told.kind(), expected, "{told}");
+            assert!(told.to_string().contains("fact_orders"), "{told}");
+        }
+    }
+
+    #[test]
+    fn only_a_changed_table_is_a_conflict() {
+        assert!(is_conflict(&DeltaTableError::VersionAlreadyExists(3)));
+        assert!(is_conflict(&DeltaTableError::Transaction { source: TransactionError::MaxCommitAttempts(0) }));
+        assert!(!is_conflict(&DeltaTableError::NoSchema));
+    }
+}

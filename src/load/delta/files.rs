@@ -1,0 +1,174 @@
+//! The data files of a Delta table: read whole, and rewritten sorted by key.
+//!
+//! Owns how files are written (zstd, one row group, statistics) and that they are synced before a commit names them.
+//! Decoding, sorting and encoding run on threads where they hold nobody up.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{SortColumn, concat_batches, filter_record_batch, lexsort_to_indices, take_record_batch};
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
+use deltalake::kernel::{Action, Add};
+use deltalake::logstore::LogStoreRef;
+use deltalake::parquet::basic::{Compression, ZstdLevel};
+use deltalake::parquet::file::properties::WriterProperties;
+use deltalake::parquet::schema::types::ColumnPath;
+use deltalake::table::config::TablePropertiesExt;
+use deltalake::table::state::DeltaTableState;
+use deltalake::{DeltaResult, Path};
+
+use super::super::merge::{Change, named};
+use super::super::shape::{POSITION, Shape, conform};
+use super::super::{arrow_bug, staged};
+use super::fault::{fault, full};
+use super::layout::{Rewrite, portions};
+use crate::error::{Error, Result, is_storage_full};
+use crate::runtime::blocking;
+
+/// A data file of a snapshot.
+#[derive(Clone)]
+pub(super) struct DataFile {
+    /// Its path from the table's folder.
+    pub(super) path: Path,
+    /// What takes it out of the table.
+    pub(super) remove: Action,
+}
+
+/// The data files of a snapshot, and what its log says of them, by index.
+pub(super) struct Files {
+    pub(super) files: Vec<DataFile>,
+    pub(super) rows: Vec<usize>,
+    /// The first key column's lowest value; null where unknown.
+    pub(super) lowest: ArrayRef,
+    /// The first key column's highest value; null where unknown.
+    pub(super) highest: ArrayRef,
+}
+
+/// Where a table's data files stand.
+#[derive(Clone)]
+pub(super) struct Shelf {
+    pub(super) shape: Arc<Shape>,
+    pub(super) folder: PathBuf,
+    pub(super) log: LogStoreRef,
+    pub(super) snapshot: DeltaTableState,
+}
+
+impl Shelf {
+    /// The rows of a file, with these columns.
+    pub(super) async fn read(self, file: DataFile, columns: SchemaRef) -> Result<RecordBatch> {
+        let bytes = self.bytes(&file).await?;
+        blocking(move || self.decode(&file, bytes, &columns)).await
+    }
+
+    /// Writes what becomes of the old files: the actions that take them out and put the new ones in.
+    pub(super) async fn rewrite(
+        self,
+        old: Vec<DataFile>,
+        rewrite: Rewrite,
+        change: Arc<Change>,
+    ) -> Result<Vec<Action>> {
+        let mut contents = Vec::with_capacity(old.len());
+        for file in &old {
+            contents.push(self.bytes(file).await?);
+        }
+        let runtime = tokio::runtime::Handle::current();
+        blocking(move || {
+            let added = UInt32Array::from(rewrite.added);
+            let mut parts = vec![take_record_batch(&change.added, &added).map_err(arrow_bug)?];
+            for ((file, bytes), index) in old.iter().zip(contents).zip(&rewrite.files) {
+                let rows = self.decode(file, bytes, &self.shape.table)?;
+                parts.push(without(&rows, &change.removed[*index])?);
+            }
+            let rows = concat_batches(&self.shape.table, &parts).map_err(arrow_bug)?;
+            drop(parts);
+            let rows = sorted(&self.shape, rows)?;
+            let mut actions: Vec<Action> = old.into_iter().map(|file| file.remove).collect();
+            let mut from = 0;
+            for count in portions(rows.num_rows(), self.shape.rows_per_file) {
+                let added = runtime.block_on(self.write(rows.slice(from, count)));
+                let added = added.map_err(|error| fault("write", &self.shape.name, error))?;
+                sync_now(&self.shape.name, &self.folder, added.iter().map(|add| add.path.as_str()))?;
+                actions.extend(added.into_iter().map(Action::Add));
+                from += count;
+            }
+            Ok(actions)
+        })
+        .await
+    }
+
+    async fn bytes(&self, file: &DataFile) -> Result<Bytes> {
+        let unreadable = |error| fault("read", &self.shape.name, error);
+        let objects = self.log.object_store(None);
+        let found = objects.get_opts(&file.path, Default::default()).await.map_err(|error| unreadable(error.into()))?;
+        found.bytes().await.map_err(|error| unreadable(error.into()))
+    }
+
+    fn decode(&self, file: &DataFile, bytes: Bytes, columns: &SchemaRef) -> Result<RecordBatch> {
+        let damaged = |error: Box<dyn std::error::Error + Send + Sync>| {
+            let told = format!("the file {} of the warehouse's table {} is damaged", file.path, self.shape.name);
+            Error::corrupt(told).with_source(error)
+        };
+        let batches = staged::parquet(bytes, columns).map_err(|error| damaged(error.into()))?;
+        let batches = batches.iter().map(|batch| conform(batch, columns)).collect::<std::result::Result<Vec<_>, _>>();
+        let batches = batches.map_err(|error| damaged(error.into()))?;
+        concat_batches(columns, &batches).map_err(arrow_bug)
+    }
+
+    async fn write(&self, rows: RecordBatch) -> DeltaResult<Vec<Add>> {
+        let indexed = self.snapshot.table_config().num_indexed_cols();
+        let schema = Arc::clone(&self.shape.table);
+        let config = WriterConfig::new(schema, Vec::new(), Some(self.properties()), None, None, indexed, None);
+        let mut writer = DeltaWriter::new(self.log.object_store(None), config);
+        writer.write(&rows).await?;
+        writer.close().await
+    }
+
+    fn properties(&self) -> WriterProperties {
+        let mut properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
+        // Nearly every value is another: a dictionary would be built only to be thrown away.
+        let distinct = self.shape.key.iter().map(String::as_str).chain([POSITION, super::super::shape::SURROGATE_KEY]);
+        for column in distinct {
+            properties = properties.set_column_dictionary_enabled(ColumnPath::from(column), false);
+        }
+        properties.build()
+    }
+}
+
+fn without(rows: &RecordBatch, removed: &[u32]) -> Result<RecordBatch> {
+    if removed.is_empty() {
+        return Ok(rows.clone());
+    }
+    let mut stays = vec![true; rows.num_rows()];
+    for &row in removed {
+        stays[row as usize] = false;
+    }
+    filter_record_batch(rows, &BooleanArray::from(stays)).map_err(arrow_bug)
+}
+
+fn sorted(shape: &Shape, rows: RecordBatch) -> Result<RecordBatch> {
+    if shape.key.is_empty() {
+        return Ok(rows);
+    }
+    let columns = named(&rows, &shape.key)?.into_iter().map(|values| SortColumn { values, options: None });
+    let order = lexsort_to_indices(&columns.collect::<Vec<_>>(), None).map_err(arrow_bug)?;
+    take_record_batch(&rows, &order).map_err(arrow_bug)
+}
+
+/// Syncs files of a folder, and the folder, so that they outlive a power cut.
+pub(super) async fn sync(table: &str, folder: PathBuf, names: Vec<String>) -> Result<()> {
+    let table = table.to_owned();
+    blocking(move || sync_now(&table, &folder, names.iter().map(String::as_str))).await
+}
+
+fn sync_now<'a>(table: &str, folder: &std::path::Path, names: impl Iterator<Item = &'a str>) -> Result<()> {
+    let sync = |path: PathBuf| File::open(path).and_then(|file| file.sync_all());
+    let synced = names.map(|name| folder.join(name)).chain([folder.to_path_buf()]).try_for_each(sync);
+    synced.map_err(|error| match is_storage_full(&error) {
+        true => full(table).with_source(error),
+        false => Error::transient(format!("cannot sync the warehouse's table {table}")).with_source(error),
+    })
+}

@@ -1,0 +1,161 @@
+//! The ledger as a Delta table: one row a load, written last.
+//!
+//! Owns the ledger's columns and reads them back. `_ledger` sorts by `loaded_through`, so its newest rows stand in the
+//! file with the highest bound.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimestampMicrosecondType};
+
+use super::super::merge::utc;
+use super::super::protocol::{Outcome, Step};
+use super::super::shape::{Shape, Style};
+use super::super::{Ledger, arrow_bug};
+use super::table::DeltaTable;
+use crate::batch::Receipt;
+use crate::error::{Error, Result};
+
+const LOADED_THROUGH: &str = "loaded_through";
+const COLUMNS: [&str; 4] = ["loaded_after", LOADED_THROUGH, "copied", "loaded_at"];
+
+/// How often others may change the table under a receipt before it gives up for now.
+const TRIES: usize = 5;
+
+/// The table `_ledger`: `loaded_after`, `loaded_through`, `copied` (JSON: rows by table), `loaded_at`.
+pub(super) fn shape() -> Arc<Shape> {
+    let instant = arrow::datatypes::TimeUnit::Microsecond;
+    let types = [DataType::Int64, DataType::Int64, DataType::Utf8, DataType::Timestamp(instant, Some("UTC".into()))];
+    let fields = COLUMNS.iter().zip(types).map(|(name, data_type)| Field::new(*name, data_type, false));
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    Arc::new(Shape {
+        name: "_ledger".to_owned(),
+        style: Style::Append,
+        key: vec![LOADED_THROUGH.to_owned()],
+        staged: Arc::clone(&schema),
+        table: schema,
+        references: Vec::new(),
+        // Few: the newest file is read for each load.
+        rows_per_file: 4_096,
+    })
+}
+
+/// The ledger's table.
+pub(super) struct LedgerTable(DeltaTable);
+
+impl LedgerTable {
+    pub(super) fn new(table: DeltaTable) -> Self {
+        Self(table)
+    }
+
+    pub(super) fn table(&self) -> &DeltaTable {
+        &self.0
+    }
+
+    /// What the ledger says now.
+    pub(super) async fn read(&self) -> Result<Ledger> {
+        let loaded_through = self.0.holds().await?;
+        let loads = self.0.rows().await?;
+        let last = self.newest(1).await?.into_iter().next();
+        let told = last.as_ref().map_or(0, |receipt| receipt.loaded_through);
+        if told != loaded_through {
+            return Err(Error::corrupt(format!(
+                "the ledger's last row says that everything through entry {told} is loaded, and its log says \
+                 {loaded_through}: somebody else wrote to the table _ledger; restore it from a backup"
+            )));
+        }
+        Ok(Ledger { loaded_through, loads, last })
+    }
+
+    /// The newest receipts, newest first.
+    pub(super) async fn receipts(&self, limit: usize) -> Result<Vec<Receipt>> {
+        self.0.holds().await?;
+        self.newest(limit).await
+    }
+
+    /// Writes a receipt after the one that stands there.
+    pub(super) async fn record(&self, receipt: &Receipt) -> Result<Outcome> {
+        let step = Step { after: receipt.loaded_after, through: receipt.loaded_through };
+        for _ in 0..TRIES {
+            if self.0.append(row(receipt)?, step).await? == Outcome::Done {
+                return Ok(Outcome::Done);
+            }
+            // After an ambiguous commit, or one beside another writer's tidying, the ledger itself tells.
+            let ledger = self.read().await?;
+            if ledger.last.as_ref() == Some(receipt) {
+                return Ok(Outcome::Done);
+            }
+            if ledger.loaded_through != receipt.loaded_after {
+                return Ok(Outcome::Overtaken);
+            }
+        }
+        Err(Error::transient("the ledger's table is changed by others all the time; the load goes on later"))
+    }
+
+    async fn newest(&self, limit: usize) -> Result<Vec<Receipt>> {
+        let batches = self.0.newest(limit).await?;
+        let mut receipts = batches.iter().map(receipts).collect::<Result<Vec<_>>>()?.concat();
+        receipts.sort_by_key(|receipt| std::cmp::Reverse(receipt.loaded_through));
+        receipts.truncate(limit);
+        Ok(receipts)
+    }
+}
+
+fn row(receipt: &Receipt) -> Result<RecordBatch> {
+    let number = |number: u64| -> ArrayRef { Arc::new(Int64Array::from(vec![number as i64])) };
+    let copied = serde_json::to_string(&receipt.copied)
+        .map_err(|error| Error::internal("a receipt cannot be written as JSON").with_source(error))?;
+    let columns: Vec<ArrayRef> = vec![
+        number(receipt.loaded_after),
+        number(receipt.loaded_through),
+        Arc::new(StringArray::from(vec![copied])),
+        utc(vec![Some(receipt.loaded_at * 1000)]),
+    ];
+    RecordBatch::try_new(Arc::clone(&shape().table), columns).map_err(arrow_bug)
+}
+
+fn receipts(rows: &RecordBatch) -> Result<Vec<Receipt>> {
+    let damaged =
+        || Error::corrupt("the ledger has rows that are no receipts; restore the table _ledger from a backup");
+    let column = |name: &str| rows.column_by_name(name).filter(|column| column.null_count() == 0).ok_or_else(damaged);
+    let number = |name: &str| column(name).map(|column| column.as_primitive::<Int64Type>());
+    let (after, through) = (number(COLUMNS[0])?, number(COLUMNS[1])?);
+    let copied = column(COLUMNS[2])?.as_string::<i32>();
+    let loaded_at = column(COLUMNS[3])?.as_primitive::<TimestampMicrosecondType>();
+    let receipt = |row: usize| {
+        let copied = serde_json::from_str(copied.value(row)).map_err(|error| damaged().with_source(error))?;
+        Ok(Receipt {
+            loaded_after: u64::try_from(after.value(row)).map_err(|error| damaged().with_source(error))?,
+            loaded_through: u64::try_from(through.value(row)).map_err(|error| damaged().with_source(error))?,
+            copied,
+            loaded_at: loaded_at.value(row) / 1000,
+        })
+    };
+    (0..rows.num_rows()).map(receipt).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_receipt_reads_back_as_it_was_written() {
+        let receipt = Receipt {
+            loaded_after: 3,
+            loaded_through: 9,
+            copied: [("fact_orders".to_owned(), 12)].into(),
+            loaded_at: 1_763_600_000_123,
+        };
+        assert_eq!(receipts(&row(&receipt).expect("row")).expect("receipts"), [receipt]);
+    }
+
+    #[test]
+    fn a_row_that_is_no_receipt_is_corrupt() {
+        let good = row(&Receipt::default()).expect("row");
+        let mut columns = good.columns().to_vec();
+        columns[2] = Arc::new(StringArray::from(vec!["{"]));
+        let bad = RecordBatch::try_new(good.schema(), columns).expect("batch");
+        assert_eq!(receipts(&bad).expect_err("no JSON").kind(), ErrorKind::Corrupt);
+    }
+}

@@ -1,0 +1,111 @@
+//! The warehouse as Delta tables in a folder: one folder a table, and `_ledger` beside them.
+//!
+//! Owns which tables there are and the ledger's form. `table` owns what a Delta table can do, `layout` which of its
+//! files are rewritten. The number of the entry that a table holds is its application transaction
+//! `millstream/<pipeline>/<table>`, written in the same Delta commit as the rows.
+
+mod fault;
+mod files;
+mod layout;
+mod ledger;
+mod table;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::merge::Merge;
+use super::protocol::{Loader, Outcome, Step, Tables};
+use super::shape::{Shape, shapes};
+use super::{Ledger, LoadBounds, Warehouse};
+use crate::batch::{Entry, Receipt};
+use crate::error::{Error, Result};
+use crate::runtime::Context;
+use crate::schema::TableSpec;
+use crate::store::Store;
+use table::DeltaTable;
+
+/// A warehouse of Delta tables.
+pub struct DeltaWarehouse {
+    loader: Loader,
+    tables: HashMap<String, DeltaTable>,
+    ledger: ledger::LedgerTable,
+}
+
+impl DeltaWarehouse {
+    /// The tables of a pipeline in this folder; staged files are read from `store`. Nothing is made yet: see
+    /// [`Warehouse::prepare`].
+    ///
+    /// # Errors
+    /// Invalid where a table cannot be loaded as it is declared.
+    pub fn new(place: Place, specs: &[TableSpec], context: Context, bounds: LoadBounds) -> Result<Self> {
+        let Place { folder, store, pipeline } = place;
+        let folder: &Path = &folder;
+        let shapes = shapes(specs)?;
+        let open = |shape: &Arc<Shape>| DeltaTable::new(folder, &pipeline, Arc::clone(shape), bounds.partitions);
+        let tables = shapes.iter().map(|shape| (shape.name.clone(), open(shape))).collect();
+        let ledger = ledger::LedgerTable::new(open(&ledger::shape()));
+        Ok(Self { loader: Loader { pipeline, store, shapes, context, bounds }, tables, ledger })
+    }
+
+    fn table(&self, name: &str) -> Result<&DeltaTable> {
+        self.tables.get(name).ok_or_else(|| Error::internal(format!("there is no table {name}")))
+    }
+}
+
+/// Where a warehouse stands and what it is fed from.
+pub struct Place {
+    /// The folder that holds a folder for each table.
+    pub folder: PathBuf,
+    /// Where the staged files are.
+    pub store: Store,
+    /// The pipeline's name.
+    pub pipeline: String,
+}
+
+#[async_trait]
+impl Tables for DeltaWarehouse {
+    async fn holds(&self, shape: &Shape) -> Result<u64> {
+        self.table(&shape.name)?.holds().await
+    }
+
+    async fn merge(&self, merge: Merge, step: Step) -> Result<Outcome> {
+        self.table(&merge.shape.name)?.merge(merge, step).await
+    }
+
+    async fn ledger(&self) -> Result<Ledger> {
+        self.ledger.read().await
+    }
+
+    async fn record(&self, receipt: &Receipt) -> Result<Outcome> {
+        self.ledger.record(receipt).await
+    }
+}
+
+#[async_trait]
+impl Warehouse for DeltaWarehouse {
+    async fn prepare(&self) -> Result<()> {
+        for shape in &self.loader.shapes {
+            self.table(&shape.name)?.prepare().await?;
+        }
+        self.ledger.table().prepare().await
+    }
+
+    async fn ledger(&self) -> Result<Ledger> {
+        self.ledger.read().await
+    }
+
+    async fn receipts(&self, limit: usize) -> Result<Vec<Receipt>> {
+        self.ledger.receipts(limit).await
+    }
+
+    async fn load(&self, entries: &[Arc<Entry>]) -> Result<Receipt> {
+        let receipt = self.loader.load(self, entries).await?;
+        for table in self.tables.values().chain([self.ledger.table()]) {
+            table.tidy().await;
+        }
+        Ok(receipt)
+    }
+}

@@ -1,0 +1,386 @@
+//! One Delta table: made, read, changed in one commit, tidied.
+//!
+//! Owns the table's snapshot and the commit. A commit is tried once against the snapshot that the change was worked out
+//! from; if the table has moved on since, nothing happens and the caller looks again. No feature beyond plain
+//! copy-on-write is used, so any Delta reader reads the tables.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
+use arrow::datatypes::DataType;
+use datafusion::common::Column;
+use datafusion::common::pruning::PruningStatistics;
+use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake::kernel::{Action, StructType, Transaction};
+use deltalake::logstore::LogStoreRef;
+use deltalake::operations::create::CreateBuilder;
+use deltalake::operations::vacuum::VacuumMode;
+use deltalake::protocol::{DeltaOperation, OutputMode, SaveMode};
+use deltalake::table::state::DeltaTableState;
+use deltalake::{DeltaTableBuilder, DeltaTableError, TableProperty};
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::sync::Mutex;
+use url::Url;
+
+use super::super::arrow_bug;
+use super::super::merge::{Change, Found, Merge, named};
+use super::super::protocol::{Outcome, Step};
+use super::super::shape::{Shape, Style, difference, only};
+use super::fault::{fault, is_conflict};
+use super::files::{DataFile, Files, Shelf, sync};
+use super::layout::{Layout, near};
+use crate::error::{Error, Result};
+use crate::runtime::blocking;
+
+/// Commits between two looks for files that nobody needs any more, and between two checkpoints of the log.
+const TIDY_EVERY: u64 = 64;
+const CHECKPOINT_EVERY: &str = "32";
+/// How long a reader may stay with a snapshot: files are kept this long after they were replaced.
+const KEPT_HOURS: i64 = 1;
+
+/// A Delta table of the warehouse.
+pub(super) struct DeltaTable {
+    shape: Arc<Shape>,
+    folder: PathBuf,
+    application: String,
+    partitions: usize,
+    state: Mutex<Option<State>>,
+}
+
+/// The table as it was read last.
+struct State {
+    log: LogStoreRef,
+    snapshot: DeltaTableState,
+    /// The entry that it holds.
+    through: u64,
+    /// The version at which it was last considered for tidying.
+    considered: u64,
+}
+
+impl DeltaTable {
+    /// The table of this shape in the warehouse's folder; nothing is touched yet.
+    pub(super) fn new(warehouse: &Path, pipeline: &str, shape: Arc<Shape>, partitions: usize) -> Self {
+        Self {
+            folder: warehouse.join(&shape.name),
+            application: format!("millstream/{pipeline}/{}", shape.name),
+            shape,
+            partitions: partitions.max(1),
+            state: Mutex::new(None),
+        }
+    }
+
+    /// Makes the table where it is missing.
+    ///
+    /// # Errors
+    /// Invalid where it is there with other columns, or the folder cannot be made.
+    pub(super) async fn prepare(&self) -> Result<()> {
+        let folder = self.folder.clone();
+        blocking(move || {
+            std::fs::create_dir_all(&folder).map_err(|error| {
+                Error::invalid(format!("cannot make the folder {}", folder.display())).with_source(error)
+            })
+        })
+        .await?;
+        let log = self.log()?;
+        let is_there = log.is_delta_table_location().await.map_err(|error| self.fault("read", error))?;
+        if !is_there {
+            return self.create(log).await;
+        }
+        let snapshot = DeltaTableState::try_new(&log, None).await.map_err(|error| self.fault("read", error))?;
+        match difference(&self.shape.table, &snapshot.snapshot().arrow_schema()) {
+            None => Ok(()),
+            Some(difference) => Err(Error::invalid(format!(
+                "the warehouse's table {} does not fit the pipeline: {difference}; nothing was changed: undo the change \
+                 to the pipeline, or move {} away and load it anew",
+                self.shape.name,
+                self.folder.display()
+            ))),
+        }
+    }
+
+    async fn create(&self, log: LogStoreRef) -> Result<()> {
+        let schema: StructType = self.shape.table.as_ref().try_into_kernel().map_err(arrow_bug)?;
+        let made = CreateBuilder::new()
+            .with_log_store(log)
+            .with_table_name(&self.shape.name)
+            .with_columns(schema.fields().cloned())
+            .with_save_mode(SaveMode::Ignore)
+            .with_configuration_property(TableProperty::CheckpointInterval, Some(CHECKPOINT_EVERY))
+            .with_configuration_property(TableProperty::LogRetentionDuration, Some("interval 1 days"))
+            .with_configuration_property(
+                TableProperty::DeletedFileRetentionDuration,
+                Some(format!("interval {KEPT_HOURS} hours")),
+            )
+            .await;
+        made.map(|_| ()).map_err(|error| self.fault("make", error))
+    }
+
+    /// The last entry that the table holds, as it is stored now.
+    pub(super) async fn holds(&self) -> Result<u64> {
+        let mut state = self.state.lock().await;
+        self.refreshed(&mut state).await.map(|state| state.through)
+    }
+
+    /// How many rows it has, as it was read last.
+    pub(super) async fn rows(&self) -> Result<u64> {
+        let mut state = self.state.lock().await;
+        let files = self.files(self.known(&mut state).await?)?;
+        Ok(files.rows.iter().map(|rows| *rows as u64).sum())
+    }
+
+    /// At least `limit` rows (or all) of the highest keys, as it was read last.
+    pub(super) async fn newest(&self, limit: usize) -> Result<Vec<RecordBatch>> {
+        let mut state = self.state.lock().await;
+        let state = self.known(&mut state).await?;
+        let Files { files, rows, highest, .. } = self.files(state)?;
+        let order = arrow::compute::sort_to_indices(&highest, None, None).map_err(arrow_bug)?;
+        let mut batches = Vec::new();
+        let mut found = 0;
+        for &file in order.values().iter().rev() {
+            if found >= limit {
+                break;
+            }
+            found += rows[file as usize];
+            let file = files[file as usize].clone();
+            batches.push(self.shelf(state).read(file, Arc::clone(&self.shape.table)).await?);
+        }
+        Ok(batches)
+    }
+
+    /// Brings a merge in, together with the number of the entry that the table holds then.
+    pub(super) async fn merge(&self, merge: Merge, step: Step) -> Result<Outcome> {
+        let mut state = self.state.lock().await;
+        let known = self.known(&mut state).await?;
+        if known.through != step.after {
+            return Ok(Outcome::Overtaken);
+        }
+        if merge.is_empty() {
+            return Ok(Outcome::Done);
+        }
+        let files = self.files(known)?;
+        let merge = Arc::new(merge);
+        let shown = self.shown(&merge, &files)?;
+        let found = self.find(known, &merge, shown.iter().map(|&file| files.files[file].clone())).await?;
+        let change = blocking(move || merge.change(&found)).await?;
+        let mut removed = vec![Vec::new(); files.files.len()];
+        for (file, rows) in shown.into_iter().zip(change.removed) {
+            removed[file] = rows;
+        }
+        let change = Change { removed, added: change.added };
+        self.apply(&mut state, &files, change, step).await
+    }
+
+    /// Adds rows, together with the number of the entry that the table holds then.
+    pub(super) async fn append(&self, rows: RecordBatch, step: Step) -> Result<Outcome> {
+        let mut state = self.state.lock().await;
+        let known = self.known(&mut state).await?;
+        if known.through != step.after {
+            return Ok(Outcome::Overtaken);
+        }
+        let files = self.files(known)?;
+        let change = Change { removed: vec![Vec::new(); files.files.len()], added: rows };
+        self.apply(&mut state, &files, change, step).await
+    }
+
+    /// Now and then removes files that were replaced long enough ago. Not being able to is no failure of a load.
+    pub(super) async fn tidy(&self) {
+        let mut state = self.state.lock().await;
+        let Some(state) = state.as_mut() else { return };
+        let version = state.snapshot.version();
+        if version / TIDY_EVERY == state.considered / TIDY_EVERY {
+            return;
+        }
+        state.considered = version;
+        let vacuumed = deltalake::DeltaTable::new(Arc::clone(&state.log))
+            .vacuum()
+            .with_mode(VacuumMode::Full)
+            .with_retention_period(chrono::Duration::hours(KEPT_HOURS))
+            .await;
+        match vacuumed {
+            Ok((_, metrics)) => tracing::debug!(table = self.shape.name, files = metrics.files_deleted.len(), "tidied"),
+            Err(error) => tracing::warn!(table = self.shape.name, %error, "old files stay for now"),
+        }
+    }
+
+    /// The files that can hold a row which the merge meets, by index.
+    fn shown(&self, merge: &Merge, files: &Files) -> Result<Vec<usize>> {
+        if self.shape.style == Style::Append {
+            return Ok(Vec::new());
+        }
+        let Some(reach) = merge.reach()? else {
+            return Ok((0..files.files.len()).collect());
+        };
+        let within = reach.within(&files.lowest, &files.highest)?;
+        Ok((0..files.files.len()).filter(|&file| within[file]).collect())
+    }
+
+    async fn find(
+        &self,
+        state: &State,
+        merge: &Arc<Merge>,
+        files: impl Iterator<Item = DataFile>,
+    ) -> Result<Vec<Found>> {
+        let needed = only(&self.shape.table, &merge.needs()).map_err(arrow_bug)?;
+        let found = files.map(|file| {
+            let (shelf, needed, merge) = (self.shelf(state), Arc::clone(&needed), Arc::clone(merge));
+            async move {
+                let rows = shelf.read(file, needed).await?;
+                blocking(move || merge.find(&rows)).await
+            }
+        });
+        let found: Vec<_> = found.collect();
+        stream::iter(found).buffered(self.partitions).try_collect().await
+    }
+
+    /// Rewrites what a change touches and commits it.
+    async fn apply(&self, state: &mut Option<State>, files: &Files, change: Change, step: Step) -> Result<Outcome> {
+        let known = self.known(state).await?;
+        let touched: Vec<bool> = change.removed.iter().map(|rows| !rows.is_empty()).collect();
+        let near = match self.shape.key.first() {
+            Some(key) => near(&named(&change.added, std::slice::from_ref(key))?[0], &files.lowest)?,
+            None => vec![None; change.added.num_rows()],
+        };
+        let layout = Layout { aim: self.shape.rows_per_file, rows: &files.rows, touched: &touched, near: &near };
+        let rewrites = layout.rewrites();
+        if rewrites.is_empty() {
+            return Ok(Outcome::Done);
+        }
+        let change = Arc::new(change);
+        let writing = rewrites.into_iter().map(|rewrite| {
+            let old: Vec<DataFile> = rewrite.files.iter().map(|&file| files.files[file].clone()).collect();
+            self.shelf(known).rewrite(old, rewrite, Arc::clone(&change))
+        });
+        let writing: Vec<_> = writing.collect();
+        let actions: Vec<Vec<Action>> = stream::iter(writing).buffered(self.partitions).try_collect().await?;
+        self.commit(state, actions.concat(), step).await
+    }
+
+    async fn commit(&self, state: &mut Option<State>, actions: Vec<Action>, step: Step) -> Result<Outcome> {
+        let known = self.known(state).await?;
+        let properties = CommitProperties::default()
+            .with_max_retries(0)
+            .with_application_transaction(Transaction::new(&self.application, step.through as i64));
+        let operation = DeltaOperation::StreamingUpdate {
+            output_mode: OutputMode::Update,
+            query_id: self.application.clone(),
+            epoch_id: step.through as i64,
+        };
+        let commit = CommitBuilder::from(properties)
+            .with_actions(actions)
+            .build(Some(&known.snapshot), Arc::clone(&known.log), operation)
+            .await;
+        match commit {
+            Ok(commit) => {
+                let version = commit.version();
+                known.snapshot = commit.snapshot();
+                known.through = step.through;
+                let folder = self.folder.join("_delta_log");
+                sync(&self.shape.name, folder, vec![format!("{version:020}.json")]).await?;
+                Ok(Outcome::Done)
+            }
+            Err(error) => {
+                // It may have succeeded all the same: the table itself tells.
+                let holds = self.refreshed(state).await?.through;
+                match (holds >= step.through, is_conflict(&error)) {
+                    (true, _) | (_, true) => Ok(Outcome::Overtaken),
+                    _ => Err(self.fault("commit to", error)),
+                }
+            }
+        }
+    }
+
+    fn files(&self, state: &State) -> Result<Files> {
+        let data = state.snapshot.log_data();
+        let mut files = Vec::new();
+        let mut rows = Vec::new();
+        for view in data.iter() {
+            if view.deletion_vector_descriptor().is_some() {
+                return Err(Error::invalid(format!(
+                    "the warehouse's table {} has got deletion vectors from another writer; purge them (REORG TABLE … \
+                     APPLY (PURGE)) and switch delta.enableDeletionVectors off",
+                    self.shape.name
+                )));
+            }
+            let path = view.object_store_path();
+            // Without statistics a file counts as full: it is then never drawn into another.
+            rows.push(view.num_records().unwrap_or(self.shape.rows_per_file));
+            files.push(DataFile { path, remove: Action::Remove(view.remove_action(true)) });
+        }
+        let key = self.shape.key.first();
+        let data_type = key.and_then(|key| self.shape.table.field_with_name(key).ok());
+        let unknown = new_null_array(data_type.map_or(&DataType::Int64, |field| field.data_type()), files.len());
+        let bounds = |bounds: Option<ArrayRef>| {
+            let known = bounds.filter(|bounds| bounds.len() == files.len());
+            known.unwrap_or_else(|| Arc::clone(&unknown))
+        };
+        let column = key.map(|key| Column::from_name(key));
+        let lowest = bounds(column.as_ref().and_then(|column| data.min_values(column)));
+        let highest = bounds(column.as_ref().and_then(|column| data.max_values(column)));
+        Ok(Files { files, rows, lowest, highest })
+    }
+
+    fn shelf(&self, state: &State) -> Shelf {
+        Shelf {
+            shape: Arc::clone(&self.shape),
+            folder: self.folder.clone(),
+            log: Arc::clone(&state.log),
+            snapshot: state.snapshot.clone(),
+        }
+    }
+
+    fn log(&self) -> Result<LogStoreRef> {
+        let refused = || Error::invalid(format!("{} cannot be a table's folder", self.folder.display()));
+        let folder = self.folder.canonicalize().map_err(|error| self.missing().with_source(error))?;
+        let url = Url::from_directory_path(folder).map_err(|()| refused())?;
+        let table = DeltaTableBuilder::from_url(url).and_then(DeltaTableBuilder::build);
+        table.map(|table| table.log_store()).map_err(|error| refused().with_source(error))
+    }
+
+    /// The table as it was read last, or now if it never was.
+    async fn known<'a>(&self, state: &'a mut Option<State>) -> Result<&'a mut State> {
+        if state.is_none() {
+            *state = Some(self.open().await?);
+        }
+        state.as_mut().ok_or_else(|| self.missing())
+    }
+
+    /// The table as it is stored now.
+    async fn refreshed<'a>(&self, state: &'a mut Option<State>) -> Result<&'a mut State> {
+        if state.is_none() {
+            return self.known(state).await;
+        }
+        let known = self.known(state).await?;
+        known.snapshot.update(&known.log, None).await.map_err(|error| self.fault("read", error))?;
+        known.through = self.transaction(&known.snapshot, &known.log).await?;
+        Ok(known)
+    }
+
+    async fn open(&self) -> Result<State> {
+        let log = self.log()?;
+        let snapshot = DeltaTableState::try_new(&log, None).await.map_err(|error| match error {
+            DeltaTableError::NotATable(_) => self.missing(),
+            error => self.fault("read", error),
+        })?;
+        let through = self.transaction(&snapshot, &log).await?;
+        let considered = snapshot.version();
+        Ok(State { log, snapshot, through, considered })
+    }
+
+    async fn transaction(&self, snapshot: &DeltaTableState, log: &LogStoreRef) -> Result<u64> {
+        let version = snapshot.transaction_version(log, &self.application).await;
+        let version = version.map_err(|error| self.fault("read", error))?.unwrap_or(0);
+        u64::try_from(version).map_err(|_| {
+            Error::corrupt(format!("the log of the table {} says that it holds entry {version}", self.shape.name))
+        })
+    }
+
+    fn missing(&self) -> Error {
+        Error::invalid(format!("there is no warehouse table in {}", self.folder.display()))
+    }
+
+    fn fault(&self, verb: &str, error: DeltaTableError) -> Error {
+        fault(verb, &self.shape.name, error)
+    }
+}
