@@ -1,1 +1,174 @@
-//! To be written.
+//! The local target's stream: a Kinesis server inside this process, on loopback, whose records outlive it.
+//!
+//! Owns `DIR/kinesis` and `DIR/stream.port`. Whichever command comes first hosts, later ones connect, and any client
+//! that speaks Kinesis over HTTP can put and get. The engine (ferrokinesis) keeps its state in memory; its own durable
+//! mode writes all records anew for each put, so this module logs each put once, before its client is answered.
+//!
+//! What lasts: streams, shards, records, sequence numbers, arrival and creation times, consumers; not resource
+//! policies, tags of consumers and account settings. A process that is killed loses nothing that a client was told. The
+//! log is synced at a graceful end and not per put, so a power cut may cost the last seconds. It does not know what
+//! records mean, makes no stream, and speaks HTTP/1.1 only: fan-out, which needs HTTP/2, is not served.
+
+mod claim;
+mod durable;
+mod log;
+mod restore;
+mod saved;
+mod serve;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::error::{Error, Result};
+use crate::runtime::{Clock, SystemClock, blocking, on_own_threads};
+use claim::{Claim, Lock};
+
+/// How often, and how many times, a server that is about to start is looked for: 10 s in all.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LOOKS: usize = 200;
+
+/// Where the stream lives.
+#[derive(Debug, Clone)]
+pub struct HostSettings {
+    /// The local target's folder, made where it is missing.
+    pub folder: PathBuf,
+    /// The port on 127.0.0.1; 0 for any free one.
+    pub port: u16,
+}
+
+/// Where the stream is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamEndpoint {
+    /// The port on 127.0.0.1.
+    pub port: u16,
+    /// `http://127.0.0.1:PORT`.
+    pub url: String,
+}
+
+/// How this process takes part.
+#[derive(Debug)]
+pub enum Hosting {
+    /// It hosts the stream.
+    Hosting(Host),
+    /// Another process does; when that ends, its clients lose their connections: call [`host_or_connect`] again.
+    Connected(StreamEndpoint),
+}
+
+impl Hosting {
+    /// Where the stream is reached.
+    pub fn endpoint(&self) -> StreamEndpoint {
+        match self {
+            Self::Hosting(host) => host.endpoint(),
+            Self::Connected(endpoint) => endpoint.clone(),
+        }
+    }
+}
+
+/// A stream hosted by this process, on threads of its own. Dropping it ends the server as [`Host::shutdown`] does, but
+/// nobody learns how that went.
+#[derive(Debug)]
+pub struct Host {
+    port: u16,
+    stop: DropGuard,
+    ended: oneshot::Receiver<Result<()>>,
+}
+
+/// Hosts the folder's stream, or connects to the process that does.
+///
+/// # Errors
+/// Invalid where the port is in use, the folder cannot be written or is not ours; Corrupt where its files contradict
+/// themselves; Transient where a host is there that does not answer within 10 s.
+pub async fn host_or_connect(settings: &HostSettings) -> Result<Hosting> {
+    for _ in 0..LOOKS {
+        let HostSettings { folder, port } = settings.clone();
+        match blocking(move || claim::claim(&folder, port)).await? {
+            Claim::Ours(lock, listener) => {
+                return start(settings.folder.clone(), lock, listener).await.map(Hosting::Hosting);
+            }
+            Claim::Taken => {}
+        }
+        if let Some(endpoint) = endpoint_of(&settings.folder)
+            && claim::answers(endpoint.port).await
+        {
+            if settings.port != 0 && settings.port != endpoint.port {
+                tracing::info!(asked = settings.port, running = endpoint.port, "the stream runs on another port");
+            }
+            return Ok(Hosting::Connected(endpoint));
+        }
+        SystemClock.sleep(LOOK_EVERY).await;
+    }
+    Err(Error::transient(format!(
+        "another process hosts the stream in {} but does not answer: end that process, or try again",
+        settings.folder.display()
+    )))
+}
+
+/// Where the folder's stream was last said to be hosted; none where nobody says so. Whether it still is, only a request
+/// can tell.
+pub fn endpoint_of(folder: &Path) -> Option<StreamEndpoint> {
+    claim::read_port(folder).map(StreamEndpoint::new)
+}
+
+impl StreamEndpoint {
+    fn new(port: u16) -> Self {
+        Self { port, url: format!("http://127.0.0.1:{port}") }
+    }
+}
+
+impl Host {
+    /// Where the stream is reached.
+    pub fn endpoint(&self) -> StreamEndpoint {
+        StreamEndpoint::new(self.port)
+    }
+
+    /// Lets requests under way finish (5 s at most), syncs everything, and removes `stream.port`.
+    ///
+    /// # Errors
+    /// Invalid where the disk is full; every answered record is in the log all the same.
+    pub async fn shutdown(self) -> Result<()> {
+        drop(self.stop);
+        outcome(self.ended).await
+    }
+}
+
+async fn start(folder: PathBuf, lock: Lock, listener: std::net::TcpListener) -> Result<Host> {
+    let unknown = |error| Error::internal("the listener has no address").with_source(error);
+    let port = listener.local_addr().map_err(unknown)?.port();
+    let stop = CancellationToken::new();
+    let (ready, is_ready) = oneshot::channel();
+    let server = serve::Server { folder: claim::stream_folder(&folder), listener, stop: stop.clone() };
+    let in_folder = folder.clone();
+    let ended = on_own_threads("stream", 1, move || async move {
+        let served = server.run(ready).await;
+        // In this order: who finds the lock free must not find our port.
+        let removed = claim::remove_port(&in_folder);
+        drop(lock);
+        served.and(removed.map_err(|error| Error::invalid("cannot remove stream.port").with_source(error)))
+    })?;
+    if is_ready.await.is_err() {
+        outcome(ended).await?;
+        return Err(Error::internal("the stream's server ended before it began"));
+    }
+    let host = Host { port, stop: stop.drop_guard(), ended };
+    let written = blocking(move || {
+        claim::write_port(&folder, port).map_err(|error| {
+            Error::invalid(format!("cannot write stream.port in {}", folder.display())).with_source(error)
+        })
+    });
+    match written.await {
+        Ok(()) => Ok(host),
+        Err(error) => {
+            host.shutdown().await?;
+            Err(error)
+        }
+    }
+}
+
+async fn outcome(ended: oneshot::Receiver<Result<()>>) -> Result<()> {
+    ended.await.unwrap_or_else(|_| Err(Error::internal("the stream's server panicked")))
+}

@@ -11,7 +11,7 @@ mod tasks;
 use std::sync::Arc;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use random::Random;
+pub use random::{Dice, Random};
 pub use retry::{Backoff, retry};
 pub use tasks::{Tasks, blocking, on_own_threads};
 

@@ -1,0 +1,199 @@
+//! Brings the streams back as they were: the same names and creation times, the same sequence numbers and arrivals.
+//!
+//! Owns the reading of the stream's folder at a start. Records past their retention and those of deleted streams are
+//! left out, and once they are a quarter of the log it is written anew without them. The engine's counters can only be
+//! raised one by one, half a microsecond each: a shard that took a hundred million records costs a start a minute.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ferrokinesis::error::KinesisErrorResponse;
+use ferrokinesis::sequence::{parse_sequence, shard_ix_to_hex};
+use ferrokinesis::store::Store;
+use ferrokinesis::types::{HashKeyRange, SequenceNumberRange, StoredRecord, Stream};
+
+use super::durable::{Durable, RECORDS, STREAMS, Tail};
+use super::log::{Frame, Frames, Log, LogError, copy_frames, sequence_of};
+use super::saved::{Saved, SavedError, SavedStream, beside};
+use crate::error::{Error, ErrorKind, Result, is_storage_full};
+
+/// Sequence numbers drawn and thrown away at a time.
+const DRAWN_AT_ONCE: u64 = 4096;
+
+/// What the log held.
+#[derive(Default)]
+struct Found {
+    /// The last key of each stream's (by number) shards.
+    last_keys: BTreeMap<(u32, u32), String>,
+    /// Bytes of frames without a record that is still wanted.
+    dead_bytes: u64,
+    /// Records brought back.
+    records: u64,
+}
+
+/// Reads the stream's folder into an empty engine; `now` in seconds since 1970 UTC decides what has expired.
+///
+/// # Errors
+/// Corrupt where the files contradict themselves, Invalid where they are not ours or the disk is full.
+pub(super) async fn restore(folder: &Path, store: Store, now: i64) -> Result<Durable> {
+    let mut saved = Saved::load(&folder.join(STREAMS)).map_err(unreadable)?;
+    let path = folder.join(RECORDS);
+    let (mut found, mut whole) = (Found::default(), 0);
+    if let Some(mut frames) = Frames::open(&path).map_err(damaged)? {
+        while let Some(frame) = frames.next().map_err(damaged)? {
+            let before = whole;
+            whole = frames.whole();
+            if let Some(frame) = take_note(frame, &saved, now, &mut found, whole - before) {
+                let stream = stream_of(&saved, frame.stream).map(SavedStream::name).unwrap_or_default();
+                found.records += frame.records.len() as u64;
+                store.put_records_batch(stream, &frame.records).await.map_err(refused)?;
+            }
+        }
+        whole = frames.whole();
+        if frames.length() > whole {
+            tracing::warn!(bytes = frames.length() - whole, "the end of the stream's log was torn and is cut off");
+        }
+    }
+    let mut log = Log::open(&path, whole).map_err(damaged)?;
+    let tails = put_streams(&store, &mut saved, &found).await?;
+    if found.dead_bytes * 4 > whole {
+        match rewrite(folder, &saved, now) {
+            Ok(shorter) => log = shorter,
+            Err(error) => tracing::warn!(%error, "expired records stay in the stream's log until the next start"),
+        }
+    }
+    tracing::debug!(streams = tails.len(), records = found.records, "the stream is back");
+    Ok(Durable::new(store, folder.to_owned(), log, saved, tails))
+}
+
+/// Notes a frame's last key, and gives back what of it is still wanted.
+fn take_note(mut frame: Frame, saved: &Saved, now: i64, found: &mut Found, bytes: u64) -> Option<Frame> {
+    let stream = stream_of(saved, frame.stream);
+    if let (Some(_), Some((key, _))) = (stream, frame.records.last()) {
+        found.last_keys.insert((frame.stream, frame.shard), key.clone());
+    }
+    match stream.filter(|stream| is_wanted(&frame, stream, now)) {
+        Some(stream) => {
+            frame.records.retain(|(_, record)| is_fresh(record, stream, now));
+            Some(frame)
+        }
+        None => {
+            found.dead_bytes += bytes;
+            None
+        }
+    }
+}
+
+fn stream_of(saved: &Saved, number: u32) -> Option<&SavedStream> {
+    saved.streams.iter().find(|stream| stream.number == number)
+}
+
+fn is_wanted(frame: &Frame, stream: &SavedStream, now: i64) -> bool {
+    frame.records.iter().any(|(_, record)| is_fresh(record, stream, now))
+}
+
+fn is_fresh(record: &StoredRecord, stream: &SavedStream, now: i64) -> bool {
+    record.approximate_arrival_timestamp >= (now - stream.retention_seconds()) as f64
+}
+
+/// Puts the streams and their consumers into the engine, counters raised past what the log holds.
+async fn put_streams(store: &Store, saved: &mut Saved, found: &Found) -> Result<Vec<Tail>> {
+    let mut tails = Vec::new();
+    for stream in &mut saved.streams {
+        let mut tail = Tail::empty(stream.name(), stream.number, stream.shards());
+        store.put_stream(stream.name(), stream.stream()).await.map_err(refused)?;
+        for (shard, end) in tail.shards.iter_mut().enumerate() {
+            let saved_counter = stream.counters.get(shard).copied().unwrap_or(1);
+            let logged = found.last_keys.get(&(stream.number, shard as u32));
+            if let Some(key) = logged {
+                end.last_key.clone_from(key);
+            }
+            end.counter = saved_counter.max(logged.map_or(1, |key| counter_after(key)));
+            raise_counter(store, &stream.stream(), shard, end.counter).await?;
+        }
+        stream.counters = tail.shards.iter().map(|end| end.counter).collect();
+        store.put_stream(stream.name(), stream.stream()).await.map_err(refused)?;
+        tails.push(tail);
+    }
+    for consumer in &saved.consumers {
+        store.put_consumer(&consumer.consumer_arn, consumer.clone()).await.map_err(refused)?;
+    }
+    Ok(tails)
+}
+
+fn counter_after(key: &str) -> u64 {
+    let parsed = parse_sequence(sequence_of(key)).ok();
+    parsed.and_then(|sequence| sequence.seq_ix).map_or(1, |index| index + 1)
+}
+
+/// Draws numbers until the shard's counter stands at `counter`. The engine routes a draw by the stream's shards, so
+/// it is shown, for the time being, a stream in which this shard alone is open and takes every key.
+async fn raise_counter(store: &Store, stream: &Stream, shard: usize, counter: u64) -> Result<()> {
+    let mut only = stream.clone();
+    only.shards.truncate(shard + 1);
+    for (place, other) in only.shards.iter_mut().enumerate() {
+        let ending = (place < shard).then(String::new);
+        // A starting number that does not parse spares the engine parsing it for each draw.
+        other.sequence_number_range =
+            SequenceNumberRange { starting_sequence_number: String::new(), ending_sequence_number: ending };
+        other.hash_key_range = HashKeyRange::new("0".to_owned(), u128::MAX.to_string());
+    }
+    let name = &stream.stream_name;
+    store.put_stream(name, only).await.map_err(refused)?;
+    let mut at = store.current_shard_seq(name, shard as i64).await;
+    while at < counter {
+        let draws = vec![0; DRAWN_AT_ONCE.min(counter - at) as usize];
+        store.allocate_sequences_batch(name, &draws).await.map_err(refused)?;
+        let now_at = store.current_shard_seq(name, shard as i64).await;
+        if now_at == at {
+            let shard = shard_ix_to_hex(shard as i64);
+            return Err(Error::internal(format!("the sequence numbers of shard {shard} of {name} do not advance")));
+        }
+        at = now_at;
+    }
+    Ok(())
+}
+
+/// Replaces the log by one without its dead frames; after an error the old one is in place, untouched. The counters
+/// are saved first: they must outlast the records.
+fn rewrite(folder: &Path, saved: &Saved, now: i64) -> std::result::Result<Log, LogError> {
+    let (path, copy) = (folder.join(RECORDS), beside(&folder.join(RECORDS)));
+    let failed = |source| LogError::Io { path: copy.display().to_string(), source };
+    saved.save(&folder.join(STREAMS)).map_err(failed)?;
+    let keep = |frame: &Frame| stream_of(saved, frame.stream).is_some_and(|stream| is_wanted(frame, stream, now));
+    let replaced = copy_frames(&path, &copy, keep).and_then(|length| Log::open(&copy, length)).and_then(|log| {
+        std::fs::rename(&copy, &path).map_err(failed)?;
+        Ok(log)
+    });
+    if replaced.is_err() {
+        // What is left of the copy helps nobody; that it cannot be removed either changes nothing.
+        let _ = std::fs::remove_file(&copy);
+    }
+    replaced
+}
+
+fn unreadable(error: SavedError) -> Error {
+    let kind = match error {
+        SavedError::Io { .. } | SavedError::Newer { .. } => ErrorKind::Invalid,
+        SavedError::Malformed { .. } => ErrorKind::Corrupt,
+    };
+    Error::new(kind, error.to_string()).with_source(error)
+}
+
+fn damaged(error: LogError) -> Error {
+    if is_storage_full(&error) {
+        return Error::invalid(format!(
+            "{error}: no space left; every record is safe: free some space and start again"
+        ))
+        .with_source(error);
+    }
+    let kind = match error {
+        LogError::Io { .. } | LogError::Foreign(_) => ErrorKind::Invalid,
+        LogError::Damaged { .. } => ErrorKind::Corrupt,
+    };
+    Error::new(kind, error.to_string()).with_source(error)
+}
+
+fn refused(error: KinesisErrorResponse) -> Error {
+    Error::internal("the stream's engine refuses what it once accepted").with_source(error)
+}
