@@ -7,6 +7,7 @@
 
 mod days;
 mod encode;
+mod footer;
 mod quarantine;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,8 @@ use crate::batch::{Cleaned, DataFile, Staged};
 use crate::error::Result;
 use crate::runtime::{Context, blocking};
 use crate::store::Store;
+pub use footer::count_rows;
+
 use encode::{ENCODED_BYTES, Encoded, encode};
 
 /// The tables, and the quarantine, that are encoded and written at a time.

@@ -16,7 +16,7 @@ use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use url::Url;
 
 use crate::error::{Error, Result, is_storage_full};
@@ -127,6 +127,19 @@ impl Store {
         found.bytes().await.map(Some).map_err(|error| fault("read", path, error))
     }
 
+    /// The last bytes of an object, at most so many; none where there is no such object.
+    ///
+    /// # Errors
+    /// Transient.
+    pub async fn tail(&self, path: &str, bytes: u64) -> Result<Option<Bytes>> {
+        let options = GetOptions { range: Some(GetRange::Suffix(bytes)), ..GetOptions::default() };
+        let found = match self.objects.get_opts(&Path::from(path), options).await {
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            found => found.map_err(|error| fault("read", path, error))?,
+        };
+        found.bytes().await.map(Some).map_err(|error| fault("read", path, error))
+    }
+
     /// An object's exact size; none where there is no such object.
     ///
     /// # Errors
@@ -213,7 +226,10 @@ mod tests {
         assert_eq!(store.get("a/b").await.expect("read"), None);
         assert_eq!(store.size("a/b").await.expect("size"), None);
         store.delete("a/b").await.expect("deleting nothing is no error");
+        assert_eq!(store.tail("a/b", 2).await.expect("read"), None);
         assert_eq!(store.put_if_absent("a/b", "one".into()).await.expect("put"), Put::Created);
+        assert_eq!(store.tail("a/b", 2).await.expect("read"), Some("ne".into()));
+        assert_eq!(store.tail("a/b", 99).await.expect("read"), Some("one".into()));
         assert_eq!(store.put_if_absent("a/b", "two".into()).await.expect("put"), Put::Exists);
         assert_eq!(store.get("a/b").await.expect("read"), Some("one".into()));
         store.put("a/b", "three".into()).await.expect("overwrite");

@@ -1,7 +1,21 @@
 //! The integration tests, in one binary: each further binary would link half a gigabyte again.
+#![cfg_attr(
+    test,
+    expect(clippy::disallowed_methods, reason = "these tests are other programs: they wait and poll in real time")
+)]
 
 // The attribute tells clippy what cargo knows: all of this is test code.
+#[cfg(test)]
+mod command;
+#[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod main_job;
+#[cfg(test)]
+mod oracle;
 #[cfg(test)]
 mod python;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod wrong_input;

@@ -1,0 +1,142 @@
+//! What can be typed: the commands and their options, as data.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "millstream",
+    args_override_self = true,
+    version,
+    about = "One binary from Kinesis records to a star schema: decode, clean with SQL, stage as Parquet, load exactly once.",
+    after_help = "Exit codes: 0 good, 1 the work failed or an audit is broken, 2 bad arguments or pipeline.\n\
+                  Logs go to stderr; MILLSTREAM_LOG=debug shows more (the syntax of RUST_LOG)."
+)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Common {
+    /// The pipeline's target to run on
+    #[arg(long, global = true, default_value = "local", value_name = "NAME")]
+    pub(super) target: String,
+    /// The local target's folder: stream, object store and warehouse
+    #[arg(long, global = true, default_value = "./data", value_name = "DIR")]
+    pub(super) data: PathBuf,
+    /// The local stream's port on 127.0.0.1, where this command is the first to host it; 0 takes any free one
+    #[arg(long, global = true, default_value_t = 4567)]
+    pub(super) port: u16,
+    /// Answer with one JSON object (logs too are JSON)
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the whole thing on this machine with generated orders, and show what came of it
+    Demo(Demo),
+    /// The stream job: read, clean, stage and load until stopped (Ctrl-C drains, a second one ends at once)
+    Run(Run),
+    /// Only host the local target's stream, so that other commands and AWS clients can come and go
+    Stream(Folder),
+    /// Put mock orders into the stream
+    #[command(after_help = super::orders::mess_help())]
+    Generate(Generate),
+    /// Ask SQL of staged.<table>, <table> (the warehouse), rejects, journal and ledger
+    Query(Query),
+    /// Find everything that can be wrong before a run, at once
+    Check(Folder),
+    /// Stage and load the dimension files that have changed
+    Dims(Dims),
+    /// Show shards, positions, lag, entries and loads
+    Status(Folder),
+    /// Check that every record is accounted for, from the journal to the warehouse; exit code 1 where one is not
+    Audit(Folder),
+    /// Show what is in quarantine, by reason
+    Rejects(Folder),
+    /// Print the star schema's CREATE statements
+    Ddl(Folder),
+}
+
+/// A pipeline's folder.
+#[derive(Debug, Args)]
+pub(super) struct Folder {
+    /// The pipeline's folder, with pipeline.toml and its SQL files
+    #[arg(value_name = "PIPELINE")]
+    pub(super) pipeline: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = super::orders::mess_help())]
+pub(super) struct Demo {
+    /// The pipeline's folder
+    #[arg(value_name = "PIPELINE", default_value = "queries/food_delivery")]
+    pub(super) pipeline: PathBuf,
+    /// How many records to put; the demo ends when all of them are loaded
+    #[arg(long, default_value_t = 50_000)]
+    pub(super) records: u64,
+    /// Records per second; 0 as fast as it goes
+    #[arg(long, default_value_t = 0)]
+    pub(super) rate: u64,
+    /// The same seed makes the same orders
+    #[arg(long, default_value_t = 1)]
+    pub(super) seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    #[command(flatten)]
+    pub(super) folder: Folder,
+    /// Read what is in the stream now, load it, and end
+    #[arg(long)]
+    pub(super) once: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Generate {
+    #[command(flatten)]
+    pub(super) folder: Folder,
+    /// How many records to put; without it, until stopped
+    #[arg(long)]
+    pub(super) records: Option<u64>,
+    /// Records per second; 0 as fast as it goes
+    #[arg(long, default_value_t = 100)]
+    pub(super) rate: u64,
+    /// The same seed makes the same orders
+    #[arg(long, default_value_t = 1)]
+    pub(super) seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Query {
+    #[command(flatten)]
+    pub(super) folder: Folder,
+    /// One statement; without it, a prompt
+    pub(super) sql: Option<String>,
+    /// How rows are written (json: one object a line)
+    #[arg(long, value_enum)]
+    pub(super) format: Option<Format>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    Table,
+    Csv,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Dims {
+    #[command(flatten)]
+    pub(super) folder: Folder,
+    /// From when the files' rows hold (RFC 3339, such as 2026-01-31T00:00:00Z); without it, from now
+    #[arg(long, value_name = "TIME")]
+    pub(super) as_of: Option<String>,
+}

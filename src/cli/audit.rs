@@ -1,0 +1,52 @@
+//! `audit`: the identities, from the journal to the warehouse.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::arguments::Common;
+use super::open::Local;
+use super::output::{self, thousands};
+use crate::engine;
+use crate::error::Result;
+
+/// Checks them all; exit code 1 where one is broken.
+pub(super) async fn audit(common: &Common, folder: &Path) -> Result<ExitCode> {
+    let local = Local::existing(common, folder).await?;
+    let audit = engine::audit(&local.store, local.warehouse.as_ref()).await?;
+    if common.json {
+        let findings: Vec<_> = audit
+            .findings
+            .iter()
+            .map(|finding| serde_json::json!({ "identity": finding.identity, "message": finding.message }))
+            .collect();
+        output::json(&serde_json::json!({
+            "clean": audit.findings.is_empty(),
+            "entries": audit.entries,
+            "files": audit.files,
+            "rows": audit.rows,
+            "loads": audit.loads,
+            "waiting": audit.waiting,
+            "orphans": audit.orphans,
+            "findings": findings,
+        }))?;
+    } else {
+        let (entries, files, rows) = (thousands(audit.entries), thousands(audit.files), thousands(audit.rows));
+        output::line(format_args!("{entries} journal entries, {files} files with {rows} rows, {} loads", audit.loads))?;
+        if audit.waiting > 0 {
+            output::line(format_args!("{} entries wait to be loaded", thousands(audit.waiting)))?;
+        }
+        if audit.orphans > 0 {
+            let orphans = thousands(audit.orphans);
+            output::line(format_args!(
+                "{orphans} files belong to no entry: a killed worker left them, nothing reads them"
+            ))?;
+        }
+        for finding in &audit.findings {
+            output::line(format_args!("BROKEN {}: {}", finding.identity, finding.message))?;
+        }
+        if audit.findings.is_empty() {
+            output::line("clean: every record is accounted for")?;
+        }
+    }
+    Ok(if audit.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,72 @@
+//! `demo`: the main job on this machine with generated orders, and what came of it.
+
+use std::process::ExitCode;
+
+use super::arguments::{Common, Demo};
+use super::open::{Local, LocalStream};
+use super::orders::{Sending, Wanted, put_orders};
+use super::output::{self, thousands};
+use super::query::print_report;
+use super::run::{seconds_since, show};
+use super::summary::Summary;
+use super::watch::{Line, watched};
+use crate::engine::{self, Controls};
+use crate::error::{Error, Result};
+
+/// Puts orders and runs the pipeline beside, until all of them are loaded.
+pub(super) async fn demo(common: &Common, arguments: &Demo) -> Result<ExitCode> {
+    let local = Local::claim(common, &arguments.pipeline).await?;
+    let stream = LocalStream::open(common, &local.plan, &local.data, &local.context).await?;
+    let wanted = Wanted { records: Some(arguments.records), rate: arguments.rate, seed: arguments.seed };
+    if !common.json {
+        let (records, port) = (thousands(arguments.records), stream.endpoint().await?.port);
+        output::line(format_args!(
+            "putting {records} orders into a stream on port {port}, and running the pipeline on it"
+        ))?;
+    }
+    let controls = Controls::default();
+    let started_at = local.context.clock.now_millis();
+    let line = Line::new(Some(arguments.records));
+    let outcome = watched(&local.context, &controls.stop, || show(&line, &controls.progress), async {
+        let running = engine::run(local.job(stream.connect()), controls.clone());
+        let putting = async {
+            let sending = Sending { context: &local.context, stop: &controls.stop, sent: &|_| () };
+            let sent = put_orders(&local.plan, &stream, wanted, &sending).await;
+            // Whatever has been put is read to its end, even where putting failed.
+            controls.drain.cancel();
+            sent
+        };
+        let (ran, sent) = tokio::join!(running, putting);
+        ran.and(sent)
+    })
+    .await;
+    line.clear();
+    let sent = match outcome {
+        Ok(sent) => sent,
+        Err(error) => {
+            stream.close().await?;
+            return Err(error);
+        }
+    };
+    let summary =
+        Summary::new(&controls.progress, seconds_since(&local.context, started_at), local.data.root().to_owned());
+    stream.close().await?;
+    if summary.records < sent.records {
+        return Err(Error::internal(format!(
+            "{} records were put, but only {} are in the journal; `millstream audit` tells more",
+            sent.records, summary.records
+        )));
+    }
+    if common.json {
+        output::json(&summary)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::line(&summary)?;
+    print_report(&local).await?;
+    output::line(format_args!(
+        "\nall of it is in {data}; ask it more: millstream query {pipeline} --data {data} \"select * from fact_orders limit 5\"",
+        data = local.data.root().display(),
+        pipeline = arguments.pipeline.display()
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,65 @@
+//! `dims`: stages the dimension files that have changed, and loads them.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use chrono::DateTime;
+
+use super::arguments::{Common, Dims};
+use super::open::Local;
+use super::output::{self, thousands};
+use crate::engine::{Controls, Dimensions, load_all};
+use crate::error::{Error, Result};
+use crate::journal::Journal;
+
+/// Stages and loads them.
+pub(super) async fn dims(common: &Common, arguments: &Dims) -> Result<ExitCode> {
+    let effective_at = arguments.as_of.as_deref().map(parse_time).transpose()?;
+    let local = Local::claim(common, &arguments.folder.pipeline).await?;
+    let job = local.job(Arc::new(|| Box::pin(async { Err(Error::internal("dimension files need no stream")) })));
+    let mut journal = Journal::open(local.store.clone(), local.context.clone(), &job.pipeline.name).await?;
+    let mut dimensions = Dimensions::new(&job);
+    if let Some(effective_at) = effective_at {
+        dimensions = dimensions.effective_at(effective_at);
+    }
+    let staged = dimensions.stage_changed(&mut journal).await?;
+    load_all(&job, &Controls::default()).await?;
+    if common.json {
+        let tables: serde_json::Map<_, _> =
+            staged.iter().map(|one| (one.table.clone(), one.entry.rows(&one.table).into())).collect();
+        output::json(&serde_json::json!({ "staged": tables, "loaded_through": journal.state().through }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for one in &staged {
+        let rejected = one.entry.counts.rejected();
+        let refused = if rejected > 0 { format!(", {} in quarantine", thousands(rejected)) } else { String::new() };
+        output::line(format_args!(
+            "{}: {} rows staged and loaded{refused}",
+            one.table,
+            thousands(one.entry.rows(&one.table))
+        ))?;
+    }
+    if staged.is_empty() {
+        output::line("no dimension file has changed; everything staged is loaded")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A time as RFC 3339, in µs since 1970 UTC.
+fn parse_time(text: &str) -> Result<i64> {
+    DateTime::parse_from_rfc3339(text).map(|time| time.timestamp_micros()).map_err(|error| {
+        Error::invalid(format!("--as-of {text:?} is no time; write it like 2026-01-31T00:00:00Z")).with_source(error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_read_with_its_zone() {
+        assert_eq!(parse_time("1970-01-01T01:00:01+01:00").expect("a time"), 1_000_000);
+        let error = parse_time("yesterday").expect_err("no time");
+        assert!(error.exit_code() == 2 && error.to_string().contains("2026-01-31T00:00:00Z"), "{error}");
+    }
+}

@@ -1,0 +1,78 @@
+//! The command line: the composition root, where a pipeline's parts are built and joined.
+//!
+//! Owns arguments, answers, exit codes and the order in which things are opened. Nothing below knows that there is a
+//! terminal. Arguments become settings in `open`, settings become a `engine::Job` there too, and each command is a
+//! file of its own.
+
+mod arguments;
+mod audit;
+mod check;
+mod data_folder;
+mod ddl;
+mod demo;
+mod dims;
+mod generate;
+mod open;
+mod orders;
+mod output;
+mod prompt;
+mod query;
+mod rejects;
+mod run;
+mod status;
+mod stream;
+mod summary;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+
+use crate::error::{Error, Result};
+use crate::telemetry::{self, LogFormat};
+
+/// Reads the arguments, does the command, and says how it went.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let format = if arguments.common.json { LogFormat::Json } else { LogFormat::Text };
+    // A person at a demo, a question or a prompt wants the answer; the stream job's log is its answer.
+    let quiet = !matches!(arguments.command, Command::Run(_) | Command::Stream(_));
+    telemetry::start(format, quiet);
+    match execute(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            output::note(format_args!("error: {error}"));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn execute(arguments: Arguments) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::internal("the system gives no threads").with_source(error))?;
+    let outcome = runtime.block_on(dispatch(arguments));
+    // What still waits on a blocked thread (a prompt, a dying disk) must not hold up the end.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn dispatch(arguments: Arguments) -> Result<ExitCode> {
+    let common = arguments.common;
+    match arguments.command {
+        Command::Demo(demo) => demo::demo(&common, &demo).await,
+        Command::Run(run) => run::run(&common, &run).await,
+        Command::Stream(folder) => stream::stream(&common, &folder.pipeline).await,
+        Command::Generate(generate) => generate::generate(&common, &generate).await,
+        Command::Query(query) => query::query(&common, &query).await,
+        Command::Check(folder) => check::check(&common, &folder.pipeline).await,
+        Command::Dims(dims) => dims::dims(&common, &dims).await,
+        Command::Status(folder) => status::status(&common, &folder.pipeline).await,
+        Command::Audit(folder) => audit::audit(&common, &folder.pipeline).await,
+        Command::Rejects(folder) => rejects::rejects(&common, &folder.pipeline).await,
+        Command::Ddl(folder) => ddl::ddl(&common, &folder.pipeline).await,
+    }
+}

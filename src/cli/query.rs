@@ -1,0 +1,94 @@
+//! `query`: ad hoc SQL over the staged Parquet and the warehouse, once or at a prompt.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use super::arguments::{Common, Format, Query as Arguments};
+use super::open::{Local, partitions};
+use super::output::{line, note, settle};
+use super::prompt::{HELP, Prompt, Typed};
+use crate::error::Result;
+use crate::journal;
+use crate::query::{self, Holdings, Query, QuerySettings};
+use crate::runtime::blocking;
+
+/// What a query's operators may hold before they spill.
+const MEMORY: usize = 1 << 30;
+
+/// Answers one statement, or those typed at the prompt.
+pub(super) async fn query(common: &Common, arguments: &Arguments) -> Result<ExitCode> {
+    let local = Local::existing(common, &arguments.folder.pipeline).await?;
+    let format = arguments.format.unwrap_or(if common.json { Format::Json } else { Format::Table });
+    match &arguments.sql {
+        Some(sql) => answer(&open(&local).await?, sql, format).await?,
+        None => prompt(&local, format).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A session over what is journaled and loaded now.
+pub(super) async fn open(local: &Local) -> Result<Query> {
+    let entries = journal::entries(&local.store, 0, usize::MAX).await?;
+    let settings = QuerySettings { memory_bytes: MEMORY, partitions: partitions() };
+    let (store, specs) = (&local.store, local.plan.cleaner.specs());
+    Query::open(Holdings { store, warehouse: &local.data.warehouse(), specs, entries: &entries }, settings).await
+}
+
+/// Prints the answers of the pipeline's report/*.sql, each under its name.
+pub(super) async fn print_report(local: &Local) -> Result<()> {
+    let reports = &local.plan.pipeline.reports;
+    if reports.is_empty() {
+        return Ok(());
+    }
+    let session = open(local).await?;
+    for report in reports {
+        line(format_args!("\n{}", report.name.replace('_', " ")))?;
+        answer(&session, &report.sql, Format::Table).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn answer(session: &Query, sql: &str, format: Format) -> Result<()> {
+    let result = session.run(sql).await?;
+    let mut out = std::io::BufWriter::new(std::io::stdout());
+    let written = query::write(result, format.into(), &mut out).await;
+    let flushed = settle(out.flush());
+    written.map(drop).and(flushed)
+}
+
+async fn prompt(local: &Local, format: Format) -> Result<()> {
+    let first = open(local).await?;
+    let names = first.tables().into_iter().chain(first.columns()).collect();
+    let mut prompt = Prompt::new(names, local.data.query_history())?;
+    note(HELP);
+    loop {
+        let (typed, back) = blocking(move || {
+            let typed = prompt.read()?;
+            Ok((typed, prompt))
+        })
+        .await?;
+        prompt = back;
+        match typed {
+            Typed::End => return Ok(()),
+            Typed::Nothing => {}
+            Typed::Help => note(HELP),
+            // Opened anew for each statement: a job may be loading meanwhile.
+            Typed::Tables => open(local).await?.tables().iter().try_for_each(line)?,
+            Typed::Sql(sql) => {
+                if let Err(error) = answer(&open(local).await?, &sql, format).await {
+                    note(format_args!("error: {error}"));
+                }
+            }
+        }
+    }
+}
+
+impl From<Format> for query::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Table => Self::Table,
+            Format::Csv => Self::Csv,
+            Format::Json => Self::Json,
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! `stream`: hosts the local stream and nothing else.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use tokio_util::sync::CancellationToken;
+
+use super::arguments::Common;
+use super::data_folder::DataFolder;
+use super::open::{self, LocalStream};
+use super::output;
+use super::watch::watched;
+use crate::error::{Error, Result};
+use crate::runtime::Context;
+
+/// Hosts until stopped.
+pub(super) async fn stream(common: &Common, folder: &Path) -> Result<ExitCode> {
+    let plan = open::plan(common, folder).await?;
+    let data = DataFolder::claim(&common.data, &plan.pipeline)?;
+    let context = Context::system();
+    let stream = LocalStream::open(common, &plan, &data, &context).await?;
+    let endpoint = stream.endpoint().await?;
+    if !stream.is_host().await {
+        return Err(Error::invalid(format!(
+            "another process hosts the stream of {} already, on port {}",
+            data.root().display(),
+            endpoint.port
+        )));
+    }
+    let source = &plan.pipeline.source;
+    if common.json {
+        output::json(&serde_json::json!({ "stream": source.stream, "endpoint": endpoint.url, "port": endpoint.port }))?;
+    } else {
+        output::line(format_args!("hosting {} on {} until Ctrl-C", source.stream, endpoint.url))?;
+        output::line("any AWS client can use it, with region us-east-1 and any credentials")?;
+    }
+    let stop = CancellationToken::new();
+    let stopped = async {
+        stop.cancelled().await;
+        Ok(())
+    };
+    watched(&context, &stop, || (), stopped).await?;
+    stream.close().await?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,208 @@
+//! The audit identities, checked from outside: over the journal, the store and the warehouse as they lie there.
+//!
+//! | identity | what is compared |
+//! |---|---|
+//! | ranges | the ranges of a shard join, entry after entry |
+//! | events | events = undecodable + failed checks + passed |
+//! | rows | passed = filtered + superseded + staged, for each one-to-one table |
+//! | rejects | rows in quarantine files = undecodable + failed checks |
+//! | files | each file that the journal names is on the store, with its bytes and rows |
+//! | loads | the loads join, and rows copied = rows staged for each |
+//!
+//! It trusts none of the checks that were made on the way in. Files that no entry names are what a killed worker
+//! left behind: they are counted, harmless, and no breach.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use crate::batch::{DataFile, Entry, Position, Receipt, ShardId};
+use crate::error::{Error, ErrorKind, Result};
+use crate::load::Warehouse;
+use crate::store::Store;
+use crate::{journal, stage};
+
+/// A broken identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Which one: `ranges`, `events`, `rows`, `rejects`, `files` or `loads`.
+    pub identity: &'static str,
+    /// Where, and by how much.
+    pub message: String,
+}
+
+/// What an audit looked at and found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// Journal entries read.
+    pub entries: u64,
+    /// Files compared.
+    pub files: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Loads compared.
+    pub loads: u64,
+    /// Entries that are not loaded yet.
+    pub waiting: u64,
+    /// Files on the store that no entry names.
+    pub orphans: u64,
+    /// The broken identities; none is a clean audit.
+    pub findings: Vec<Finding>,
+}
+
+/// Entries read at a time, and files opened at once: what the audit holds in memory.
+const ENTRIES: usize = 1_000;
+const OPEN_FILES: usize = 16;
+
+/// Checks every identity.
+///
+/// # Errors
+/// The store's and the warehouse's, where they cannot be read at all; a broken identity is a finding, not an error.
+pub async fn audit(store: &Store, warehouse: &dyn Warehouse) -> Result<Audit> {
+    let mut auditor = Auditor { on_store: on_store(store).await?, ..Auditor::default() };
+    loop {
+        let entries = match journal::entries(store, auditor.audit.entries, ENTRIES).await {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                auditor.found("ranges", error.to_string());
+                break;
+            }
+            entries => entries?,
+        };
+        if entries.is_empty() {
+            break;
+        }
+        for entry in &entries {
+            auditor.entry(entry);
+        }
+        auditor.files(store, &entries).await?;
+    }
+    auditor.loads(warehouse.receipts(usize::MAX).await?);
+    auditor.audit.orphans = auditor.on_store.len() as u64;
+    Ok(auditor.audit)
+}
+
+async fn on_store(store: &Store) -> Result<BTreeMap<String, u64>> {
+    let mut objects = store.list("staged", None).await?;
+    objects.extend(store.list("quarantine", None).await?);
+    Ok(objects.into_iter().map(|object| (object.path, object.bytes)).collect())
+}
+
+#[derive(Default)]
+struct Auditor {
+    audit: Audit,
+    positions: BTreeMap<ShardId, Position>,
+    /// Files that no entry has named so far.
+    on_store: BTreeMap<String, u64>,
+    /// Rows staged by table, entry by entry.
+    staged: Vec<BTreeMap<String, u64>>,
+}
+
+impl Auditor {
+    fn found(&mut self, identity: &'static str, message: String) {
+        self.audit.findings.push(Finding { identity, message });
+    }
+
+    fn entry(&mut self, entry: &Entry) {
+        self.audit.entries = entry.number;
+        if entry.opening.is_some() {
+            self.positions.clear();
+        }
+        if let Err(error) = entry.ranges.follow(&self.positions) {
+            self.found("ranges", format!("entry {}: {error}", entry.number));
+        }
+        entry.ranges.advance(&mut self.positions);
+        self.counts(entry);
+        self.staged.push(entry.tables.keys().map(|table| (table.clone(), entry.rows(table))).collect());
+    }
+
+    fn counts(&mut self, entry: &Entry) {
+        let (number, counts) = (entry.number, &entry.counts);
+        if counts.events != counts.rejected() + counts.passed {
+            let (events, rejected, passed) = (counts.events, counts.rejected(), counts.passed);
+            self.found("events", format!("entry {number}: {events} events, {rejected} rejected, {passed} passed"));
+        }
+        for (table, rows) in &counts.tables {
+            let becomes = rows.filtered.map(|filtered| filtered + rows.superseded + rows.staged);
+            if becomes.is_some_and(|becomes| becomes != counts.passed) {
+                self.found("rows", format!("entry {number}, {table}: {} passed, but {rows:?}", counts.passed));
+            }
+            if rows.staged != entry.rows(table) {
+                let in_files = entry.rows(table);
+                self.found("rows", format!("entry {number}, {table}: {} staged, {in_files} in files", rows.staged));
+            }
+        }
+        let quarantined: u64 = entry.quarantine.iter().map(|file| file.rows).sum();
+        if quarantined != counts.rejected() {
+            let rejected = counts.rejected();
+            self.found("rejects", format!("entry {number}: {rejected} rejected, {quarantined} in quarantine"));
+        }
+    }
+
+    async fn files(&mut self, store: &Store, entries: &[Arc<Entry>]) -> Result<()> {
+        let named: Vec<(u64, DataFile)> = entries
+            .iter()
+            .flat_map(|entry| {
+                let files = entry.tables.values().flatten().chain(&entry.quarantine);
+                files.map(|file| (entry.number, file.clone()))
+            })
+            .collect();
+        let mut present = Vec::new();
+        for (number, file) in named {
+            self.audit.files += 1;
+            match self.on_store.remove(&file.path) {
+                Some(bytes) if bytes == file.bytes => present.push((number, file)),
+                Some(bytes) => {
+                    let told = file.bytes;
+                    self.found("files", format!("entry {number}: {} has {bytes} bytes, not {told}", file.path));
+                }
+                None => self.found("files", format!("entry {number}: {} is not on the store", file.path)),
+            }
+        }
+        let counted: Vec<(u64, DataFile, Option<u64>)> = stream::iter(present)
+            .map(|(number, file)| async move {
+                let rows = stage::count_rows(store, &file.path).await?;
+                Ok::<_, Error>((number, file, rows))
+            })
+            .buffered(OPEN_FILES)
+            .try_collect()
+            .await?;
+        for (number, file, rows) in counted {
+            self.audit.rows += rows.unwrap_or(0);
+            if rows != Some(file.rows) {
+                let has = rows.map_or("a footer that cannot be read".to_owned(), |rows| format!("{rows} rows"));
+                self.found("files", format!("entry {number}: {} has {has}, not {} rows", file.path, file.rows));
+            }
+        }
+        Ok(())
+    }
+
+    fn loads(&mut self, mut receipts: Vec<Receipt>) {
+        receipts.sort_by_key(|receipt| receipt.loaded_through);
+        let mut loaded_through = 0;
+        for receipt in receipts {
+            self.audit.loads += 1;
+            let (after, through) = (receipt.loaded_after, receipt.loaded_through);
+            if after != loaded_through {
+                self.found("loads", format!("the load ({after}, {through}] does not follow entry {loaded_through}"));
+            }
+            let staged = self.staged_between(after, through);
+            if staged.as_ref() != Some(&receipt.copied) {
+                let copied = &receipt.copied;
+                self.found("loads", format!("the load ({after}, {through}]: copied {copied:?}, staged {staged:?}"));
+            }
+            loaded_through = through;
+        }
+        self.audit.waiting = self.audit.entries.saturating_sub(loaded_through);
+    }
+
+    /// Rows by table in the entries `(after, through]`; none where the journal does not hold them.
+    fn staged_between(&self, after: u64, through: u64) -> Option<BTreeMap<String, u64>> {
+        let range = usize::try_from(after).ok()?..usize::try_from(through).ok()?;
+        let mut sum = BTreeMap::new();
+        for (table, rows) in self.staged.get(range)?.iter().flatten() {
+            *sum.entry(table.clone()).or_default() += rows;
+        }
+        Some(sum)
+    }
+}

@@ -1,0 +1,131 @@
+//! Dimension files and generated dates on their way into the journal.
+//!
+//! Owns when a file is staged: when its bytes, or what reads them, are not those of the newest entry for its table.
+//! Each file is a journal entry of its own, so that the audit identity holds for it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Job;
+use crate::batch::{Cleaned, DimensionFile, Entry};
+use crate::config::{Input, Table};
+use crate::decode;
+use crate::error::{Error, Result};
+use crate::journal::Journal;
+use crate::runtime::blocking;
+
+/// A dimension that was staged.
+#[derive(Debug, Clone)]
+pub struct StagedDimension {
+    /// The table.
+    pub table: String,
+    /// Its journal entry.
+    pub entry: Arc<Entry>,
+}
+
+/// The dimensions of a pipeline that do not come from the stream.
+pub struct Dimensions<'a> {
+    job: &'a Job,
+    effective_at: i64,
+}
+
+impl<'a> Dimensions<'a> {
+    /// The dimensions as they are now: their rows hold from the present time on.
+    pub fn new(job: &'a Job) -> Self {
+        Self { job, effective_at: job.context.clock.now_micros() }
+    }
+
+    /// Their rows hold from this time on, µs since 1970 UTC.
+    pub fn effective_at(self, effective_at: i64) -> Self {
+        Self { effective_at, ..self }
+    }
+
+    /// Stages those that the journal does not hold as they are now.
+    ///
+    /// # Errors
+    /// Invalid where a file cannot be read; the store's and the journal's.
+    pub async fn stage_changed(&self, journal: &mut Journal) -> Result<Vec<StagedDimension>> {
+        let mut staged = Vec::new();
+        for table in &self.job.pipeline.tables {
+            let Some(source) = self.source(table).await? else { continue };
+            let known = journal.state().dimension_files.get(&table.name);
+            if known.is_some_and(|known| known.fingerprint == source.file.fingerprint) {
+                continue;
+            }
+            let cleaned = self.clean(table, source).await?;
+            let entry = journal.commit(&self.job.stager.stage(cleaned).await?).await?;
+            tracing::info!(table = table.name, rows = entry.rows(&table.name), "staged a dimension");
+            staged.push(StagedDimension { table: table.name.clone(), entry });
+        }
+        Ok(staged)
+    }
+
+    async fn source(&self, table: &Table) -> Result<Option<DimensionSource>> {
+        let (path, bytes, shape) = match &table.input {
+            Input::Events => return Ok(None),
+            Input::File { path, fields } => {
+                let bytes = read(&self.job.pipeline.folder.join(path)).await?;
+                (path.display().to_string(), bytes, format!("{fields:?}"))
+            }
+            Input::Dates { from, through } => ("dates".to_owned(), Bytes::new(), format!("{from}..{through}")),
+        };
+        let fingerprint = fingerprint(&[&bytes, table.sql.as_bytes(), shape.as_bytes()]);
+        let file = DimensionFile { path, fingerprint, effective_at: self.effective_at };
+        Ok(Some(DimensionSource { bytes, file }))
+    }
+
+    async fn clean(&self, table: &Table, source: DimensionSource) -> Result<Cleaned> {
+        let cleaner = &self.job.cleaner;
+        let Input::File { path, fields } = &table.input else {
+            return cleaner.clean_dates(&table.name, source.file).await;
+        };
+        let (name, fields, effective_at) = (source.file.path.clone(), fields.clone(), self.effective_at);
+        let decoded = blocking(move || {
+            decode::decode_file(&fields, &name, source.bytes, effective_at)
+                .map_err(|fault| Error::invalid(format!("{name}: {fault}")))
+        })
+        .await
+        .map_err(|error| error.context(self.job.pipeline.folder.join(path).display()))?;
+        cleaner.clean_file(&table.name, decoded, source.file).await
+    }
+}
+
+struct DimensionSource {
+    bytes: Bytes,
+    file: DimensionFile,
+}
+
+async fn read(path: &Path) -> Result<Bytes> {
+    let path = path.to_owned();
+    blocking(move || {
+        std::fs::read(&path).map(Bytes::from).map_err(|error| {
+            Error::invalid(format!("cannot read the dimension file {}", path.display())).with_source(error)
+        })
+    })
+    .await
+}
+
+/// A stable fingerprint (SHA-256, hexadecimal) of all parts; the length of each goes in, so that parts cannot shift.
+fn fingerprint(parts: &[&[u8]]) -> String {
+    use sha2::{Digest, Sha256};
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_tells_parts_apart() {
+        assert_eq!(fingerprint(&[b"ab", b"c"]), fingerprint(&[b"ab", b"c"]));
+        assert_ne!(fingerprint(&[b"ab", b"c"]), fingerprint(&[b"a", b"bc"]));
+        assert_eq!(fingerprint(&[b""]).len(), 64);
+    }
+}

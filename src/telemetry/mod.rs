@@ -1,0 +1,37 @@
+//! Logs: structured, on stderr, quiet about what is not ours.
+//!
+//! Owns the subscriber. Standard output belongs to the commands' answers; nothing is logged there.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One line of text each, coloured on a terminal.
+    Text,
+    /// One JSON object each.
+    Json,
+}
+
+/// What is shown where `MILLSTREAM_LOG` says nothing: our own from INFO on, of others only what is wrong.
+const DEFAULT_FILTER: &str = "warn,millstream=info,deltalake_core=error,ferrokinesis=error,aws_config=error";
+
+/// Starts logging to stderr. `quiet` shows only warnings of ours. `MILLSTREAM_LOG` (the syntax of `RUST_LOG`)
+/// overrides both. A second call changes nothing.
+pub fn start(format: LogFormat, quiet: bool) {
+    let default =
+        if quiet { DEFAULT_FILTER.replace("millstream=info", "millstream=warn") } else { DEFAULT_FILTER.into() };
+    let filter = EnvFilter::try_from_env("MILLSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
+    // Fails only where a subscriber stands already, as in tests.
+    let _ = match format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().try_init(),
+    };
+}

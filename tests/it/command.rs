@@ -1,0 +1,166 @@
+//! Running the built binary as a person would, each time over a folder of its own.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The pipeline that comes with the project.
+pub(crate) fn food_delivery() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("queries/food_delivery")
+}
+
+/// A data folder, and the commands that run over it on a free port.
+pub(crate) struct Millstream {
+    pub(crate) data: TempDir,
+    pub(crate) pipeline: PathBuf,
+}
+
+/// What a command that ended has said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Millstream {
+    pub(crate) fn new() -> Self {
+        Self::over(food_delivery())
+    }
+
+    pub(crate) fn over(pipeline: PathBuf) -> Self {
+        Self { data: tempfile::tempdir().expect("a folder"), pipeline }
+    }
+
+    pub(crate) fn command(&self, name: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+        command.arg(name).arg(&self.pipeline).arg("--data").arg(self.data.path()).args(["--port", "0"]);
+        command.args(arguments).stdin(Stdio::null()).env_remove("MILLSTREAM_LOG");
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn say(&self, name: &str, arguments: &[&str]) -> Said {
+        let output = self.command(name, arguments).output().expect("the binary runs");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        Said { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// Runs a command that must succeed.
+    pub(crate) fn ok(&self, name: &str, arguments: &[&str]) -> String {
+        let said = self.say(name, arguments);
+        assert_eq!(said.code, Some(0), "{name} {arguments:?}: {}{}", said.stdout, said.stderr);
+        said.stdout
+    }
+
+    /// Runs a command that must succeed, and reads its one JSON object.
+    pub(crate) fn json(&self, name: &str, arguments: &[&str]) -> Value {
+        let stdout = self.ok(name, &[arguments, &["--json"]].concat());
+        serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{name}: {error} in {stdout:?}"))
+    }
+
+    /// The rows of a query, as objects.
+    pub(crate) fn query(&self, sql: &str) -> Vec<Value> {
+        let stdout = self.ok("query", &[sql, "--format", "json"]);
+        stdout.lines().map(|line| serde_json::from_str(line).expect("a row")).collect()
+    }
+
+    /// Starts a command that is left running.
+    pub(crate) fn start(&self, name: &str, arguments: &[&str]) -> Running {
+        let mut command = self.command(name, arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        Running::new(command.spawn().expect("the binary runs"))
+    }
+
+    /// Hosts the stream in a process of its own until the guard is dropped, and gives its port.
+    pub(crate) fn host_stream(&self) -> (Running, u16) {
+        let mut command = self.command("stream", &["--json"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary runs");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("piped");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let running = Running::new(child);
+        let said: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("stream: {error} in {line:?}"));
+        let port = u16::try_from(said["port"].as_u64().expect("a port")).expect("a port");
+        (running, port)
+    }
+
+    /// Types lines at the prompt.
+    pub(crate) fn type_at_prompt(&self, typed: &str) -> Said {
+        let mut command = self.command("query", &[]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary runs");
+        child.stdin.take().expect("piped").write_all(typed.as_bytes()).expect("typed");
+        let output = child.wait_with_output().expect("it ends");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        Said { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+/// A process that is killed where the test ends before it does.
+pub(crate) struct Running {
+    child: Child,
+    stderr: Option<thread::JoinHandle<String>>,
+}
+
+impl Running {
+    fn new(mut child: Child) -> Self {
+        let stderr = child.stderr.take().map(collect);
+        Self { child, stderr }
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("its state").is_some()
+    }
+
+    /// Ctrl-C, and what it then says on its way to the end.
+    pub(crate) fn interrupt(mut self) -> Said {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-INT", &pid]).status().expect("kill runs");
+        assert!(sent.success());
+        let status = self.child.wait().expect("it ends");
+        let stderr = self.stderr.take().map(|reader| reader.join().expect("read")).unwrap_or_default();
+        Said { code: status.code(), stdout: String::new(), stderr }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn collect(mut stderr: ChildStderr) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut text = String::new();
+        let _ = stderr.read_to_string(&mut text);
+        text
+    })
+}
+
+/// Asks again and again until the answer is there.
+pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "{what} has not come to pass in a minute");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
