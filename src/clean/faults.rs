@@ -48,6 +48,11 @@ pub(super) fn sentences(error: &DataFusionError) -> Vec<(Option<Location>, Strin
     error.iter().map(sentence).collect()
 }
 
+/// The faults of an SQL file that an error of the planner tells of.
+pub(super) fn located(file: &str, error: &DataFusionError) -> Vec<PlanFault> {
+    sentences(error).into_iter().map(|(place, words)| PlanFault::sql(file, place, words)).collect()
+}
+
 fn sentence(error: &DataFusionError) -> (Option<Location>, String) {
     let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
     let place = span.map(|span| Location::new(span.start.line, span.start.column));

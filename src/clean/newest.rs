@@ -94,8 +94,11 @@ mod tests {
 
     use super::*;
 
-    /// (key, arrival, position, mark): the marks that stay.
-    fn marks(rows: &[(i32, i64, u32)], wide: bool) -> Vec<i64> {
+    /// (key, arrival, position).
+    type Versioned = (i32, i64, u32);
+
+    /// The places of the rows that stay.
+    fn marks(rows: &[Versioned], wide: bool) -> Vec<i64> {
         let key: ArrayRef = Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.0)));
         let text: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|row| format!("k{}", row.0 % 2))));
         let arrived_at: ArrayRef =
@@ -111,7 +114,7 @@ mod tests {
 
     #[test]
     fn arrival_decides_then_position_then_the_last_yielded() {
-        let cases: [(&[(i32, i64, u32)], &[i64]); 6] = [
+        let cases: [(&[Versioned], &[i64]); 6] = [
             (&[(1, 10, 1), (1, 20, 0)], &[1]),
             (&[(1, 20, 0), (1, 10, 1)], &[0]),
             (&[(1, 10, 2), (1, 10, 1), (2, 0, 0)], &[0, 2]),

@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::tokenizer::Location;
 
 use super::carry::carry;
 use super::columns::{is_key_type, name_fault, stored_type};
-use super::faults::{PlanFault, sentences};
+use super::faults::{PlanFault, located};
 use super::relation::{ROW_COLUMN, numbered_schema, provider, version_fields};
 use super::statement::{self, Select};
 use super::table::PlannedTable;
@@ -48,16 +48,14 @@ pub(super) async fn plan(
         Input::Dates { .. } => numbered_schema(&super::dates::schema()),
     };
     let select = statement::read(state, &file, &table.sql, relation)?;
-    let located = |error: DataFusionError| -> Vec<PlanFault> {
-        sentences(&error).into_iter().map(|(place, words)| PlanFault::sql(&file, place, words)).collect()
-    };
-    register(state, relation, &input_schema).map_err(located)?;
-    let raw = state.statement_to_plan(select.statement.clone()).await.map_err(located)?;
+    let at_its_place = |error: DataFusionError| located(&file, &error);
+    register(state, relation, &input_schema).map_err(at_its_place)?;
+    let raw = state.statement_to_plan(select.statement.clone()).await.map_err(at_its_place)?;
     refuse_unrepeatable(&raw, &file)?;
     let planner = Planner { state, table, file: &file, select: &select };
-    let yielded = planner.analyse(raw).map_err(located)?;
+    let yielded = planner.analyse(raw).map_err(at_its_place)?;
     let (spec, plan) = planner.conform(&yielded)?;
-    let plan = state.optimize(&plan).map_err(located)?;
+    let plan = state.optimize(&plan).map_err(at_its_place)?;
     let fields = spec.columns.fields().iter().map(|field| field.as_ref().clone());
     let output_schema = Arc::new(Schema::new(fields.chain(version_fields()).collect::<Vec<_>>()));
     let (input, carries, state) = (table.input.clone(), yielded.carried.is_some(), Arc::clone(state));
@@ -144,12 +142,8 @@ impl Planner<'_> {
             expressions.push(cast(column(index), field.data_type().clone()).alias(field.name()));
         }
         expressions.extend(yielded.carried.map(|places| column(places[2]).alias(ROW_COLUMN)));
-        let plan = Projection::try_new(expressions, Arc::new(yielded.plan.clone())).map_err(|error| {
-            sentences(&error)
-                .into_iter()
-                .map(|(place, words)| PlanFault::sql(self.file, place, words))
-                .collect::<Vec<_>>()
-        })?;
+        let plan = Projection::try_new(expressions, Arc::new(yielded.plan.clone()))
+            .map_err(|error| located(self.file, &error))?;
         Ok((self.spec(fields, yielded.one_to_one), LogicalPlan::Projection(plan)))
     }
 
@@ -239,7 +233,7 @@ fn refuse_unrepeatable(plan: &LogicalPlan, file: &str) -> Result<(), Vec<PlanFau
         })
     });
     if let Err(error) = walked {
-        faults.extend(sentences(&error).into_iter().map(|(place, words)| PlanFault::sql(file, place, words)));
+        faults.extend(located(file, &error));
     }
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }

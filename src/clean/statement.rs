@@ -4,7 +4,7 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::common::DataFusionError;
+use datafusion::common::TableReference;
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 
-use super::faults::{PlanFault, nearest, sentences};
+use super::faults::{PlanFault, located};
 
 /// A table's SQL, read and found to be one SELECT over its relation.
 pub(super) struct Select {
@@ -30,11 +30,9 @@ pub(super) struct Select {
 /// # Errors
 /// Every fault that the text alone shows.
 pub(super) fn read(state: &SessionState, file: &str, sql: &str, relation: &str) -> Result<Select, Vec<PlanFault>> {
-    let located = |error: DataFusionError| -> Vec<PlanFault> {
-        sentences(&error).into_iter().map(|(place, words)| PlanFault::sql(file, place, words)).collect()
-    };
     let parser = DFParserBuilder::new(sql).with_dialect(&GenericDialect {}).build();
-    let mut statements = parser.and_then(|mut parser| parser.parse_statements()).map_err(located)?;
+    let mut statements =
+        parser.and_then(|mut parser| parser.parse_statements()).map_err(|error| located(file, &error))?;
     let expected = format!("a table's SQL is one SELECT over {relation}");
     let Some(statement) = statements.pop_front() else {
         return Err(vec![PlanFault::sql(file, None, format!("the file holds no statement; {expected}"))]);
@@ -47,7 +45,7 @@ pub(super) fn read(state: &SessionState, file: &str, sql: &str, relation: &str) 
         return Err(vec![PlanFault::sql(file, None, format!("this is no SELECT; {expected}"))]);
     };
     let SqlStatement::Query(query) = inner.as_ref() else {
-        let place = start(statement_span(inner));
+        let place = start(inner.span());
         return Err(vec![PlanFault::sql(file, place, format!("this is no SELECT; {expected}"))]);
     };
     let (items, wildcard) = select_list(&query.body);
@@ -55,13 +53,9 @@ pub(super) fn read(state: &SessionState, file: &str, sql: &str, relation: &str) 
     Ok(Select { statement, items, wildcard })
 }
 
-fn statement_span(statement: &SqlStatement) -> Span {
-    statement.span()
-}
-
 fn place_of(statement: &Statement) -> Option<Location> {
     match statement {
-        Statement::Statement(inner) => start(statement_span(inner)),
+        Statement::Statement(inner) => start(inner.span()),
         _ => None,
     }
 }
@@ -93,17 +87,12 @@ fn check_relations(
     statement: &Statement,
     relation: &str,
 ) -> Result<(), Vec<PlanFault>> {
-    let references = state.resolve_table_references(statement).map_err(|error| {
-        sentences(&error).into_iter().map(|(place, words)| PlanFault::sql(file, place, words)).collect::<Vec<_>>()
-    })?;
-    let known = |table: &datafusion::common::TableReference| table.schema().is_none() && table.table() == relation;
+    let references = state.resolve_table_references(statement).map_err(|error| located(file, &error))?;
+    let known = |table: &TableReference| table.schema().is_none() && table.table() == relation;
     let mut faults = Vec::new();
     for table in references.iter().filter(|table| !known(table)) {
-        let hint = nearest(table.table(), &[relation]).map_or_else(String::new, |_| " (a slip?)".to_owned());
-        let message = format!(
-            "{:?} is not here to be read{hint}; a table's SQL reads {relation} and nothing else",
-            table.to_string()
-        );
+        let message =
+            format!("{:?} is not here to be read; a table's SQL reads {relation} and nothing else", table.to_string());
         faults.push(PlanFault::sql(file, place_of_relation(statement, table.table()), message));
     }
     if faults.is_empty() && !references.iter().any(known) {

@@ -1,9 +1,12 @@
 //! The form of staged files: Parquet that a Redshift COPY, Delta readers and DuckDB take alike.
 //!
-//! Format version 1 and its encodings (COPY reads through Spectrum, and readers that lack the DELTA encodings are
-//! many), zstd, µs timestamps, statistics by column chunk and page, decimals by precision as arrow-rs writes them, no Arrow schema
-//! inside (its dictionary and view types would come back to readers that honour it; UTC is kept by Parquet's own
-//! isAdjustedToUTC). `millstream.table` in the file's metadata says whose rows these are.
+//! Format version 1 and its encodings, zstd level 1, µs timestamps, statistics by column chunk and page, decimals by
+//! precision as arrow-rs writes them, no Arrow schema inside: readers take the types from Parquet's own, where
+//! isAdjustedToUTC keeps the zone. `millstream.table` in the file's metadata says whose rows these are.
+//!
+//! Measured on 200,000 orders (`cargo bench --bench stage` makes the like): 21 bytes a row. Level 3 saves 5 % of
+//! them for 18 % more time. DELTA_BYTE_ARRAY for `_position` saves 8 %, but COPY reads Parquet through Spectrum, of
+//! which no document says that it knows the DELTA encodings, and several readers do not.
 
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
