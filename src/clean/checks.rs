@@ -14,6 +14,8 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::faults::{PlanFault, root_words, sentences};
@@ -69,13 +71,26 @@ pub(super) fn plan(state: &SessionState, check: &Check, events: &SchemaRef) -> R
     let mut columns: Vec<usize> =
         logical.column_refs().into_iter().filter_map(|column| schema.maybe_index_of_column(column)).collect();
     columns.sort_unstable();
-    let expression = state.create_physical_expr(logical, &schema).map_err(faults)?;
+    let simple = simplified(state, logical, &schema).map_err(faults)?;
+    let expression = state.create_physical_expr(simple, &schema).map_err(faults)?;
+    // What cannot be evaluated over no event at all would refuse every event.
+    expression.evaluate(&RecordBatch::new_empty(Arc::clone(events))).map_err(faults)?;
     match expression.data_type(events).map_err(faults)? {
         DataType::Boolean => {
             Ok(PlannedCheck { name: check.name.clone(), text: check.expr.trim().to_owned(), expression, columns })
         }
         other => Err(vec![fault(format!("{:?} is {other}; a check must be true or false", check.expr.trim()))]),
     }
+}
+
+/// Some functions (coalesce) exist only until an expression is simplified, which making it physical does not do.
+fn simplified(state: &SessionState, expression: Expr, schema: &DFSchema) -> Result<Expr, DataFusionError> {
+    let context = SimplifyContext::builder()
+        .with_schema(Arc::new(schema.clone()))
+        .with_config_options(Arc::clone(state.config_options()))
+        .build();
+    let simplifier = ExprSimplifier::new(context);
+    simplifier.simplify(simplifier.coerce(expression, schema)?)
 }
 
 fn looks_beyond(expression: &Expr) -> Result<bool, DataFusionError> {
