@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::batch::{DataFile, Entry};
 use crate::error::ErrorKind;
-use crate::runtime::Context;
+use crate::runtime::{Clock, Context, ManualClock, SystemClock};
 use crate::schema::{History, Reference, TableKind, TableSpec};
 use crate::store::Store;
 
@@ -606,13 +606,28 @@ async fn many_small_loads_leave_few_files_and_old_ones_go() {
         house.load(std::slice::from_ref(entry)).await.expect("loaded");
     }
     let House::Delta(_, folder) = &house else { panic!("the second is Delta") };
+    let parquet = |table: &str| {
+        let files = std::fs::read_dir(folder.path().join("warehouse").join(table)).expect("a folder");
+        files.filter(|file| file.as_ref().is_ok_and(|file| file.path().extension().is_some())).count()
+    };
+    assert!(parquet("fact_orders") > 60, "replaced files stay for their readers");
+    // Two days later the next commits look for them.
+    let later = SystemClock.now_micros() + 48 * 3_600_000_000;
+    let context = Context { clock: Arc::new(ManualClock::at(later)), ..Context::system() };
+    let place = Place { folder: folder.path().join("warehouse"), store: lake.store.clone(), pipeline: "p".to_owned() };
+    let warehouse = DeltaWarehouse::new(place, &specs(), context, BOUNDS).expect("a warehouse");
+    for load in 70..140 {
+        lake.stage(&[Rows::Orders(&[(load % 70, None, None, "Placed", 2)])]).await;
+        warehouse.load(&lake.entries[load as usize..]).await.expect("loaded");
+    }
+    assert!(parquet("fact_orders") < 30, "{} files", parquet("fact_orders"));
     for table in ["fact_orders", "fact_clicks", "_ledger"] {
         let folder = folder.path().join("warehouse").join(table);
         assert_eq!(delta_files(&folder).await.len(), 1, "{table}");
         assert!(folder.join("_delta_log/_last_checkpoint").exists(), "{table} has a checkpoint");
     }
     assert_eq!(house.rows("fact_orders", &["order_id"]).await.len(), 70);
-    assert_eq!(house.get().ledger().await.expect("ledger").loads, 70);
+    assert_eq!(house.get().ledger().await.expect("ledger").loads, 140);
 }
 
 #[tokio::test]

@@ -29,6 +29,18 @@ async fn an_event_fails_by_the_first_check_that_is_not_true() {
     adds_up(&cleaned.counts);
 }
 
+/// DataFusion knows coalesce, nvl and their like only until an expression is simplified.
+#[tokio::test]
+async fn a_check_may_use_functions_that_exist_only_before_simplification() {
+    let checks = vec![check("paid", "coalesce(amount, 0) >= 0"), check("named", "nvl(name, 'x') <> 'y'")];
+    let cleaner = cleaner(checks, vec![table("t", &["id"], "SELECT id FROM events")]).await;
+    let batch = [event(1, "a", 1), (Some(2), None, None, Vec::new()), event(3, "y", 1), event(4, "d", -100)];
+    let cleaned = cleaner.clean(events(&batch)).await.expect("cleaned");
+    assert_eq!(shown(&cleaned, "t"), ["1", "2"]);
+    let told: Vec<&str> = cleaned.rejects.iter().map(|reject| reject.reason.as_str()).collect();
+    assert_eq!(told, ["named", "paid"]);
+}
+
 #[tokio::test]
 async fn a_check_that_fails_on_an_event_refuses_that_event_alone() {
     let checks =

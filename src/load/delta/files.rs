@@ -7,8 +7,8 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
-use arrow::compute::{SortColumn, concat_batches, filter_record_batch, lexsort_to_indices, take_record_batch};
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::compute::{SortColumn, concat_batches, interleave, interleave_record_batch, lexsort_to_indices};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
@@ -22,7 +22,7 @@ use deltalake::table::state::DeltaTableState;
 use deltalake::{DeltaResult, Path};
 
 use super::super::merge::{Change, named};
-use super::super::shape::{POSITION, Shape, conform};
+use super::super::shape::{POSITION, SURROGATE_KEY, Shape, conform};
 use super::super::{arrow_bug, staged};
 use super::fault::{fault, full};
 use super::layout::{Rewrite, portions};
@@ -61,7 +61,7 @@ impl Shelf {
     /// The rows of a file, with these columns.
     pub(super) async fn read(self, file: DataFile, columns: SchemaRef) -> Result<RecordBatch> {
         let bytes = self.bytes(&file).await?;
-        blocking(move || self.decode(&file, bytes, &columns)).await
+        blocking(move || concat_batches(&columns, &self.decode(&file, bytes, &columns)?).map_err(arrow_bug)).await
     }
 
     /// Writes what becomes of the old files: the actions that take them out and put the new ones in.
@@ -77,23 +77,22 @@ impl Shelf {
         }
         let runtime = tokio::runtime::Handle::current();
         blocking(move || {
-            let added = UInt32Array::from(rewrite.added);
-            let mut parts = vec![take_record_batch(&change.added, &added).map_err(arrow_bug)?];
+            let mut mix = Mix::of(&change.added, &rewrite.added);
             for ((file, bytes), index) in old.iter().zip(contents).zip(&rewrite.files) {
-                let rows = self.decode(file, bytes, &self.shape.table)?;
-                parts.push(without(&rows, &change.removed[*index])?);
+                mix.add(self.decode(file, bytes, &self.shape.table)?, &change.removed[*index]);
             }
-            let rows = concat_batches(&self.shape.table, &parts).map_err(arrow_bug)?;
-            drop(parts);
-            let rows = sorted(&self.shape, rows)?;
+            mix.sort(&self.shape)?;
             let mut actions: Vec<Action> = old.into_iter().map(|file| file.remove).collect();
-            let mut from = 0;
-            for count in portions(rows.num_rows(), self.shape.rows_per_file) {
-                let added = runtime.block_on(self.write(rows.slice(from, count)));
+            let mut places = mix.places.as_slice();
+            for count in portions(places.len(), self.shape.rows_per_file) {
+                let (portion, rest) = places.split_at(count);
+                places = rest;
+                let rows =
+                    interleave_record_batch(&mix.parts.iter().collect::<Vec<_>>(), portion).map_err(arrow_bug)?;
+                let added = runtime.block_on(self.write(rows));
                 let added = added.map_err(|error| fault("write", &self.shape.name, error))?;
                 sync_now(&self.shape.name, &self.folder, added.iter().map(|add| add.path.as_str()))?;
                 actions.extend(added.into_iter().map(Action::Add));
-                from += count;
             }
             Ok(actions)
         })
@@ -107,15 +106,14 @@ impl Shelf {
         found.bytes().await.map_err(|error| unreadable(error.into()))
     }
 
-    fn decode(&self, file: &DataFile, bytes: Bytes, columns: &SchemaRef) -> Result<RecordBatch> {
+    fn decode(&self, file: &DataFile, bytes: Bytes, columns: &SchemaRef) -> Result<Vec<RecordBatch>> {
         let damaged = |error: Box<dyn std::error::Error + Send + Sync>| {
             let told = format!("the file {} of the warehouse's table {} is damaged", file.path, self.shape.name);
             Error::corrupt(told).with_source(error)
         };
         let batches = staged::parquet(bytes, columns).map_err(|error| damaged(error.into()))?;
         let batches = batches.iter().map(|batch| conform(batch, columns)).collect::<std::result::Result<Vec<_>, _>>();
-        let batches = batches.map_err(|error| damaged(error.into()))?;
-        concat_batches(columns, &batches).map_err(arrow_bug)
+        batches.map_err(|error| damaged(error.into()))
     }
 
     async fn write(&self, rows: RecordBatch) -> DeltaResult<Vec<Add>> {
@@ -130,7 +128,7 @@ impl Shelf {
     fn properties(&self) -> WriterProperties {
         let mut properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
         // Nearly every value is another: a dictionary would be built only to be thrown away.
-        let distinct = self.shape.key.iter().map(String::as_str).chain([POSITION, super::super::shape::SURROGATE_KEY]);
+        let distinct = self.shape.key.iter().map(String::as_str).chain([POSITION, SURROGATE_KEY]);
         for column in distinct {
             properties = properties.set_column_dictionary_enabled(ColumnPath::from(column), false);
         }
@@ -138,24 +136,49 @@ impl Shelf {
     }
 }
 
-fn without(rows: &RecordBatch, removed: &[u32]) -> Result<RecordBatch> {
-    if removed.is_empty() {
-        return Ok(rows.clone());
-    }
-    let mut stays = vec![true; rows.num_rows()];
-    for &row in removed {
-        stays[row as usize] = false;
-    }
-    filter_record_batch(rows, &BooleanArray::from(stays)).map_err(arrow_bug)
+/// Rows of several batches in one order, copied only when they are written.
+struct Mix {
+    parts: Vec<RecordBatch>,
+    /// Part and row.
+    places: Vec<(usize, usize)>,
 }
 
-fn sorted(shape: &Shape, rows: RecordBatch) -> Result<RecordBatch> {
-    if shape.key.is_empty() {
-        return Ok(rows);
+impl Mix {
+    fn of(added: &RecordBatch, rows: &[u32]) -> Self {
+        let places = rows.iter().map(|&row| (0, row as usize)).collect();
+        Self { parts: vec![added.clone()], places }
     }
-    let columns = named(&rows, &shape.key)?.into_iter().map(|values| SortColumn { values, options: None });
-    let order = lexsort_to_indices(&columns.collect::<Vec<_>>(), None).map_err(arrow_bug)?;
-    take_record_batch(&rows, &order).map_err(arrow_bug)
+
+    /// Adds the batches of a file, but not the rows that go (ascending, counted through the file).
+    fn add(&mut self, batches: Vec<RecordBatch>, removed: &[u32]) {
+        let mut removed = removed.iter().map(|&row| row as usize).peekable();
+        let mut start = 0;
+        for batch in batches {
+            for row in 0..batch.num_rows() {
+                match removed.next_if_eq(&(start + row)) {
+                    Some(_) => {}
+                    None => self.places.push((self.parts.len(), row)),
+                }
+            }
+            start += batch.num_rows();
+            self.parts.push(batch);
+        }
+    }
+
+    fn sort(&mut self, shape: &Shape) -> Result<()> {
+        let mut columns = Vec::with_capacity(shape.key.len());
+        for key in &shape.key {
+            let parts = self.parts.iter().map(|part| Ok(named(part, std::slice::from_ref(key))?.swap_remove(0)));
+            let parts = parts.collect::<Result<Vec<_>>>()?;
+            let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+            columns.push(SortColumn { values: interleave(&parts, &self.places).map_err(arrow_bug)?, options: None });
+        }
+        if !columns.is_empty() {
+            let order = lexsort_to_indices(&columns, None).map_err(arrow_bug)?;
+            self.places = order.values().iter().map(|&index| self.places[index as usize]).collect();
+        }
+        Ok(())
+    }
 }
 
 /// Syncs files of a folder, and the folder, so that they outlive a power cut.

@@ -11,7 +11,7 @@ mod ledger;
 mod table;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -41,12 +41,13 @@ impl DeltaWarehouse {
     /// # Errors
     /// Invalid where a table cannot be loaded as it is declared.
     pub fn new(place: Place, specs: &[TableSpec], context: Context, bounds: LoadBounds) -> Result<Self> {
-        let Place { folder, store, pipeline } = place;
-        let folder: &Path = &folder;
         let shapes = shapes(specs)?;
-        let open = |shape: &Arc<Shape>| DeltaTable::new(folder, &pipeline, Arc::clone(shape), bounds.partitions);
+        let open = |shape: &Arc<Shape>| {
+            DeltaTable::new(&place, Arc::clone(shape), Arc::clone(&context.clock), bounds.partitions)
+        };
         let tables = shapes.iter().map(|shape| (shape.name.clone(), open(shape))).collect();
         let ledger = ledger::LedgerTable::new(open(&ledger::shape()));
+        let Place { store, pipeline, .. } = place;
         Ok(Self { loader: Loader { pipeline, store, shapes, context, bounds }, tables, ledger })
     }
 

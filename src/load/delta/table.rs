@@ -4,7 +4,8 @@
 //! from; if the table has moved on since, nothing happens and the caller looks again. No feature beyond plain
 //! copy-on-write is used, so any Delta reader reads the tables.
 
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
@@ -16,7 +17,7 @@ use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, StructType, Transaction};
 use deltalake::logstore::LogStoreRef;
 use deltalake::operations::create::CreateBuilder;
-use deltalake::operations::vacuum::VacuumMode;
+use deltalake::operations::vacuum::{self, VacuumMode};
 use deltalake::protocol::{DeltaOperation, OutputMode, SaveMode};
 use deltalake::table::state::DeltaTableState;
 use deltalake::{DeltaTableBuilder, DeltaTableError, TableProperty};
@@ -28,11 +29,12 @@ use super::super::arrow_bug;
 use super::super::merge::{Change, Found, Merge, named};
 use super::super::protocol::{Outcome, Step};
 use super::super::shape::{Shape, Style, difference, only};
+use super::Place;
 use super::fault::{fault, is_conflict};
 use super::files::{DataFile, Files, Shelf, sync};
 use super::layout::{Layout, near};
 use crate::error::{Error, Result};
-use crate::runtime::blocking;
+use crate::runtime::{Clock, blocking};
 
 /// Commits between two looks for files that nobody needs any more, and between two checkpoints of the log.
 const TIDY_EVERY: u64 = 64;
@@ -46,7 +48,23 @@ pub(super) struct DeltaTable {
     folder: PathBuf,
     application: String,
     partitions: usize,
+    clock: Arc<dyn Clock>,
     state: Mutex<Option<State>>,
+}
+
+/// Our clock where Delta wants one.
+struct VacuumClock(Arc<dyn Clock>);
+
+impl fmt::Debug for VacuumClock {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("VacuumClock")
+    }
+}
+
+impl vacuum::Clock for VacuumClock {
+    fn current_timestamp_millis(&self) -> i64 {
+        self.0.now_millis()
+    }
 }
 
 /// The table as it was read last.
@@ -61,12 +79,13 @@ struct State {
 
 impl DeltaTable {
     /// The table of this shape in the warehouse's folder; nothing is touched yet.
-    pub(super) fn new(warehouse: &Path, pipeline: &str, shape: Arc<Shape>, partitions: usize) -> Self {
+    pub(super) fn new(place: &Place, shape: Arc<Shape>, clock: Arc<dyn Clock>, partitions: usize) -> Self {
         Self {
-            folder: warehouse.join(&shape.name),
-            application: format!("millstream/{pipeline}/{}", shape.name),
+            folder: place.folder.join(&shape.name),
+            application: format!("millstream/{}/{}", place.pipeline, shape.name),
             shape,
             partitions: partitions.max(1),
+            clock,
             state: Mutex::new(None),
         }
     }
@@ -197,6 +216,7 @@ impl DeltaTable {
             .vacuum()
             .with_mode(VacuumMode::Full)
             .with_retention_period(chrono::Duration::hours(KEPT_HOURS))
+            .with_clock(Arc::new(VacuumClock(Arc::clone(&self.clock))))
             .await;
         match vacuumed {
             Ok((_, metrics)) => tracing::debug!(table = self.shape.name, files = metrics.files_deleted.len(), "tidied"),
@@ -315,7 +335,7 @@ impl DeltaTable {
             let known = bounds.filter(|bounds| bounds.len() == files.len());
             known.unwrap_or_else(|| Arc::clone(&unknown))
         };
-        let column = key.map(|key| Column::from_name(key));
+        let column = key.map(Column::from_name);
         let lowest = bounds(column.as_ref().and_then(|column| data.min_values(column)));
         let highest = bounds(column.as_ref().and_then(|column| data.max_values(column)));
         Ok(Files { files, rows, lowest, highest })
