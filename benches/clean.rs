@@ -84,6 +84,7 @@ fn pipeline() -> Pipeline {
             sql: FACT_ORDERS.to_owned(),
             line: 1,
         }],
+        reports: Vec::new(),
         targets: BTreeMap::new(),
     }
 }

@@ -68,6 +68,7 @@ pub(super) fn pipeline(checks: Vec<Check>, tables: Vec<Table>) -> Pipeline {
         fields: fields(),
         checks,
         tables,
+        reports: Vec::new(),
         targets: BTreeMap::new(),
     }
 }
