@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench decode`; criterion reports rows and bytes per second.
 
+#![expect(clippy::expect_used, reason = "a bench stops where its own data is wrong")]
+
 use std::hint::black_box;
 use std::sync::Arc;
 

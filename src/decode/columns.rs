@@ -451,4 +451,14 @@ mod tests {
         assert_eq!(array.len(), 2);
         assert!(array.is_null(0) && array.is_valid(1));
     }
+
+    #[test]
+    fn more_list_items_than_arrow_counts_are_refused() {
+        let (mut column, _) = column("list<integer>");
+        let Column::List(lists) = &mut column else { panic!("a list") };
+        let most = usize::try_from(i32::MAX).expect("32 bits");
+        assert_eq!(lists.close(most + 1), Err(Reason::BatchFull));
+        assert_eq!(lists.close(most), Ok(()));
+        assert_eq!(lists.close(1), Err(Reason::BatchFull));
+    }
 }

@@ -12,8 +12,7 @@ use super::csv::{Cells, Line, Lines};
 use super::fault::{Absence, Reason, absent_sentence, shortened, value_sentence};
 use super::plan::{Label, keys_of};
 use super::rows::Rows;
-use crate::batch::Ranges;
-use crate::batch::{Decoded, Origin, Position, RawBatch, RawRecord, Reject, SequenceNumber, ShardId};
+use crate::batch::{Decoded, Origin, Position, Ranges, RawBatch, RawRecord, Reject, SequenceNumber, ShardId};
 use crate::error::Error;
 use crate::schema::{Field, input_schema};
 

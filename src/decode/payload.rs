@@ -26,6 +26,13 @@ enum Attempt<'p> {
     Lost { fault: Fault<'p>, at: usize },
 }
 
+/// How far a too deeply nested event is followed in search of its end.
+#[derive(Clone, Copy)]
+enum Bound {
+    Line,
+    Payload,
+}
+
 /// The record being read.
 pub(super) struct Payload<'a> {
     plan: &'a Plan,
@@ -38,6 +45,8 @@ pub(super) struct Payload<'a> {
     /// Events and rejects so far.
     events: u32,
     valid_utf8: bool,
+    /// The line looked up last, so that many events on one long line cost one search for its end.
+    line: Range<usize>,
 }
 
 impl<'a> Payload<'a> {
@@ -49,7 +58,7 @@ impl<'a> Payload<'a> {
     ) -> Self {
         let bytes: &[u8] = &record.payload;
         let valid_utf8 = std::str::from_utf8(bytes).is_ok();
-        Self { plan, scratch, rows, record, number, bytes, events: 0, valid_utf8 }
+        Self { plan, scratch, rows, record, number, bytes, events: 0, valid_utf8, line: 0..0 }
     }
 
     /// Reads all of it into the rows and rejects.
@@ -78,7 +87,7 @@ impl<'a> Payload<'a> {
 
     /// An event outside of an array; gives where to go on.
     fn single(&mut self, start: usize) -> usize {
-        match self.attempt(start, self.line_end(start)) {
+        match self.attempt(start, Bound::Line) {
             Attempt::Whole { outcome, end } => match self.garbage(end) {
                 None => {
                     self.settle(start..end, outcome);
@@ -112,7 +121,7 @@ impl<'a> Payload<'a> {
                 self.refuse(at..length, &Fault::Plain(Reason::TooManyEvents));
                 return length;
             }
-            match self.attempt(at, length) {
+            match self.attempt(at, Bound::Payload) {
                 Attempt::Lost { fault, .. } => {
                     self.refuse(at..length, &fault);
                     return length;
@@ -151,7 +160,7 @@ impl<'a> Payload<'a> {
     }
 
     /// Reads the value at `start`; a too deeply nested one is followed no further than `bound`.
-    fn attempt(&mut self, start: usize, bound: usize) -> Attempt<'a> {
+    fn attempt(&mut self, start: usize, bound: Bound) -> Attempt<'a> {
         let mut reader = Reader::new(Cursor::new(self.bytes, start), self.scratch);
         let outcome = if self.bytes[start] == b'{' {
             reader.object(&self.plan.shape, &mut self.rows.columns, 1)
@@ -169,7 +178,7 @@ impl<'a> Payload<'a> {
     }
 
     /// Finds the end of an event that a value of its own condemns; broken JSON weighs more than the value.
-    fn pass(&mut self, start: usize, bound: usize, fault: Fault<'a>) -> Attempt<'a> {
+    fn pass(&mut self, start: usize, bound: Bound, fault: Fault<'a>) -> Attempt<'a> {
         let mut cursor = Cursor::new(self.bytes, start);
         match cursor.skip_value(&mut self.scratch.open, MAX_DEPTH) {
             Ok(()) => Attempt::Whole { outcome: Err(fault), end: cursor.at },
@@ -181,9 +190,13 @@ impl<'a> Payload<'a> {
     /// Finds the end of an event that is too deep at `at`.
     ///
     /// The bound keeps reading linear: lines that each open an object would else each be followed to the end.
-    fn pass_deep(&mut self, start: usize, bound: usize, at: usize) -> Attempt<'a> {
+    fn pass_deep(&mut self, start: usize, bound: Bound, at: usize) -> Attempt<'a> {
         let fault = Fault::TooDeep { at };
-        let mut cursor = Cursor::new(&self.bytes[..bound], start);
+        let end = match bound {
+            Bound::Line => self.line_end(start),
+            Bound::Payload => self.bytes.len(),
+        };
+        let mut cursor = Cursor::new(&self.bytes[..end], start);
         match cursor.skip_value(&mut self.scratch.open, usize::MAX) {
             Ok(()) => Attempt::Whole { outcome: Err(fault), end: cursor.at },
             Err(_) => Attempt::Lost { fault, at },
@@ -228,8 +241,11 @@ impl<'a> Payload<'a> {
         }
     }
 
-    fn line_end(&self, at: usize) -> usize {
-        memchr::memchr(b'\n', &self.bytes[at..]).map_or(self.bytes.len(), |newline| at + newline)
+    fn line_end(&mut self, at: usize) -> usize {
+        if !self.line.contains(&at) {
+            self.line = at..memchr::memchr(b'\n', &self.bytes[at..]).map_or(self.bytes.len(), |newline| at + newline);
+        }
+        self.line.end
     }
 
     fn after_blanks(&self, at: usize) -> usize {

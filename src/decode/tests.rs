@@ -241,6 +241,7 @@ fn what_is_not_json_is_refused_whole() {
         ("integer", "1,\"u\":[1,]", Err("not_json")),
         ("integer", "1,\"u\":01", Err("not_json")),
         ("integer", "\"x\",\"u\":nul", Err("not_json")),
+        ("integer", r#"1,"u":"\u0000\ud800""#, Ok("1")),
         ("integer", &format!("1,\"u\":{}", deep(63)), Ok("1")),
         ("integer", &format!("1,\"u\":{}", deep(64)), Err("too_deep")),
         ("integer", &format!("{},\"u\":1", deep(64)), Err("too_deep")),
@@ -529,11 +530,14 @@ fn events_beyond_what_places_can_count_are_one_reject() {
 }
 
 #[test]
-fn hostile_nesting_over_lines_is_read_in_bounded_time() {
+fn hostile_nesting_is_read_in_bounded_time() {
     // Were each line's object followed to the payload's end, this would be 10^10 steps.
     let payload = "{\"a\":\n".repeat(100_000);
     let decoded = decode(&[field("x", "integer")], payload.as_bytes());
     assert_eq!((decoded.events.num_rows(), decoded.rejects.len()), (0, 100_000));
+    let deep = format!("{{\"x\":{}{}}}", "[".repeat(64), "]".repeat(64));
+    let decoded = decode(&[field("x", "integer")], deep.repeat(20_000).as_bytes());
+    assert_eq!((decoded.events.num_rows(), decoded.rejects.len()), (0, 20_000));
 }
 
 #[test]
@@ -557,7 +561,7 @@ fn messages_name_the_field_the_value_and_what_was_expected() {
         ("", "the payload holds no event: expected an object"),
         (
             r#"{"OrderID":{"deep":[1,2,3],"more":"0123456789012345678901234567890123456789"}}"#,
-            r#"field order_id is {"deep":[1,2,3],"more":"01234567890123456789012345678901… where integer was expected"#,
+            r#"field order_id is {"deep":[1,2,3],"more":"01234567890123456789012345678901234… where integer was expected"#,
         ),
     ] {
         assert_eq!(decode(&fields, payload.as_bytes()).rejects[0].message, message, "{payload}");
