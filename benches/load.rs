@@ -133,12 +133,15 @@ impl Bench {
     }
 }
 
+/// A name, and the order id of each row of a batch.
+type Case = (&'static str, fn(i32) -> i32);
+
 fn loads(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut bench = runtime.block_on(Bench::new());
     let mut group = criterion.benchmark_group("load_100k_into_2m");
     group.sample_size(10).sampling_mode(SamplingMode::Flat).throughput(Throughput::Elements(BATCH as u64));
-    let cases: [(&str, fn(i32) -> i32); 2] =
+    let cases: [Case; 2] =
         [("recent_keys", |row| HELD - BATCH * 4 / 5 + row), ("spread_keys", |row| row * (HELD / BATCH))];
     for (name, id) in cases {
         group.bench_function(name, |bencher| {

@@ -61,10 +61,12 @@ fn specs() -> Vec<TableSpec> {
     ]
 }
 
+/// (order, customer, rider, status, arrived)
+type Order<'a> = (i32, Option<i32>, Option<i32>, &'a str, i64);
+
 /// Rows of one table with the instant (in s since 1970) at which each arrived; the position is the instant's text.
 enum Rows<'a> {
-    /// (order, customer, rider, status, arrived)
-    Orders(&'a [(i32, Option<i32>, Option<i32>, &'a str, i64)]),
+    Orders(&'a [Order<'a>]),
     /// (page, arrived)
     Clicks(&'a [(&'a str, i64)]),
     /// (customer, name, city, arrived)

@@ -9,6 +9,7 @@ mod files;
 mod layout;
 mod ledger;
 mod table;
+mod tidy;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -1,10 +1,9 @@
 //! One Delta table: made, read, changed in one commit, tidied.
 //!
-//! Owns the table's snapshot and the commit. A commit is tried once against the snapshot that the change was worked out
+//! Owns the table's snapshot and the commit; `files` rewrites, `layout` chooses, `tidy` removes what was replaced. A commit is tried once against the snapshot that the change was worked out
 //! from; if the table has moved on since, nothing happens and the caller looks again. No feature beyond plain
 //! copy-on-write is used, so any Delta reader reads the tables.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,10 +16,9 @@ use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, StructType, Transaction};
 use deltalake::logstore::LogStoreRef;
 use deltalake::operations::create::CreateBuilder;
-use deltalake::operations::vacuum::{self, VacuumMode};
 use deltalake::protocol::{DeltaOperation, OutputMode, SaveMode};
 use deltalake::table::state::DeltaTableState;
-use deltalake::{DeltaTableBuilder, DeltaTableError, TableProperty};
+use deltalake::{DeltaTableBuilder, DeltaTableError};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Mutex;
 use url::Url;
@@ -33,14 +31,12 @@ use super::Place;
 use super::fault::{fault, is_conflict};
 use super::files::{DataFile, Files, Shelf, sync};
 use super::layout::{Layout, near};
+use super::tidy;
 use crate::error::{Error, Result};
 use crate::runtime::{Clock, blocking};
 
-/// Commits between two looks for files that nobody needs any more, and between two checkpoints of the log.
+/// Commits between two looks for files that nobody needs any more.
 const TIDY_EVERY: u64 = 64;
-const CHECKPOINT_EVERY: &str = "32";
-/// How long a reader may stay with a snapshot: files are kept this long after they were replaced.
-const KEPT_HOURS: i64 = 1;
 
 /// A Delta table of the warehouse.
 pub(super) struct DeltaTable {
@@ -50,21 +46,6 @@ pub(super) struct DeltaTable {
     partitions: usize,
     clock: Arc<dyn Clock>,
     state: Mutex<Option<State>>,
-}
-
-/// Our clock where Delta wants one.
-struct VacuumClock(Arc<dyn Clock>);
-
-impl fmt::Debug for VacuumClock {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("VacuumClock")
-    }
-}
-
-impl vacuum::Clock for VacuumClock {
-    fn current_timestamp_millis(&self) -> i64 {
-        self.0.now_millis()
-    }
 }
 
 /// The table as it was read last.
@@ -126,12 +107,7 @@ impl DeltaTable {
             .with_table_name(&self.shape.name)
             .with_columns(schema.fields().cloned())
             .with_save_mode(SaveMode::Ignore)
-            .with_configuration_property(TableProperty::CheckpointInterval, Some(CHECKPOINT_EVERY))
-            .with_configuration_property(TableProperty::LogRetentionDuration, Some("interval 1 days"))
-            .with_configuration_property(
-                TableProperty::DeletedFileRetentionDuration,
-                Some(format!("interval {KEPT_HOURS} hours")),
-            )
+            .with_configuration(tidy::properties())
             .await;
         made.map(|_| ()).map_err(|error| self.fault("make", error))
     }
@@ -212,15 +188,9 @@ impl DeltaTable {
             return;
         }
         state.considered = version;
-        let vacuumed = deltalake::DeltaTable::new(Arc::clone(&state.log))
-            .vacuum()
-            .with_mode(VacuumMode::Full)
-            .with_retention_period(chrono::Duration::hours(KEPT_HOURS))
-            .with_clock(Arc::new(VacuumClock(Arc::clone(&self.clock))))
-            .await;
-        match vacuumed {
-            Ok((_, metrics)) => tracing::debug!(table = self.shape.name, files = metrics.files_deleted.len(), "tidied"),
-            Err(error) => tracing::warn!(table = self.shape.name, %error, "old files stay for now"),
+        match tidy::vacuum(&state.log, &self.clock).await {
+            Ok(files) => tracing::debug!(table = self.shape.name, files, "removed replaced files"),
+            Err(error) => tracing::warn!(table = self.shape.name, %error, "replaced files stay for now"),
         }
     }
 
