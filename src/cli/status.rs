@@ -112,7 +112,7 @@ fn json(local: &Local, state: &State, ledger: &Ledger, shards: &[ShardStatus]) -
         "shards": shards,
         "entries": state.through,
         "records": state.counts.records,
-        "rejected": state.counts.rejected(),
+        "quarantined": state.quarantine.rows,
         "staged": tables,
         "loads": ledger.loads,
         "loaded_through": ledger.loaded_through,
@@ -138,7 +138,7 @@ fn print(state: &State, ledger: &Ledger, shards: &[ShardStatus], oldest_waiting:
         let closed = if shard.closed { " (closed)" } else { "" };
         output::line(format_args!("  {}{closed} at {position}: {lag}{expires}", shard.shard))?;
     }
-    let (records, rejected) = (thousands(state.counts.records), thousands(state.counts.rejected()));
+    let (records, rejected) = (thousands(state.counts.records), thousands(state.quarantine.rows));
     output::line(format_args!(
         "journal  {} entries, {records} records, {rejected} in quarantine",
         thousands(state.through)

@@ -78,7 +78,9 @@ impl State {
             self.positions.clear();
         }
         entry.ranges.advance(&mut self.positions);
-        add_counts(&mut self.counts, &entry.counts);
+        if entry.dimension_files.is_empty() {
+            add_counts(&mut self.counts, &entry.counts);
+        }
         for (table, files) in &entry.tables {
             self.tables.entry(table.clone()).or_default().add(files);
         }

@@ -90,7 +90,10 @@ fn a_key_that_the_sql_does_not_yield() {
 
 #[test]
 fn a_missing_dimension_file() {
-    is_refused(Broken::copy().remove("dims/dimCustomers.csv"), &["pipeline.toml:", "dims/dimCustomers.csv", "does not exist"]);
+    is_refused(
+        Broken::copy().remove("dims/dimCustomers.csv"),
+        &["pipeline.toml:", "dims/dimCustomers.csv", "does not exist"],
+    );
 }
 
 #[test]
