@@ -338,7 +338,10 @@ mod tests {
         StoredRecord { partition_key: key.to_owned(), data: data.to_owned(), approximate_arrival_timestamp: arrival }
     }
 
-    fn rows(path: &Path) -> (Vec<(u32, u32, String, String, String)>, u64) {
+    /// Stream, shard, key, partition key, data.
+    type Row = (u32, u32, String, String, String);
+
+    fn rows(path: &Path) -> (Vec<Row>, u64) {
         let mut frames = Frames::open(path).expect("open").expect("a log");
         let mut rows = Vec::new();
         while let Some(frame) = frames.next().expect("next") {

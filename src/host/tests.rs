@@ -308,6 +308,28 @@ async fn a_split_and_a_longer_retention_survive_a_kill() {
     }
 }
 
+#[tokio::test]
+async fn consumers_tags_and_a_larger_record_size_survive_a_kill() {
+    let folder = tempfile::tempdir().expect("folder");
+    let first = host(folder.path()).await;
+    let mut client = Client::new(&first.endpoint());
+    client.create(1);
+    let arn = client.summary()["StreamARN"].clone();
+    client.call("RegisterStreamConsumer", &json!({ "StreamARN": arn, "ConsumerName": "fan" }));
+    client.call("AddTagsToStream", &json!({ "StreamName": "orders", "Tags": { "team": "food" } }));
+    client.call("UpdateMaxRecordSize", &json!({ "StreamARN": arn, "MaxRecordSizeInKiB": 2048 }));
+    let saved = Saved::load(&folder.path().join("kinesis").join(STREAMS)).expect("load");
+    assert_eq!(saved.streams[0].stream().max_record_size_kib, 2048);
+
+    let copy = killed(folder.path());
+    let second = host(copy.path()).await;
+    let mut client = Client::new(&second.endpoint());
+    let found = client.call("DescribeStreamConsumer", &json!({ "StreamARN": arn, "ConsumerName": "fan" }));
+    assert_eq!(found["ConsumerDescription"]["ConsumerStatus"], "ACTIVE");
+    let tags = client.call("ListTagsForStream", &json!({ "StreamName": "orders" }));
+    assert_eq!(tags["Tags"], json!([{ "Key": "team", "Value": "food" }]));
+}
+
 /// The sequence numbers that are in the log now.
 fn logged(folder: &Path) -> Vec<String> {
     let mut numbers = Vec::new();
@@ -328,14 +350,15 @@ async fn a_reader_sees_every_record_in_order_and_none_that_is_not_in_the_log() {
     let writers: Vec<_> = (0..3)
         .map(|writer| {
             let endpoint = endpoint.clone();
-            tokio::task::spawn_blocking(move || {
+            blocking(move || {
                 let mut client = Client::new(&endpoint);
                 (0..20).for_each(|put| client.put(writer * 1000 + put * 10..writer * 1000 + put * 10 + 10));
+                Ok(())
             })
         })
         .collect();
     let in_folder = folder.path().join("kinesis");
-    let reader = tokio::task::spawn_blocking(move || {
+    let reader = blocking(move || {
         let shard = client.shards().remove(0);
         let mut iterator = client.iterator(&shard);
         let mut seen: Vec<String> = Vec::new();
@@ -349,11 +372,9 @@ async fn a_reader_sees_every_record_in_order_and_none_that_is_not_in_the_log() {
             iterator = answer["NextShardIterator"].take();
         }
         assert!(seen.windows(2).all(|pair| pair[0] < pair[1]));
+        Ok(())
     });
-    for task in writers {
-        task.await.expect("a writer");
-    }
-    reader.await.expect("the reader");
+    futures::future::try_join(futures::future::try_join_all(writers), reader).await.expect("no one fails");
 }
 
 #[tokio::test]
