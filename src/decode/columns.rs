@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BooleanArray, BooleanBufferBuilder, ListArray, NullBufferBuilder, PrimitiveArray, StringArray,
-    StructArray,
+    StructArray, new_null_array,
 };
 use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::datatypes::{
@@ -368,7 +368,8 @@ impl Lists {
     }
 
     fn finish(self, data_type: &DataType) -> ArrayRef {
-        let DataType::List(item) = data_type else { unreachable!("a list column is made for a list type") };
+        // A list column is made for a list type and no other.
+        let DataType::List(item) = data_type else { return new_null_array(data_type, self.offsets.len() - 1) };
         let items = self.items.finish(item.data_type());
         Arc::new(ListArray::new(Arc::clone(item), OffsetBuffer::new(self.offsets.into()), items, self.nulls.build()))
     }

@@ -159,8 +159,8 @@ mod tests {
             end_of_shard: false,
         };
         collector.add(&ShardId::new("s"), empty, 0).expect("joins");
+        assert_eq!(shapes(&[collector.open.clone()]), [(1, r#"{"s": (-, 8]}"#.to_owned())]);
         let error = collector.add(&ShardId::new("s"), page(Some(9), 10..=10, 1), 0).expect_err("a gap");
         assert!(error.to_string().contains("do not join"), "{error}");
-        assert_eq!(shapes(&[collector.close().expect("open")]), [(1, r#"{"s": (-, 8]}"#.to_owned())]);
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ferrokinesis::sequence::shard_ix_to_hex;
 use ferrokinesis::store::Store;
-use ferrokinesis::types::{Consumer, ConsumerStatus, Stream, StreamStatus};
+use ferrokinesis::types::{Consumer, ConsumerStatus, StoredRecord, Stream, StreamStatus};
 
 use super::log::{Log, write_frame};
 use super::saved::{Saved, SavedStream};
@@ -99,6 +99,15 @@ pub(super) struct Durable {
     pub(super) tails: Vec<Tail>,
     state: State,
     frames: Vec<u8>,
+    /// The newest arrival that was stamped, ms since 1970 UTC: no later one may seem older.
+    stamped_at: i64,
+}
+
+/// What of a stream's folder has been read.
+pub(super) struct OnDisk {
+    pub(super) log: Log,
+    pub(super) saved: Saved,
+    pub(super) tails: Vec<Tail>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,8 +122,9 @@ enum State {
 
 impl Durable {
     /// Memory and disk agree.
-    pub(super) fn new(store: Store, folder: PathBuf, log: Log, saved: Saved, tails: Vec<Tail>) -> Self {
-        Self { store, folder, log, saved, tails, state: State::Settled, frames: Vec::new() }
+    pub(super) fn new(store: Store, folder: PathBuf, disk: OnDisk) -> Self {
+        let OnDisk { log, saved, tails } = disk;
+        Self { store, folder, log, saved, tails, state: State::Settled, frames: Vec::new(), stamped_at: 0 }
     }
 
     /// Whether memory holds nothing that is not on disk.
@@ -191,6 +201,7 @@ impl Durable {
 
     async fn log_records(&mut self) -> Result<(), Refusal> {
         self.frames.clear();
+        self.stamped_at = self.stamped_at.max(SystemClock.now_millis());
         let mut found = Vec::new();
         for (place, tail) in self.tails.iter().enumerate() {
             for (shard, end) in tail.shards.iter().enumerate() {
@@ -199,8 +210,11 @@ impl Durable {
                     continue;
                 }
                 let (from, to) = (format!("{}!", end.last_key), shard_ix_to_hex(shard as i64 + 1));
-                let records = self.store.get_records_range_limited(&tail.name, &from, &to, usize::MAX).await;
+                let mut records = self.store.get_records_range_limited(&tail.name, &from, &to, usize::MAX).await;
                 if !records.is_empty() {
+                    stamp(&mut records, self.stamped_at);
+                    let stamped = self.store.put_records_batch(&tail.name, &records).await;
+                    stamped.map_err(|error| Refusal::Unwritable(io::Error::other(format!("{error:?}"))))?;
                     write_frame(&mut self.frames, tail.number, shard as u32, &records);
                 }
                 let keys: Vec<String> = records.into_iter().map(|(key, _)| key).collect();
@@ -281,5 +295,12 @@ impl Durable {
         let consumers = self.store.list_consumers_for_stream(&stream.stream_arn).await;
         let lasting = consumers.into_iter().filter(|consumer| consumer.consumer_status != ConsumerStatus::Deleting);
         lasting.map(|consumer| Consumer { consumer_status: ConsumerStatus::Active, ..consumer }).collect()
+    }
+}
+
+/// Gives records their arrival to the millisecond, as Kinesis does; the engine knows whole seconds alone.
+fn stamp(records: &mut [(String, StoredRecord)], arrived_at: i64) {
+    for (_, record) in records {
+        record.approximate_arrival_timestamp = arrived_at as f64 / 1e3;
     }
 }

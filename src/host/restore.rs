@@ -12,7 +12,7 @@ use ferrokinesis::sequence::{parse_sequence, shard_ix_to_hex};
 use ferrokinesis::store::Store;
 use ferrokinesis::types::{HashKeyRange, SequenceNumberRange, StoredRecord, Stream};
 
-use super::durable::{Durable, RECORDS, STREAMS, Tail};
+use super::durable::{Durable, OnDisk, RECORDS, STREAMS, Tail};
 use super::log::{Frame, Frames, Log, LogError, copy_frames, sequence_of};
 use super::saved::{Saved, SavedError, SavedStream, beside};
 use crate::error::{Error, ErrorKind, Result, is_storage_full};
@@ -43,7 +43,10 @@ pub(super) async fn restore(folder: &Path, store: Store, now: i64) -> Result<Dur
         while let Some(frame) = frames.next().map_err(damaged)? {
             let before = whole;
             whole = frames.whole();
-            if let Some(frame) = take_note(frame, &saved, now, &mut found, whole - before) {
+            let (frame, wanted) = found.take_note(frame, &saved, now);
+            if !wanted {
+                found.dead_bytes += whole - before;
+            } else {
                 let stream = stream_of(&saved, frame.stream).map(SavedStream::name).unwrap_or_default();
                 found.records += frame.records.len() as u64;
                 store.put_records_batch(stream, &frame.records).await.map_err(refused)?;
@@ -63,24 +66,19 @@ pub(super) async fn restore(folder: &Path, store: Store, now: i64) -> Result<Dur
         }
     }
     tracing::debug!(streams = tails.len(), records = found.records, "the stream is back");
-    Ok(Durable::new(store, folder.to_owned(), log, saved, tails))
+    Ok(Durable::new(store, folder.to_owned(), OnDisk { log, saved, tails }))
 }
 
-/// Notes a frame's last key, and gives back what of it is still wanted.
-fn take_note(mut frame: Frame, saved: &Saved, now: i64, found: &mut Found, bytes: u64) -> Option<Frame> {
-    let stream = stream_of(saved, frame.stream);
-    if let (Some(_), Some((key, _))) = (stream, frame.records.last()) {
-        found.last_keys.insert((frame.stream, frame.shard), key.clone());
-    }
-    match stream.filter(|stream| is_wanted(&frame, stream, now)) {
-        Some(stream) => {
-            frame.records.retain(|(_, record)| is_fresh(record, stream, now));
-            Some(frame)
+impl Found {
+    /// Notes a frame's last key, and gives back what of it is fresh, and whether anything is.
+    fn take_note(&mut self, mut frame: Frame, saved: &Saved, now: i64) -> (Frame, bool) {
+        let stream = stream_of(saved, frame.stream);
+        if let (Some(_), Some((key, _))) = (stream, frame.records.last()) {
+            self.last_keys.insert((frame.stream, frame.shard), key.clone());
         }
-        None => {
-            found.dead_bytes += bytes;
-            None
-        }
+        frame.records.retain(|(_, record)| stream.is_some_and(|stream| is_fresh(record, stream, now)));
+        let wanted = !frame.records.is_empty();
+        (frame, wanted)
     }
 }
 

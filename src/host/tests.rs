@@ -13,7 +13,7 @@ use ferrokinesis::store::{Store, StoreOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::durable::{Durable, RECORDS, Refusal, STREAMS, Tail};
+use super::durable::{Durable, OnDisk, RECORDS, Refusal, STREAMS};
 use super::log::{Frames, Log};
 use super::restore::restore;
 use super::saved::Saved;
@@ -399,7 +399,11 @@ async fn a_request_that_is_too_large_is_refused_and_a_large_one_is_not() {
 /// An engine with one stream of one shard, over the given log.
 async fn durable(folder: &Path, log: Log) -> Durable {
     let options = StoreOptions { create_stream_ms: 0, delete_stream_ms: 0, ..StoreOptions::default() };
-    let mut durable = Durable::new(Store::new(options), folder.to_owned(), log, Saved::default(), Vec::<Tail>::new());
+    let mut durable = Durable::new(
+        Store::new(options),
+        folder.to_owned(),
+        OnDisk { log, saved: Saved::default(), tails: Vec::new() },
+    );
     durable.begin(true).await.expect("begin");
     let request = json!({ "StreamName": "orders", "ShardCount": 1 });
     dispatch(&durable.store, Operation::CreateStream, request).await.expect("create");

@@ -33,7 +33,7 @@ pub struct State {
     pub opening: Option<Opening>,
     /// Where each shard stands in the newest chain, inclusive.
     pub positions: BTreeMap<ShardId, Position>,
-    /// Everything counted, over all chains and dimension files.
+    /// Everything counted over all chains; rows of dimension files are not of the stream and not counted here.
     pub counts: Counts,
     /// Each table's staged files.
     pub tables: BTreeMap<String, TableTotals>,

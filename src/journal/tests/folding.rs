@@ -34,7 +34,7 @@ async fn the_fold_tells_positions_files_and_counts() {
     assert_eq!(state.tables["orders"], TableTotals { files: 2, rows: 11, bytes: 110 });
     assert_eq!(state.tables["riders"], TableTotals { files: 1, rows: 3, bytes: 30 });
     assert_eq!(state.quarantine, TableTotals { files: 1, rows: 2, bytes: 50 });
-    assert_eq!((state.counts.events, state.counts.passed, state.counts.rejected()), (16, 14, 2));
+    assert_eq!((state.counts.events, state.counts.passed, state.counts.rejected()), (13, 11, 2));
     assert_eq!(state.counts.tables["orders"], TableCounts { filtered: Some(0), superseded: 0, staged: 11 });
     assert_eq!(state.dimension_files["riders"].fingerprint, "d");
     assert_eq!(state.last_written_at, Some(NOON / 1000));
