@@ -84,12 +84,16 @@ impl fmt::Display for Summary {
         let staged = thousands(self.staged.values().sum());
         writeln!(formatter, "staged       {staged} rows in {} files{}", thousands(self.files), listed(&self.staged))?;
         let loaded = thousands(self.loaded.values().sum());
-        writeln!(formatter, "loaded       {loaded} rows in {} loads{}", thousands(self.loads), listed(&self.loaded))?;
+        let loads = if self.loads == 1 { "1 load".to_owned() } else { format!("{} loads", thousands(self.loads)) };
+        write!(formatter, "loaded       {loaded} rows in {loads}{}", listed(&self.loaded))?;
+        if self.records == 0 {
+            return Ok(());
+        }
         let (stage, load) = (self.stage_latency_ms, self.load_latency_ms);
         let (p50, p99) = (millis(stage.p50), millis(stage.p99));
-        writeln!(formatter, "from arrival to staged: half within {p50}, 99 of 100 within {p99}")?;
+        write!(formatter, "\nfrom arrival to staged: half within {p50}, 99 of 100 within {p99}")?;
         let (p50, p99) = (millis(load.p50), millis(load.p99));
-        write!(formatter, "from arrival to loaded: half within {p50}, 99 of 100 within {p99}")
+        write!(formatter, "\nfrom arrival to loaded: half within {p50}, 99 of 100 within {p99}")
     }
 }
 
@@ -128,10 +132,16 @@ read         2,000 records in 4.0 s, 500 records/s
 decoded      2,000 events, 1,958 of them good
 quarantined  42: status_known 30, not_json 12
 staged       1,900 rows in 3 files: fact_orders 1,900
-loaded       1,900 rows in 1 loads: fact_orders 1,900
+loaded       1,900 rows in 1 load: fact_orders 1,900
 from arrival to staged: half within 300 ms, 99 of 100 within 1.2 s
 from arrival to loaded: half within 2.0 s, 99 of 100 within 3.0 s";
         assert_eq!(summary().to_string(), expected);
+    }
+
+    #[test]
+    fn a_run_without_records_has_no_latency_to_tell() {
+        let text = Summary { records: 0, ..summary() }.to_string();
+        assert!(text.ends_with("fact_orders 1,900") && !text.contains("arrival"), "{text}");
     }
 
     #[test]
