@@ -40,7 +40,8 @@ pub(super) async fn dims(common: &Common, arguments: &Dims) -> Result<ExitCode> 
         ))?;
     }
     if staged.is_empty() {
-        output::line("no dimension file has changed; everything staged is loaded")?;
+        let unused = if effective_at.is_some() { "; --as-of had nothing to hold for" } else { "" };
+        output::line(format_args!("no dimension file has changed; everything staged is loaded{unused}"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

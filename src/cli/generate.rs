@@ -18,9 +18,9 @@ use crate::runtime::Context;
 /// Puts as many as wanted, at the rate wanted.
 pub(super) async fn generate(common: &Common, arguments: &Generate) -> Result<ExitCode> {
     let plan = open::plan(common, &arguments.folder.pipeline).await?;
-    let data = DataFolder::claim(&common.data, &plan.pipeline)?;
     let context = Context::system();
-    let stream = LocalStream::open(common, &plan, &data, &context).await?;
+    let stream = LocalStream::open(common, &plan, &context).await?;
+    DataFolder::claim(&common.data, &plan.pipeline)?;
     let wanted = Wanted { records: arguments.records, rate: arguments.rate, seed: arguments.seed };
     let (stop, put) = (CancellationToken::new(), AtomicU64::new(0));
     let started_at = context.clock.now_millis();
@@ -38,7 +38,7 @@ pub(super) async fn generate(common: &Common, arguments: &Generate) -> Result<Ex
     let rate = if seconds > 0.0 { (sent.records as f64 / seconds).round() } else { 0.0 };
     if common.json {
         output::json(&serde_json::json!({
-            "records": sent.records, "repeated": sent.repeated, "seconds": seconds, "records_per_second": rate,
+            "records": sent.records, "repeated": sent.repeated, "maybe_doubled": sent.maybe_doubled, "seconds": seconds, "records_per_second": rate,
         }))?;
     } else {
         let (records, rate) = (thousands(sent.records), thousands(rate as u64));

@@ -110,6 +110,18 @@ pub(super) struct Local {
 }
 
 impl Local {
+    /// Takes the data folder and opens the stream, in this order: whose the folder is, whether the port is free, and
+    /// only then the first byte is written.
+    ///
+    /// # Errors
+    /// As [`Local::claim`], and as [`LocalStream::open`].
+    pub(super) async fn with_stream(common: &Common, folder: &Path) -> Result<(Self, LocalStream)> {
+        let plan = plan(common, folder).await?;
+        let stream = LocalStream::open(common, &plan, &Context::system()).await?;
+        let data = DataFolder::claim(&common.data, &plan.pipeline)?;
+        Ok((Self::over(plan, data)?, stream))
+    }
+
     /// Takes the data folder, making it where it is missing.
     ///
     /// # Errors
@@ -168,10 +180,11 @@ impl LocalStream {
     /// Hosts or connects, with the pipeline's stream made.
     ///
     /// # Errors
-    /// Invalid where the port is in use; the stream's own.
-    pub(super) async fn open(common: &Common, plan: &Plan, data: &DataFolder, context: &Context) -> Result<Self> {
+    /// Invalid where the data folder is another's or the port is in use, with nothing written; the stream's own.
+    pub(super) async fn open(common: &Common, plan: &Plan, context: &Context) -> Result<Self> {
+        DataFolder::could_be_claimed(&common.data, &plan.pipeline)?;
         let stream = Self {
-            settings: HostSettings { folder: data.root().to_owned(), port: common.port },
+            settings: HostSettings { folder: common.data.clone(), port: common.port },
             stream: plan.pipeline.source.stream.clone(),
             shards: plan.pipeline.source.shards,
             context: context.clone(),

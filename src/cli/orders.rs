@@ -39,6 +39,8 @@ pub(super) struct Sent {
     pub(super) records: u64,
     /// Records that the stream refused at first, and that were put again.
     pub(super) repeated: u64,
+    /// Records put again because no answer came: each may stand in the stream twice.
+    pub(super) maybe_doubled: u64,
 }
 
 /// Puts orders until there are as many as wanted, or until stopped; `sent` counts along.
@@ -77,6 +79,7 @@ pub(super) async fn put_orders(
         let report = producer.put(items).await?;
         sent.records += records;
         sent.repeated += report.refused;
+        sent.maybe_doubled += report.maybe_doubled;
         (sending.sent)(sent);
     }
     Ok(sent)

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::arguments::{Common, Run};
-use super::open::{Local, LocalStream};
+use super::open::Local;
 use super::output::{self, thousands};
 use super::summary::Summary;
 use super::watch::{Line, watched};
@@ -13,8 +13,7 @@ use crate::runtime::Context;
 
 /// Runs until stopped, or with `--once` until what is there now is loaded.
 pub(super) async fn run(common: &Common, arguments: &Run) -> Result<ExitCode> {
-    let local = Local::claim(common, &arguments.folder.pipeline).await?;
-    let stream = LocalStream::open(common, &local.plan, &local.data, &local.context).await?;
+    let (local, stream) = Local::with_stream(common, &arguments.folder.pipeline).await?;
     let controls = Controls::default();
     if arguments.once {
         controls.drain.cancel();

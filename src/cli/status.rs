@@ -33,7 +33,7 @@ pub(super) async fn status(common: &Common, folder: &Path) -> Result<ExitCode> {
     let local = Local::existing(common, folder).await?;
     let state = journal::fold(&local.store, &local.plan.pipeline.name).await?;
     let ledger = local.warehouse.ledger().await?;
-    let stream = LocalStream::open(common, &local.plan, &local.data, &local.context).await?;
+    let stream = LocalStream::open(common, &local.plan, &local.context).await?;
     let shards = shards(&local, &stream, &state).await;
     let closed = stream.close().await;
     let shards = shards.and_then(|shards| closed.map(|()| shards))?;

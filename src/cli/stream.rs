@@ -16,9 +16,9 @@ use crate::runtime::Context;
 /// Hosts until stopped.
 pub(super) async fn stream(common: &Common, folder: &Path) -> Result<ExitCode> {
     let plan = open::plan(common, folder).await?;
-    let data = DataFolder::claim(&common.data, &plan.pipeline)?;
     let context = Context::system();
-    let stream = LocalStream::open(common, &plan, &data, &context).await?;
+    let stream = LocalStream::open(common, &plan, &context).await?;
+    let data = DataFolder::claim(&common.data, &plan.pipeline)?;
     let endpoint = stream.endpoint().await?;
     if !stream.is_host().await {
         return Err(Error::invalid(format!(

@@ -9,13 +9,12 @@
 //! | files | each file that the journal names is on the store, with its bytes and rows |
 //! | loads | the loads join, and rows copied = rows staged for each |
 //!
-//! It trusts none of the checks that were made on the way in. Files that no entry names are what a killed worker
+//! It trusts none of the checks that were made on the way in. It reads the ledger first, then the journal, then the
+//! listing, so that a job that goes on meanwhile breaks nothing: each of them may only be behind the next. Files that no entry names are what a killed worker
 //! left behind: they are counted, harmless, and no breach.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use futures::{StreamExt, TryStreamExt, stream};
+use std::collections::BTreeMap;
 
 use crate::batch::{DataFile, Entry, Position, Receipt, ShardId};
 use crate::error::{Error, ErrorKind, Result};
@@ -60,7 +59,8 @@ const OPEN_FILES: usize = 16;
 /// # Errors
 /// The store's and the warehouse's, where they cannot be read at all; a broken identity is a finding, not an error.
 pub async fn audit(store: &Store, warehouse: &dyn Warehouse) -> Result<Audit> {
-    let mut auditor = Auditor { on_store: on_store(store).await?, ..Auditor::default() };
+    let receipts = warehouse.receipts(usize::MAX).await?;
+    let mut auditor = Auditor::default();
     loop {
         let entries = match journal::entries(store, auditor.audit.entries, ENTRIES).await {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
@@ -75,10 +75,9 @@ pub async fn audit(store: &Store, warehouse: &dyn Warehouse) -> Result<Audit> {
         for entry in &entries {
             auditor.entry(entry);
         }
-        auditor.files(store, &entries).await?;
     }
-    auditor.loads(warehouse.receipts(usize::MAX).await?);
-    auditor.audit.orphans = auditor.on_store.len() as u64;
+    auditor.files(store).await?;
+    auditor.loads(receipts);
     Ok(auditor.audit)
 }
 
@@ -92,8 +91,8 @@ async fn on_store(store: &Store) -> Result<BTreeMap<String, u64>> {
 struct Auditor {
     audit: Audit,
     positions: BTreeMap<ShardId, Position>,
-    /// Files that no entry has named so far.
-    on_store: BTreeMap<String, u64>,
+    /// The files that entries name, each with its entry's number.
+    named: Vec<(u64, DataFile)>,
     /// Rows staged by table, entry by entry.
     staged: Vec<BTreeMap<String, u64>>,
 }
@@ -113,6 +112,8 @@ impl Auditor {
         }
         entry.ranges.advance(&mut self.positions);
         self.counts(entry);
+        let files = entry.tables.values().flatten().chain(&entry.quarantine);
+        self.named.extend(files.map(|file| (entry.number, file.clone())));
         self.staged.push(entry.tables.keys().map(|table| (table.clone(), entry.rows(table))).collect());
     }
 
@@ -139,18 +140,12 @@ impl Auditor {
         }
     }
 
-    async fn files(&mut self, store: &Store, entries: &[Arc<Entry>]) -> Result<()> {
-        let named: Vec<(u64, DataFile)> = entries
-            .iter()
-            .flat_map(|entry| {
-                let files = entry.tables.values().flatten().chain(&entry.quarantine);
-                files.map(|file| (entry.number, file.clone()))
-            })
-            .collect();
+    async fn files(&mut self, store: &Store) -> Result<()> {
+        let mut on_store = on_store(store).await?;
         let mut present = Vec::new();
-        for (number, file) in named {
+        for (number, file) in std::mem::take(&mut self.named) {
             self.audit.files += 1;
-            match self.on_store.remove(&file.path) {
+            match on_store.remove(&file.path) {
                 Some(bytes) if bytes == file.bytes => present.push((number, file)),
                 Some(bytes) => {
                     let told = file.bytes;
@@ -159,6 +154,7 @@ impl Auditor {
                 None => self.found("files", format!("entry {number}: {} is not on the store", file.path)),
             }
         }
+        self.audit.orphans = on_store.len() as u64;
         let counted: Vec<(u64, DataFile, Option<u64>)> = stream::iter(present)
             .map(|(number, file)| async move {
                 let rows = stage::count_rows(store, &file.path).await?;

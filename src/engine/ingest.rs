@@ -4,8 +4,10 @@
 //! piles up: a reader per shard → collect → decode and clean → stage and commit.
 //!
 //! A failure of any of them ends all: the channels close behind it. Nothing is lost, because nothing was true before
-//! its journal entry.
+//! its journal entry. A shard that ends (it was split or merged) ends the pass too, where the stream lists shards that
+//! the pass does not read: the next pass reads them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -14,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::collect::Collector;
 use super::{Controls, Job};
 use crate::batch::{Cleaned, RawBatch, ShardId, StartAt};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::journal::Journal;
 use crate::runtime::{Tasks, blocking};
 use crate::source::{Page, ShardReader, Source};
@@ -25,50 +27,80 @@ const PAGES_WAITING: usize = 4;
 /// Batches that wait between two steps.
 const BATCHES_WAITING: usize = 1;
 
-/// Reads `source` from where the journal stands until drained or stopped, and gives the journal back.
+/// How a pass ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Drained or stopped, or there is no shard left to read.
+    Done,
+    /// The stream has shards that the pass did not read.
+    Resharded,
+}
+
+/// Reads `source` from where the journal stands until drained, stopped or resharded; `finished` holds the shards that
+/// are read to their end, and is added to.
 ///
 /// # Errors
 /// The first step's that failed; Fenced where another writer moved a shard on.
-pub(super) async fn pass(job: &Job, controls: &Controls, source: &dyn Source, journal: Journal) -> Result<Journal> {
-    let end = End { controls: controls.clone(), failed: CancellationToken::new() };
+pub(super) async fn pass(
+    job: &Job,
+    controls: &Controls,
+    (source, journal): (&dyn Source, Journal),
+    finished: &mut BTreeSet<ShardId>,
+) -> Result<Ended> {
+    let (ended_sender, mut ended_shards) = mpsc::channel(PAGES_WAITING);
+    let end = End { controls: controls.clone(), cut: CancellationToken::new(), ended: ended_sender };
     let (page_sender, pages) = mpsc::channel(PAGES_WAITING);
     let (batch_sender, batches) = mpsc::channel(BATCHES_WAITING);
     let (cleaned_sender, cleaned) = mpsc::channel(BATCHES_WAITING);
-    let (journal_sender, journal_back) = tokio::sync::oneshot::channel();
 
     let mut tasks = Tasks::new();
-    for (shard, start) in starts(source, &journal).await? {
+    let starts = starts(source, &journal, finished).await?;
+    let reading: BTreeSet<ShardId> = starts.iter().map(|(shard, _)| shard.clone()).collect();
+    for (shard, start) in starts {
         let reader = source.open(&shard, start).await?;
         tasks.spawn(format!("reading {shard}"), read(shard, reader, page_sender.clone(), end.clone()));
     }
     drop(page_sender);
     tasks.spawn("collecting", collect(job.clone(), pages, batch_sender));
     tasks.spawn("cleaning", clean(job.clone(), batches, cleaned_sender));
-    let commit = commit(job.clone(), controls.clone(), journal, cleaned);
-    tasks.spawn("committing", async move {
-        // The receiver is gone only where the pass was dropped, and then nobody wants the journal.
-        let _ = journal_sender.send(commit.await?);
-        Ok(())
-    });
+    tasks.spawn("committing", commit(job.clone(), controls.clone(), journal, cleaned));
 
-    let mut outcome = Ok(());
-    while let Some(ended) = tasks.next().await {
-        if ended.is_err() {
-            end.failed.cancel();
+    let (mut outcome, mut how) = (Ok(()), Ended::Done);
+    loop {
+        let step = tokio::select! {
+            biased;
+            Some(shard) = ended_shards.recv() => {
+                finished.insert(shard);
+                unread(source, &reading, finished).await.map(|unread| {
+                    if unread {
+                        how = Ended::Resharded;
+                        end.cut.cancel();
+                    }
+                })
+            }
+            ended = tasks.next() => match ended {
+                Some(ended) => ended,
+                None => break,
+            },
+        };
+        if step.is_err() {
+            end.cut.cancel();
         }
-        outcome = outcome.and(ended);
+        outcome = outcome.and(step);
     }
-    outcome?;
-    journal_back.await.map_err(|_| Error::internal("the committing task ended without its journal"))
+    outcome.map(|()| how)
 }
 
-/// Every shard with the place to read it from.
-async fn starts(source: &dyn Source, journal: &Journal) -> Result<Vec<(ShardId, StartAt)>> {
+/// Every shard that is not read to its end yet, with the place to read it from.
+async fn starts(
+    source: &dyn Source,
+    journal: &Journal,
+    finished: &BTreeSet<ShardId>,
+) -> Result<Vec<(ShardId, StartAt)>> {
     let state = journal.state();
     let start = state.opening.as_ref().map_or(StartAt::TrimHorizon, |opening| opening.start.clone());
-    let shards = source.shards().await?;
+    let shards = source.shards().await?.into_iter().filter(|shard| !finished.contains(&shard.id));
     Ok(shards
-        .into_iter()
         .map(|shard| match state.positions.get(&shard.id) {
             Some(position) => (shard.id, StartAt::After(position.clone())),
             None => (shard.id, start.clone()),
@@ -76,11 +108,19 @@ async fn starts(source: &dyn Source, journal: &Journal) -> Result<Vec<(ShardId, 
         .collect())
 }
 
-/// When readers stop.
+/// Whether the stream lists a shard that is neither being read nor read to its end.
+async fn unread(source: &dyn Source, reading: &BTreeSet<ShardId>, finished: &BTreeSet<ShardId>) -> Result<bool> {
+    let shards = source.shards().await?;
+    Ok(shards.iter().any(|shard| !reading.contains(&shard.id) && !finished.contains(&shard.id)))
+}
+
+/// When readers stop, and where they tell that their shard has ended.
 #[derive(Clone)]
 struct End {
     controls: Controls,
-    failed: CancellationToken,
+    /// Another task has failed, or the pass is over for all.
+    cut: CancellationToken,
+    ended: mpsc::Sender<ShardId>,
 }
 
 async fn read(
@@ -95,13 +135,18 @@ async fn read(
         let page = tokio::select! {
             biased;
             () = end.controls.stop.cancelled() => return Ok(()),
-            () = end.failed.cancelled() => return Ok(()),
+            () = end.cut.cancelled() => return Ok(()),
             page = reader.next() => page?,
         };
         end.controls.progress.read(&shard, page.records.len(), page.behind);
         let at_tip = page.behind.is_some_and(|behind| behind.is_zero());
-        let last = page.end_of_shard || (draining && at_tip);
+        let (end_of_shard, last) = (page.end_of_shard, page.end_of_shard || (draining && at_tip));
         let gone = page.range.is_some() && pages.send((shard.clone(), page)).await.is_err();
+        if end_of_shard && !gone {
+            // Nobody listens only where the pass is over already.
+            let _ = end.ended.send(shard).await;
+            return Ok(());
+        }
         if last || gone {
             return Ok(());
         }
@@ -156,12 +201,12 @@ async fn commit(
     controls: Controls,
     mut journal: Journal,
     mut batches: mpsc::Receiver<Cleaned>,
-) -> Result<Journal> {
+) -> Result<()> {
     while let Some(batch) = batches.recv().await {
         let staged = job.stager.stage(batch).await?;
         let entry = journal.commit(&staged).await?;
         tracing::debug!(entry = entry.number, records = entry.counts.records, "committed");
         controls.progress.committed(&entry, staged.arrivals, job.context.clock.now_millis());
     }
-    Ok(journal)
+    Ok(())
 }

@@ -47,8 +47,18 @@ pub(super) async fn run(job: Job, controls: Controls, ingested: CancellationToke
 /// The warehouse's.
 pub async fn load_all(job: &Job, controls: &Controls) -> Result<()> {
     let mut loader = Loader::new(job, controls);
-    while loader.load_due(true).await? {}
-    Ok(())
+    let mut failures = 0;
+    loop {
+        match loader.load_due(true).await {
+            Ok(true) => failures = 0,
+            Ok(false) => return Ok(()),
+            Err(error) => {
+                failures += 1;
+                loader.loaded_through = None;
+                job.context.clock.sleep(what_next(error, failures, true, job)?).await;
+            }
+        }
+    }
 }
 
 /// How often the journal is asked for new entries: often enough that freshness is kept within a quarter.

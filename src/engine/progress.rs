@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 use crate::batch::{Arrivals, Counts, Entry, Receipt, ShardId};
 
 /// Batches whose arrivals wait for their load; beyond it the oldest go uncounted rather than fill the memory.
-const WAITING_LIMIT: usize = 4_096;
+const WAITING_LIMIT: usize = 512;
 
 /// The percentiles of a latency, in ms.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -3,18 +3,19 @@
 //! | the failure is | the ingest loop | the load loop |
 //! |---|---|---|
 //! | Transient | starts again from the journal, after a pause | the same load again, after a pause |
-//! | Fenced | starts again from the journal at once | reads the ledger again |
+//! | Fenced | starts again from the journal, after a short pause | reads the ledger again |
 //! | Invalid, Corrupt, Internal | ends the run | ends loading; reading goes on until the run ends |
 //!
 //! A run that is to end by itself (drained) gives up after as many Transient failures in a row as [`BACKOFF`] has
 //! tries; one that runs until stopped never does.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::dimensions::Dimensions;
-use super::{Controls, Job, ingest, load};
-use crate::batch::{Opening, StartAt, StreamIdentity};
+use super::ingest::{self, Ended};
+use super::{Controls, Job, load};
+use crate::batch::{Opening, ShardId, StartAt, StreamIdentity};
 use crate::config::Start;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Journal;
@@ -39,42 +40,70 @@ pub async fn run(job: Job, controls: Controls) -> Result<()> {
     tasks.join().await
 }
 
+/// What the passes of one run have in common.
+#[derive(Default)]
+struct Run {
+    /// Dimension files are looked at once: one that is being edited must not end the stream job.
+    dimensions_staged: bool,
+    /// Shards that are read to their end.
+    finished: BTreeSet<ShardId>,
+}
+
 async fn ingest(job: Job, controls: Controls) -> Result<()> {
+    let mut run = Run::default();
     let mut failures = 0;
     loop {
         let committed = controls.progress.totals().committed;
-        let error = match pass(&job, &controls).await {
-            Ok(()) => return Ok(()),
+        let error = match run.pass(&job, &controls).await {
+            Ok(Ended::Done) => return Ok(()),
+            Ok(Ended::Resharded) => {
+                tracing::info!("the stream was resharded; going on with its new shards");
+                continue;
+            }
             Err(error) => error,
         };
         if controls.progress.totals().committed > committed {
             failures = 0;
         }
-        failures += 1;
-        let ending = controls.drain.is_cancelled() || controls.stop.is_cancelled();
-        match error.kind() {
-            ErrorKind::Fenced => tracing::info!(%error, "another worker moved on; starting again from the journal"),
-            ErrorKind::Transient if !ending || failures < BACKOFF.attempts => {
-                tracing::warn!(%error, failures, "reading failed; starting again from the journal");
+        let pause = match error.kind() {
+            ErrorKind::Fenced => {
+                tracing::info!(%error, "another worker moved on; starting again from the journal");
+                BACKOFF.pause(1, &job.context)
+            }
+            ErrorKind::Transient => {
+                failures += 1;
+                give_up(&job, &controls, failures, error)?
             }
             _ => return Err(error),
-        }
-        let pause = job.context.clock.sleep(BACKOFF.pause(failures, &job.context));
-        tokio::select! {
-            () = pause => {}
-            () = controls.stop.cancelled() => return Ok(()),
-        }
+        };
+        job.context.clock.sleep(pause).await;
     }
 }
 
-async fn pass(job: &Job, controls: &Controls) -> Result<()> {
-    let mut journal = Journal::open(job.store.clone(), job.context.clone(), &job.pipeline.name).await?;
-    let source = (job.connect)().await?;
-    open_chain(job, source.as_ref(), &mut journal).await?;
-    for staged in Dimensions::new(job).stage_changed(&mut journal).await? {
-        controls.progress.committed(&staged.entry, Default::default(), job.context.clock.now_millis());
+/// The pause before the next try, or the error where there is to be none: a run that was told to stop has not
+/// committed what it had read, and must not look as if it had.
+fn give_up(job: &Job, controls: &Controls, failures: u32, error: Error) -> Result<Duration> {
+    let last = controls.drain.is_cancelled() && failures >= BACKOFF.attempts;
+    if last || controls.stop.is_cancelled() {
+        return Err(error);
     }
-    ingest::pass(job, controls, source.as_ref(), journal).await.map(drop)
+    tracing::warn!(%error, failures, "reading failed; starting again from the journal");
+    Ok(BACKOFF.pause(failures, &job.context))
+}
+
+impl Run {
+    async fn pass(&mut self, job: &Job, controls: &Controls) -> Result<Ended> {
+        let mut journal = Journal::open(job.store.clone(), job.context.clone(), &job.pipeline.name).await?;
+        let source = (job.connect)().await?;
+        open_chain(job, source.as_ref(), &mut journal).await?;
+        if !self.dimensions_staged {
+            for staged in Dimensions::new(job).stage_changed(&mut journal).await? {
+                controls.progress.committed(&staged.entry, Default::default(), job.context.clock.now_millis());
+            }
+            self.dimensions_staged = true;
+        }
+        ingest::pass(job, controls, (source.as_ref(), journal), &mut self.finished).await
+    }
 }
 
 /// Opens a chain where the journal has none for this very stream, and journals where it starts at once: `latest`
@@ -94,7 +123,7 @@ async fn open_chain(job: &Job, source: &dyn Source, journal: &mut Journal) -> Re
         Start::Latest => StartAt::Time(job.context.clock.now_millis()),
         Start::Time(time) => StartAt::Time(time),
     };
-    journal.open_chain(Opening { stream, start }).await.map(|_: Arc<_>| ())
+    journal.open_chain(Opening { stream, start }).await.map(drop)
 }
 
 fn same_name(journaled: &StreamIdentity, found: &StreamIdentity) -> Result<()> {

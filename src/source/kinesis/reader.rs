@@ -96,8 +96,8 @@ impl KinesisReader {
     async fn ask_for_iterator(&self) -> Result<String, Fault> {
         let request = self.connection.client.get_shard_iterator().stream_name(&self.connection.settings.stream);
         let request = request.shard_id(self.shard.as_str());
-        // Where the position's record has passed retention, the service starts at the oldest it has, in silence: the
-        // loss is to be found here, by the first record that comes.
+        // Where the position's record has passed retention, the service starts at the oldest it has, in silence. What
+        // was lost so cannot be told from a position alone; `status` warns while there is still time.
         let request = match (&self.position, &self.start) {
             (Some(position), _) => {
                 request.shard_iterator_type(kind_after(position)).starting_sequence_number(position.sequence.as_str())
