@@ -174,8 +174,9 @@ fn parse_string(arguments: Option<&str>) -> Option<FieldType> {
 }
 
 /// The columns that stand beside the declared fields in the relations `events` and `file`, in this order, after
-/// them: `_shard` Utf8 (for a file its path), `_sequence` Utf8 (decimal digits; for a file the line), `_subsequence`
-/// Int64, `_index` Int32 (the event's place in its record, from 0), and the two [`VERSION_COLUMNS`]. None is ever null.
+/// them: `_shard` Utf8 (for a file its path), `_sequence` Utf8 (decimal digits; for a file when it was staged, µs since
+/// 1970 UTC), `_subsequence` Int64 (for a file the line), `_index` Int32 (the event's place in its record, from 0), and
+/// the two [`VERSION_COLUMNS`]. None is ever null.
 pub const SYSTEM_COLUMNS: [&str; 6] = ["_shard", "_sequence", "_subsequence", "_index", "_arrived_at", "_position"];
 
 /// The columns that say which of two rows of a key is newer, carried by every staged row: `_arrived_at`

@@ -79,7 +79,8 @@ pub struct Reject {
     pub message: String,
     /// The shard; for a row of a dimension file, the file as the pipeline names it.
     pub shard: ShardId,
-    /// The position; for a row of a dimension file, its line number, from 1 for the header.
+    /// The position; for a row of a dimension file, when it was staged (µs since 1970 UTC) as the sequence number and
+    /// its line, from 1 for the heading, as the sub-sequence.
     pub position: Position,
     /// The event's place in its record, from 0.
     pub index: u32,

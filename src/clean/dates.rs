@@ -9,7 +9,7 @@ use bytes::Bytes;
 use chrono::{Datelike, NaiveDate};
 
 use super::relation::version_fields;
-use crate::batch::{Decoded, DimensionFile, Origin, Position, RawBatch, RawRecord, ShardId};
+use crate::batch::{Decoded, DimensionFile, Origin, Position, RawBatch, RawRecord, SequenceNumber, ShardId};
 use crate::error::{Error, Result};
 
 /// `date` Date32, then the version columns.
@@ -18,16 +18,18 @@ pub(super) fn schema() -> SchemaRef {
     Arc::new(Schema::new([date].into_iter().chain(version_fields()).collect::<Vec<_>>()))
 }
 
-/// The days as events: each arrived when the file takes effect, at the position of its number since 0001-01-01.
+/// The days as events: each arrived when the file takes effect, at the position of when it is staged (µs since 1970
+/// UTC) and the day's number since 0001-01-01.
 ///
 /// # Errors
 /// Internal where the days are more than a batch can number.
-pub(super) fn days(from: NaiveDate, through: NaiveDate, file: &DimensionFile) -> Result<Decoded> {
+pub(super) fn days(from: NaiveDate, through: NaiveDate, file: &DimensionFile, staged_at: i64) -> Result<Decoded> {
     let shard = ShardId::new(file.path.as_str());
+    let staged_at = SequenceNumber::from(u64::try_from(staged_at).unwrap_or(0));
     let (mut raw, mut origins, mut dates, mut positions) = (RawBatch::default(), Vec::new(), Vec::new(), Vec::new());
     for (day, record) in from.iter_days().take_while(|day| *day <= through).zip(0u32..) {
         let number = u64::try_from(day.num_days_from_ce()).unwrap_or(0);
-        let position = Position::new(number.into(), 0);
+        let position = Position::new(staged_at.clone(), number);
         let mut text = String::new();
         position.write_sortable(0, &mut text);
         positions.push(text);
@@ -62,10 +64,13 @@ mod tests {
     fn both_ends_are_in_and_positions_rise() {
         let file = DimensionFile { path: "dates".to_owned(), fingerprint: String::new(), effective_at: 7 };
         let day = |text: &str| text.parse::<NaiveDate>().expect("a day");
-        let decoded = days(day("1969-12-31"), day("1970-01-02"), &file).expect("days");
+        let decoded = days(day("1969-12-31"), day("1970-01-02"), &file, 9).expect("days");
         assert_eq!(decoded.events.column(0).as_primitive::<Date32Type>().values().to_vec(), [-1, 0, 1]);
         let positions: Vec<_> = decoded.events.column(2).as_string::<i32>().iter().flatten().collect();
         assert!(positions.is_sorted() && positions.len() == 3, "{positions:?}");
+        let later = days(day("1969-12-31"), day("1969-12-31"), &file, 10).expect("days");
+        let later = later.events.column(2).as_string::<i32>().value(0);
+        assert!(positions[2] < later, "staged later is newer: {positions:?} {later}");
         assert_eq!(decoded.raw.records[1].payload, "1970-01-01");
         assert_eq!(decoded.events.num_rows(), decoded.origins.len());
     }

@@ -109,16 +109,17 @@ impl Cleaner {
         settle(decoded, of_one(found, file)).await
     }
 
-    /// Makes the rows of a table that reads `dates`.
+    /// Makes the rows of a table that reads `dates`, staged at this time (µs since 1970 UTC): it makes them newer than
+    /// rows that hold from the same time and were staged earlier.
     ///
     /// # Errors
     /// As [`Cleaner::clean_file`].
-    pub async fn clean_dates(&self, table: &str, file: DimensionFile) -> Result<Cleaned> {
+    pub async fn clean_dates(&self, table: &str, file: DimensionFile, staged_at: i64) -> Result<Cleaned> {
         let found = self.table(table, |input| matches!(input, Input::Dates { .. }))?;
         let Input::Dates { from, through } = found.input else {
             return Err(Error::internal(format!("the table {table:?} reads no dates")));
         };
-        let decoded = dates::days(from, through, &file)?;
+        let decoded = dates::days(from, through, &file, staged_at)?;
         settle(decoded, of_one(found, file)).await
     }
 

@@ -1,7 +1,7 @@
 //! Dimension files: CSV with a heading line, each data line a row, by the same rules as the events.
 //!
 //! Owns the match of headings to declared fields. A line is to a file what a record is to the stream: its own raw
-//! record, its line number as the position, its bytes as the payload of its reject.
+//! record, when it was staged and its number as the position, its bytes as the payload of its reject.
 
 use std::sync::Arc;
 
@@ -60,15 +60,26 @@ pub fn missing_headings(fields: &[Field], bytes: &[u8]) -> Result<Vec<String>, F
     find_columns(fields, &headings).map(|(_, missing)| missing)
 }
 
+/// Which file, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileInfo {
+    /// The file as the pipeline names it: each row's shard.
+    pub name: String,
+    /// From when its rows hold, µs since 1970 UTC: each row's arrival.
+    pub effective_at: i64,
+    /// When it is staged, µs since 1970 UTC: each row's sequence number. So of two files that hold from the same time,
+    /// the rows of the one that was staged later are newer, wherever they stand in it.
+    pub staged_at: i64,
+}
+
 /// Decodes a CSV file: one row a data line, by the declared fields.
 ///
-/// `name` becomes each row's shard, the line's number its sequence number (the heading is line 1; a quoted cell may
-/// hold line feeds: the line it starts on counts), `arrived_at` (µs since 1970 UTC) its arrival. `raw` holds one
-/// record a data line, and no ranges.
+/// A row's sub-sequence is the line's number: the heading is line 1; a quoted cell may hold line feeds, then the line
+/// that it starts on counts. `raw` holds one record a data line, and no ranges.
 ///
 /// # Errors
 /// The file has no heading line, one that cannot be read, or not every heading that the fields read.
-pub fn decode_file(fields: &[Field], name: &str, bytes: Bytes, arrived_at: i64) -> Result<Decoded, FileFault> {
+pub fn decode_file(fields: &[Field], info: &FileInfo, bytes: Bytes) -> Result<Decoded, FileFault> {
     let mut lines = Lines::new(&bytes);
     let headings = read_headings(&mut lines)?;
     let (columns, missing) = find_columns(fields, &headings)?;
@@ -80,13 +91,14 @@ pub fn decode_file(fields: &[Field], name: &str, bytes: Bytes, arrived_at: i64) 
     let room = memchr::memchr_iter(b'\n', &bytes).count();
     let mut rows = Rows::new(fields, room);
     let mut raw = RawBatch { records: Vec::with_capacity(room), ranges: Ranges::new() };
-    let shard = ShardId::new(name);
+    let shard = ShardId::new(info.name.as_str());
+    let staged_at = SequenceNumber::from(u64::try_from(info.staged_at).unwrap_or(0));
     let mut cells = Cells::default();
     while let Some(line) = lines.next(&mut cells) {
         let record = RawRecord {
             shard: shard.clone(),
-            position: Position::new(SequenceNumber::from(line.number), 0),
-            arrived_at,
+            position: Position::new(staged_at.clone(), line.number),
+            arrived_at: info.effective_at,
             payload: bytes.slice(line.start..line.end),
         };
         let index = u32::try_from(raw.records.len()).unwrap_or(u32::MAX);

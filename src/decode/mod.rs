@@ -57,6 +57,7 @@
 //! | anything else but null | `wrong_type` |
 //! | **Files** (CSV) | |
 //! | a cell | read as a JSON string of its text is |
+//! | the same key in two files that hold from the same time | the file that was staged later is newer, whatever the lines |
 //! | an empty cell | null; a quoted empty one is an empty string |
 //! | more or fewer cells than the heading | `wrong_cell_count` |
 //! | text after a closing quote, a quote that is never closed | `not_csv`: that line alone |
@@ -83,7 +84,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 pub use fault::Reason;
-pub use file::{FileFault, decode_file, missing_headings};
+pub use file::{FileFault, FileInfo, decode_file, missing_headings};
 
 use crate::batch::{Decoded, RawBatch};
 use crate::schema::{Field, input_schema};

@@ -588,13 +588,31 @@ fn customers() -> Vec<Field> {
     ]
 }
 
+/// A file that holds from 42 µs on.
+fn info(name: &str, staged_at: i64) -> FileInfo {
+    FileInfo { name: name.to_owned(), effective_at: 42, staged_at }
+}
+
+#[test]
+fn a_row_of_a_file_staged_later_is_newer_also_where_it_moved_up() {
+    let read = |text: &'static str, staged_at: i64| {
+        let fields = [field("a", "integer")];
+        let decoded = decode_file(&fields, &info("f", staged_at), Bytes::from(text)).expect("a file");
+        assert_eq!(shown(&decoded.events, "_arrived_at")[0], "1970-01-01T00:00:00.000042Z");
+        shown(&decoded.events, "_position")
+    };
+    let (first, second) = (read("a\n1\n2\n3\n", 999), read("a\n3\n", 1000));
+    assert!(first.is_sorted());
+    assert!(first[2] < second[0], "{first:?} {second:?}");
+}
+
 #[test]
 fn a_file_is_read_by_the_same_rules() {
     let text = "\u{feff}Since,CustomerID, CustomerName ,Active,Rating,Extra\r\n\
                 2024-05-01,1,\"Smith, \"\"J\"\"\nJr\",true,1.50,x\r\n\
                 ,2,,,,\n\
                 \" \",3,\"\",0, 2.5 ,\n";
-    let decoded = decode_file(&customers(), "dims/customers.csv", Bytes::from(text), 42).expect("a file");
+    let decoded = decode_file(&customers(), &info("dims/customers.csv", 9), Bytes::from(text)).expect("a file");
     assert_eq!(reasons(&decoded), Vec::<&str>::new());
     assert_eq!(decoded.events.schema(), input_schema(&customers()));
     assert_eq!(shown(&decoded.events, "customer_id"), ["1", "2", "3"]);
@@ -603,7 +621,8 @@ fn a_file_is_read_by_the_same_rules() {
     assert_eq!(shown(&decoded.events, "active"), ["true", "null", "false"]);
     assert_eq!(shown(&decoded.events, "since"), ["2024-05-01", "null", "null"]);
     assert_eq!(shown(&decoded.events, "_shard"), ["dims/customers.csv"; 3]);
-    assert_eq!(shown(&decoded.events, "_sequence"), ["2", "4", "5"]);
+    assert_eq!(shown(&decoded.events, "_sequence"), ["9"; 3]);
+    assert_eq!(shown(&decoded.events, "_subsequence"), ["2", "4", "5"]);
     assert_eq!(shown(&decoded.events, "_index"), ["0"; 3]);
     assert_eq!(shown(&decoded.events, "_arrived_at")[0], "1970-01-01T00:00:00.000042Z");
     assert!(decoded.raw.ranges.is_empty());
@@ -618,7 +637,7 @@ fn a_broken_line_of_a_file_costs_only_itself() {
     let text = b"CustomerID,CustomerName,Rating,Active,Since\n\
                  1,a,,,\n,b,,,\nx,c,,,\n3,d,12.5,,\n4,e,1.25,,\n5,f,,maybe,\n6,g,,,2024-13-01\n7,h,,\n8,i,,,,\n\
                  9,\"j\"k,,,\n10,\xff,,,\n11,a name of over twenty bytes,,,\n12,\x00,,,\n13,\"open,,,\n14,z,,,\n";
-    let decoded = decode_file(&customers(), "c.csv", Bytes::from_static(text), 0).expect("a file");
+    let decoded = decode_file(&customers(), &info("c.csv", 0), Bytes::from_static(text)).expect("a file");
     assert_eq!(shown(&decoded.events, "customer_id"), ["1", "14"]);
     let expected = [
         "missing_field",
@@ -636,8 +655,8 @@ fn a_broken_line_of_a_file_costs_only_itself() {
         "not_csv",
     ];
     assert_eq!(reasons(&decoded), expected);
-    let lines: Vec<_> = decoded.rejects.iter().map(|reject| reject.position.sequence.as_str()).collect();
-    assert_eq!(lines, ["3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15"]);
+    let lines: Vec<_> = decoded.rejects.iter().map(|reject| reject.position.subsequence).collect();
+    assert_eq!(lines, (3..=15).collect::<Vec<_>>());
     assert_eq!(
         decoded.rejects[0].message,
         "field customer_id (at CustomerID) is required and missing: expected integer"
@@ -649,7 +668,7 @@ fn a_broken_line_of_a_file_costs_only_itself() {
 
 #[test]
 fn a_file_that_cannot_be_read_says_what_is_wrong_with_it() {
-    let read = |text: &'static str| decode_file(&customers(), "c.csv", Bytes::from(text), 0).expect_err(text);
+    let read = |text: &'static str| decode_file(&customers(), &info("c.csv", 0), Bytes::from(text)).expect_err(text);
     assert_eq!(read(""), FileFault::Empty);
     assert_eq!(read("\n\r\n"), FileFault::Empty);
     assert_eq!(read("\"CustomerID\nx"), FileFault::BrokenHeading);
@@ -840,7 +859,7 @@ proptest! {
         account(&Decoder::new(&[field("a", "integer"), field("x", "string(9)")]).decode(batch(&[&bytes, b"{}"])))?;
         let heading = [b"a,x\n".as_slice(), &bytes].concat();
         let fields = [field("a", "integer"), field("x", "string(9)")];
-        let decoded = decode_file(&fields, "f", Bytes::from(heading), 0).expect("a heading");
+        let decoded = decode_file(&fields, &info("f", 0), Bytes::from(heading)).expect("a heading");
         prop_assert_eq!(decoded.raw.records.len(), decoded.events.num_rows() + decoded.rejects.len());
     }
 

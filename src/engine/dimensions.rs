@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::Job;
 use crate::batch::{Cleaned, DimensionFile, Entry};
 use crate::config::{Input, Table};
-use crate::decode;
+use crate::decode::{self, FileInfo};
 use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::runtime::blocking;
@@ -78,13 +78,15 @@ impl<'a> Dimensions<'a> {
 
     async fn clean(&self, table: &Table, source: DimensionSource) -> Result<Cleaned> {
         let cleaner = &self.job.cleaner;
+        let staged_at = self.job.context.clock.now_micros();
         let Input::File { path, fields } = &table.input else {
-            return cleaner.clean_dates(&table.name, source.file).await;
+            return cleaner.clean_dates(&table.name, source.file, staged_at).await;
         };
-        let (name, fields, effective_at) = (source.file.path.clone(), fields.clone(), self.effective_at);
+        let (name, fields) = (source.file.path.clone(), fields.clone());
+        let info = FileInfo { name, effective_at: self.effective_at, staged_at };
         let decoded = blocking(move || {
-            decode::decode_file(&fields, &name, source.bytes, effective_at)
-                .map_err(|fault| Error::invalid(format!("{name}: {fault}")))
+            decode::decode_file(&fields, &info, source.bytes)
+                .map_err(|fault| Error::invalid(format!("{}: {fault}", info.name)))
         })
         .await
         .map_err(|error| error.context(self.job.pipeline.folder.join(path).display()))?;

@@ -327,6 +327,41 @@ async fn a_type_2_dimension_keeps_each_version_in_its_time() {
     }
 }
 
+/// A dimension file as decode reads it: each row at its line, as of one instant.
+fn file(rows: &Rows<'_>, staged_at: u64, lines: &[u64]) -> (&'static str, RecordBatch) {
+    let (table, rows) = batch(rows);
+    let position = |line: &u64| {
+        let mut text = String::new();
+        crate::batch::Position::new(staged_at.into(), *line).write_sortable(0, &mut text);
+        Some(text)
+    };
+    let mut columns = rows.columns().to_vec();
+    *columns.last_mut().expect("a position") = Arc::new(lines.iter().map(position).collect::<StringArray>());
+    (table, RecordBatch::try_new(rows.schema(), columns).expect("a batch"))
+}
+
+#[tokio::test]
+async fn a_corrected_file_of_the_same_instant_counts_also_for_rows_that_moved_up() {
+    let mut lake = Lake::new();
+    let customers = [(1, "Ada", Some("Rome"), 600), (2, "Bob", Some("Bern"), 600)];
+    let corrected = [(2, "Bob", Some("Bonn"), 600), (1, "Ada", Some("Rome"), 600)];
+    let riders = Rows::Riders(&[(5, 1.0, 600), (6, 2.0, 600)]);
+    lake.stage_batches(&[file(&Rows::Customers(&customers), 99, &[2, 3]), file(&riders, 99, &[2, 3])]).await;
+    let riders = Rows::Riders(&[(6, 2.5, 600), (5, 1.5, 600)]);
+    lake.stage_batches(&[file(&Rows::Customers(&corrected), 1000, &[2, 3]), file(&riders, 1000, &[2, 3])]).await;
+    for size in [1, 2] {
+        for house in House::both(&lake).await {
+            for entries in lake.entries.chunks(size) {
+                house.load(entries).await.expect("loaded");
+            }
+            let expected =
+                ["1|Ada|Rome|1900-01-01T00:00||true".to_owned(), "2|Bob|Bonn|1900-01-01T00:00||true".to_owned()];
+            assert_eq!(house.rows("dim_customers", &HISTORY).await, expected, "{size} at once");
+            assert_eq!(house.rows("dim_riders", &["rider_id", "rating"]).await, ["5|1.5", "6|2.5"], "{size} at once");
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_absent_member_is_inferred_and_filled_in_place() {
     let mut lake = Lake::new();
@@ -373,8 +408,14 @@ async fn a_load_that_was_cut_off_is_finished_by_the_next() {
         lake.store.put(&away, bytes.clone()).await.expect("put back");
         // A further entry may have come meanwhile, and the load may be cut otherwise.
         house.load(&lake.entries[..1]).await.expect("resumed");
+        // Also what was in already is counted, in its files and not in the journal.
+        let lies = lake.altered(2, |entry| entry.tables.get_mut("fact_orders").expect("files")[0].rows = 5);
+        let error = house.load(&lies).await.expect_err("a file of fewer rows");
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.to_string().contains("has 1 rows, and entry 2 of the journal says 5"), "{error}");
         let receipt = house.load(&lake.entries[1..]).await.expect("resumed");
         assert_eq!((receipt.loaded_after, receipt.loaded_through), (1, 2));
+        assert_eq!(receipt.copied, [("fact_orders".to_owned(), 1), ("fact_clicks".to_owned(), 1)].into());
         assert_eq!(house.everything().await, whole.everything().await);
     }
 }
@@ -589,12 +630,24 @@ async fn a_table_of_other_columns_is_refused_with_the_difference() {
 }
 
 #[tokio::test]
-async fn a_warehouse_that_was_not_prepared_says_so() {
-    let lake = Lake::new();
+async fn a_warehouse_that_was_not_prepared_holds_nothing_and_takes_nothing() {
+    let mut lake = Lake::new();
+    lake.stage(&[Rows::Clicks(&[("a", 1)])]).await;
     let folder = tempfile::tempdir().expect("a folder");
-    let error = delta(folder.path(), &lake, &specs()).ledger().await.expect_err("nothing there");
-    assert_eq!(error.kind(), ErrorKind::Invalid);
-    assert!(error.to_string().contains("_ledger"), "{error}");
+    let warehouse = delta(folder.path(), &lake, &specs());
+    // Without a folder, and with one that a preparation left behind half-way.
+    for _ in 0..2 {
+        assert_eq!(warehouse.ledger().await.expect("a ledger"), Ledger::default());
+        assert_eq!(warehouse.receipts(9).await.expect("receipts"), []);
+        let error = warehouse.load(&lake.entries).await.expect_err("no table");
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains("fact_clicks"), "{error}");
+        std::fs::create_dir_all(folder.path().join("warehouse/_ledger")).expect("a folder");
+    }
+    warehouse.prepare().await.expect("prepared");
+    warehouse.load(&lake.entries).await.expect("loaded");
+    assert_eq!(warehouse.ledger().await.expect("a ledger").loaded_through, 1);
+    assert_eq!(warehouse.receipts(9).await.expect("receipts").len(), 1);
 }
 
 #[tokio::test]

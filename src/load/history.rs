@@ -16,12 +16,24 @@
 //! | A[1900,7) B[7,∞) opened 7              | C@6         | A[1900,6) C[6,7) B[7,∞)               | late, between two       |
 //! | A[1900,7) B[7,∞) opened 7              | B@6         | A[1900,6) B[6,∞)                      | the change was earlier  |
 //! | A[1900,∞) opened 1, confirmed 9        | B@5         | A[1900,5) B[5,9) A[9,∞)               | A was seen again at 9   |
+//! | A[1900,7) confirmed 5, B[7,∞) opened 7 | C@3         | A[1900,3) C[3,5) A[5,7) B[7,∞)        | A was seen again at 5   |
 //! | A[1900,7) B[7,∞) opened 7              | C@7 newer   | A[1900,7) C[7,∞)                      | same instant, newer row |
 //! | A[1900,7) B[7,∞) opened 7              | C@7 older   | the same                              | same instant, older row |
 //! | any                                    | repeated    | the same                              | idempotent              |
 //!
-//! Of the observations that agree with a version only the first and the newest are kept: a late row that falls between
-//! two others counts until the newest of them. An instant before [`BEGINNING`] counts as it.
+//! Of the observations that agree with a version only the first and the newest are kept, and of the newest only the
+//! instant. What that leaves promised of the order in which observations come, which is the journal's and not time's:
+//!
+//! - Always: the open version is the newest row.
+//! - Where instants are distinct and no attributes came more than twice: the versions are those of the rows in the order
+//!   of time, whatever the order in which they came.
+//! - Where more agree, a late row that falls between two of them counts until the newest one that is still known.
+//! - Of one instant the row with the greatest position counts; only against a confirmation, whose position is not kept,
+//!   it is the row that comes last.
+//!
+//! An instant before [`BEGINNING`] counts as it.
+
+use std::cmp::Ordering;
 
 /// When a key's first version starts: 1900-01-01T00:00:00Z, in µs since 1970 UTC.
 pub(super) const BEGINNING: i64 = -2_208_988_800_000_000;
@@ -48,7 +60,7 @@ pub(super) struct Version<A> {
     pub(super) valid_to: Option<i64>,
     /// The observation that opened it.
     pub(super) arrived_at: i64,
-    /// That observation's position.
+    /// That observation's position; empty where a confirmation opened it.
     pub(super) position: String,
     /// The newest observation that agreed with it.
     pub(super) confirmed_at: i64,
@@ -106,9 +118,10 @@ pub(super) fn observe<A: Clone + PartialEq>(versions: &mut Vec<Version<A>>, seen
 /// The same attributes seen again: later, or (for a first version) earlier than ever.
 fn confirm<A>(version: &mut Version<A>, seen: Observation<A>) {
     version.confirmed_at = version.confirmed_at.max(seen.arrived_at);
-    if seen.arrived_at < version.arrived_at {
-        version.arrived_at = seen.arrived_at;
-        version.position = seen.position;
+    match seen.arrived_at.cmp(&version.arrived_at) {
+        Ordering::Less => (version.arrived_at, version.position) = (seen.arrived_at, seen.position),
+        Ordering::Equal if version.position < seen.position => version.position = seen.position,
+        _ => {}
     }
 }
 
@@ -129,11 +142,14 @@ fn split<A: Clone>(held: Version<A>, seen: Observation<A>) -> Vec<Version<A>> {
     let mut pieces = Vec::with_capacity(3);
     let valid_from = if replaces { held.valid_from } else { at };
     if !replaces {
-        pieces.push(Version { valid_to: Some(at), confirmed_at: held.arrived_at, ..held.clone() });
+        // A confirmation after the cut goes with the third piece, one at the cut is what was replaced.
+        let confirmed_at = if held.confirmed_at < at { held.confirmed_at } else { held.arrived_at };
+        pieces.push(Version { valid_to: Some(at), confirmed_at, ..held.clone() });
     }
     pieces.push(Version::opened(seen, valid_from, until));
     if confirmed_after {
-        pieces.push(Version { valid_from: held.confirmed_at, arrived_at: held.confirmed_at, ..held });
+        let (valid_from, arrived_at) = (held.confirmed_at, held.confirmed_at);
+        pieces.push(Version { valid_from, arrived_at, position: String::new(), ..held });
     }
     pieces
 }
@@ -202,6 +218,16 @@ mod tests {
             (&["A5", "B7", "A7z"], "A[1900,∞)"),
             (&["A5", "A3", "B4"], "A[1900,4) B[4,5) A[5,∞)"),
             (&["A5", "B7", "A5", "B7"], "A[1900,7) B[7,∞)"),
+            (&["A1", "A5", "B7", "C3"], "A[1900,3) C[3,5) A[5,7) B[7,∞)"),
+            (&["A1", "A5", "C3", "B7"], "A[1900,3) C[3,5) A[5,7) B[7,∞)"),
+            (&["B7", "C3", "A5", "A1"], "A[1900,3) C[3,5) A[5,7) B[7,∞)"),
+            // Of one instant: the position counts, also that of a row which changed nothing.
+            (&["A5a", "A5z", "B5m"], "A[1900,∞)"),
+            (&["A1", "B5m", "A5z", "A5a"], "A[1900,∞)"),
+            // Against a confirmation the last to come counts, whatever its opener's position.
+            (&["A1z", "A5", "B5a"], "A[1900,5) B[5,∞)"),
+            (&["A1z", "A9", "B5", "C9a"], "A[1900,5) B[5,9) C[9,∞)"),
+            (&["A1", "A5", "B5", "C3"], "A[1900,3) C[3,5) B[5,∞)"),
         ];
         for (observations, expected) in cases {
             assert_eq!(drawn(&fold(observations)), *expected, "{observations:?}");
@@ -264,6 +290,35 @@ mod tests {
             }
             let attributes: Vec<_> = versions.iter().filter_map(|version| version.attributes).collect();
             prop_assert_eq!(attributes, (1i64..12).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn attributes_that_came_no_more_than_twice_come_in_any_order(
+            attributes in Just((0u8..12).map(|instant| instant / 2).collect::<Vec<_>>()).prop_shuffle(),
+            order in Just((1i64..=12).collect::<Vec<_>>()).prop_shuffle(),
+            rows in 1usize..=12,
+        ) {
+            // The attributes are drawn from few, so that runs, returns and confirmations all occur.
+            let fold = |order: &[i64]| {
+                let mut versions = Vec::new();
+                for &instant in order.iter().filter(|instant| **instant <= rows as i64) {
+                    let seen = Observation {
+                        arrived_at: instant,
+                        position: String::new(),
+                        attributes: attributes[instant as usize - 1],
+                    };
+                    observe(&mut versions, seen);
+                }
+                versions
+            };
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            let versions = fold(&order);
+            prop_assert_eq!(&versions, &fold(&sorted), "{:?} of {:?}", order, attributes);
+            // And that of the rows in the order of time is what they say, run by run.
+            let mut runs = attributes[..rows].to_vec();
+            runs.dedup();
+            prop_assert_eq!(versions.iter().filter_map(|version| version.attributes).collect::<Vec<_>>(), runs);
         }
 
         #[test]

@@ -59,7 +59,7 @@ pub trait Warehouse: Send + Sync {
     /// Invalid where a table's columns are not what the pipeline yields, with the difference; Transient.
     async fn prepare(&self) -> Result<()>;
 
-    /// What is loaded.
+    /// What is loaded; nothing where the warehouse has not been prepared yet.
     ///
     /// # Errors
     /// Transient, or Corrupt where the ledger cannot be read.

@@ -75,15 +75,19 @@ impl Loader {
         if first != ledger.loaded_through + 1 {
             return Err(overtaken(first, ledger.loaded_through));
         }
+        let mut copied = BTreeMap::new();
         for part in self.parts(entries) {
             for shape in &self.shapes {
-                self.bring(tables, shape, part).await?;
+                let rows = self.bring(tables, shape, part).await?;
+                if part.iter().any(|entry| entry.tables.contains_key(&shape.name)) {
+                    *copied.entry(shape.name.clone()).or_default() += rows;
+                }
             }
         }
         let receipt = Receipt {
             loaded_after: first - 1,
             loaded_through: last,
-            copied: copied(entries),
+            copied,
             loaded_at: self.context.clock.now_millis(),
         };
         match tables.record(&receipt).await? {
@@ -139,24 +143,27 @@ impl Loader {
         parts
     }
 
-    /// Brings a table up to the last of these entries.
-    async fn bring(&self, tables: &dyn Tables, shape: &Arc<Shape>, entries: &[Arc<Entry>]) -> Result<()> {
+    /// Brings a table up to the last of these entries, and tells the rows of its own files as counted in the files:
+    /// also of those that an earlier attempt brought in.
+    async fn bring(&self, tables: &dyn Tables, shape: &Arc<Shape>, entries: &[Arc<Entry>]) -> Result<u64> {
         let touched = |entry: &&Arc<Entry>| self.sources(shape).any(|source| entry.tables.contains_key(source));
         let Some(through) = entries.iter().filter(touched).map(|entry| entry.number).max() else {
-            return Ok(());
+            return Ok(0);
         };
         for _ in 0..TRIES {
             let after = tables.holds(shape).await?;
+            let (held, open) = entries.split_at(entries.partition_point(|entry| entry.number <= after));
+            let counted = staged::count(&self.store, &shape.name, held).await?;
             if after >= through {
-                return Ok(());
+                return Ok(counted);
             }
-            let open: Vec<_> = entries.iter().filter(|entry| entry.number > after).cloned().collect();
-            let rows = staged::rows(&self.store, &shape.name, &open, &shape.staged).await?;
-            let pointed_at = self.pointed_at(shape, &open).await?;
+            let rows = staged::rows(&self.store, &shape.name, open, &shape.staged).await?;
+            let copied = counted + rows.num_rows() as u64;
+            let pointed_at = self.pointed_at(shape, open).await?;
             let merge = Merge::new(shape, rows, &pointed_at)?;
             if tables.merge(merge, Step { after, through }).await? == Outcome::Done {
                 tracing::debug!(table = shape.name, after, through, "table brought forward");
-                return Ok(());
+                return Ok(copied);
             }
         }
         Err(Error::transient(format!(
@@ -204,17 +211,6 @@ fn as_keys(dimension: &Shape, fact: &Shape, rows: &RecordBatch) -> Result<Vec<Ar
         })
     };
     rows.columns().iter().map(cast).collect()
-}
-
-/// Rows of the entries' files, by table.
-fn copied(entries: &[Arc<Entry>]) -> BTreeMap<String, u64> {
-    let mut copied = BTreeMap::new();
-    for entry in entries {
-        for table in entry.tables.keys() {
-            *copied.entry(table.clone()).or_default() += entry.rows(table);
-        }
-    }
-    copied
 }
 
 fn overtaken(first: u64, loaded_through: u64) -> Error {

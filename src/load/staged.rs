@@ -39,7 +39,7 @@ enum Fault {
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         let told =
-            format!("{fault}; nothing of it was loaded: restore the file from a backup, or stage its range anew");
+            format!("{fault}; the load stopped before it: restore the file from a backup, or stage its range anew");
         Error::corrupt(told).with_source(fault)
     }
 }
@@ -54,22 +54,57 @@ pub(super) async fn rows(
     entries: &[Arc<Entry>],
     columns: &SchemaRef,
 ) -> Result<RecordBatch> {
-    let files = entries.iter().flat_map(|entry| {
-        let files = entry.tables.get(table).into_iter().flatten();
-        files.map(|file| (entry.number, file.clone()))
-    });
-    let files: Vec<_> = files.map(|(entry, file)| read(store.clone(), entry, file, Arc::clone(columns))).collect();
-    let batches: Vec<Vec<RecordBatch>> = stream::iter(files).buffered(2).try_collect().await?;
+    let reading = files(table, entries).map(|(entry, file)| read(store.clone(), entry, file, Arc::clone(columns)));
+    let reading: Vec<_> = reading.collect();
+    let batches: Vec<Vec<RecordBatch>> = stream::iter(reading).buffered(2).try_collect().await?;
     concat_batches(columns, batches.iter().flatten()).map_err(arrow_bug)
 }
 
-async fn read(store: Store, entry: u64, file: DataFile, columns: SchemaRef) -> Result<Vec<RecordBatch>> {
+/// How many rows a table's files in these entries hold, by the files' own footers.
+///
+/// # Errors
+/// As [`rows`].
+pub(super) async fn count(store: &Store, table: &str, entries: &[Arc<Entry>]) -> Result<u64> {
+    let counting: Vec<_> = files(table, entries).map(|(entry, file)| footer(store.clone(), entry, file)).collect();
+    let counts: Vec<u64> = stream::iter(counting).buffered(2).try_collect().await?;
+    Ok(counts.iter().sum())
+}
+
+/// A table's files with their entries' numbers, in journal order.
+fn files<'a>(table: &'a str, entries: &'a [Arc<Entry>]) -> impl Iterator<Item = (u64, DataFile)> + 'a {
+    entries.iter().flat_map(move |entry| {
+        let files = entry.tables.get(table).into_iter().flatten();
+        files.map(|file| (entry.number, file.clone()))
+    })
+}
+
+/// A file's bytes, as many as the journal says.
+async fn fetch(store: &Store, entry: u64, file: &DataFile) -> Result<Bytes> {
     let bytes = store.get(&file.path).await?;
     let bytes = bytes.ok_or_else(|| Fault::Missing(file.path.clone(), entry))?;
     let found = bytes.len() as u64;
     if found != file.bytes {
-        return Err(Fault::Size { path: file.path, entry, found, said: file.bytes }.into());
+        return Err(Fault::Size { path: file.path.clone(), entry, found, said: file.bytes }.into());
     }
+    Ok(bytes)
+}
+
+async fn footer(store: Store, entry: u64, file: DataFile) -> Result<u64> {
+    let bytes = fetch(&store, entry, &file).await?;
+    blocking(move || {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes);
+        let reader = reader.map_err(|error| Fault::Unreadable(file.path.clone(), entry, error))?;
+        let found = reader.metadata().row_groups().iter().map(|group| group.num_rows().unsigned_abs()).sum();
+        if found != file.rows {
+            return Err(Fault::Rows { path: file.path, entry, found, said: file.rows }.into());
+        }
+        Ok(found)
+    })
+    .await
+}
+
+async fn read(store: Store, entry: u64, file: DataFile, columns: SchemaRef) -> Result<Vec<RecordBatch>> {
+    let bytes = fetch(&store, entry, &file).await?;
     blocking(move || {
         let batches = parquet(bytes, &columns).map_err(|error| Fault::Unreadable(file.path.clone(), entry, error))?;
         let found = batches.iter().map(|batch| batch.num_rows() as u64).sum();

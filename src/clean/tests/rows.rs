@@ -173,7 +173,7 @@ async fn tables_of_files_and_dates_are_cleaned_apart() {
     assert_eq!(cleaned.counts.tables.len(), 1);
     adds_up(&cleaned.counts);
 
-    let cleaned = cleaner.clean_dates("dates", made.clone()).await.expect("cleaned");
+    let cleaned = cleaner.clean_dates("dates", made.clone(), 9).await.expect("cleaned");
     assert_eq!(
         shown(&cleaned, "dates"),
         ["20231231|2023-12-31|2023", "20240101|2024-01-01|2024", "20240102|2024-01-02|2024"]
@@ -184,7 +184,7 @@ async fn tables_of_files_and_dates_are_cleaned_apart() {
     assert_eq!((cleaned.counts.records, cleaned.counts.passed), (3, 3));
     adds_up(&cleaned.counts);
 
-    let error = cleaner.clean_dates("names", made).await.expect_err("reads a file");
+    let error = cleaner.clean_dates("names", made, 9).await.expect_err("reads a file");
     assert_eq!(error.to_string(), "no table \"names\" reads such an input");
     let cleaned = cleaner.clean(events(&[event(101, "a", 1)])).await.expect("cleaned");
     assert_eq!(cleaned.counts.tables.keys().collect::<Vec<_>>(), ["t"]);

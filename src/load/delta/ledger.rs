@@ -52,8 +52,11 @@ impl LedgerTable {
         &self.0
     }
 
-    /// What the ledger says now.
+    /// What the ledger says now; before the warehouse is made, that nothing is loaded.
     pub(super) async fn read(&self) -> Result<Ledger> {
+        if !self.0.is_there().await? {
+            return Ok(Ledger::default());
+        }
         let loaded_through = self.0.holds().await?;
         let loads = self.0.rows().await?;
         let last = self.newest(1).await?.into_iter().next();
@@ -67,8 +70,11 @@ impl LedgerTable {
         Ok(Ledger { loaded_through, loads, last })
     }
 
-    /// The newest receipts, newest first.
+    /// The newest receipts, newest first; none before the warehouse is made.
     pub(super) async fn receipts(&self, limit: usize) -> Result<Vec<Receipt>> {
+        if !self.0.is_there().await? {
+            return Ok(Vec::new());
+        }
         self.0.holds().await?;
         self.newest(limit).await
     }

@@ -84,8 +84,7 @@ impl DeltaTable {
         })
         .await?;
         let log = self.log()?;
-        let is_there = log.is_delta_table_location().await.map_err(|error| self.fault("read", error))?;
-        if !is_there {
+        if !self.is_there().await? {
             return self.create(log).await;
         }
         let snapshot = DeltaTableState::try_new(&log, None).await.map_err(|error| self.fault("read", error))?;
@@ -110,6 +109,26 @@ impl DeltaTable {
             .with_configuration(tidy::properties())
             .await;
         made.map(|_| ()).map_err(|error| self.fault("make", error))
+    }
+
+    /// Whether the table has been made.
+    ///
+    /// # Errors
+    /// Invalid where its folder cannot be looked at; Transient.
+    pub(super) async fn is_there(&self) -> Result<bool> {
+        if self.state.lock().await.is_some() {
+            return Ok(true);
+        }
+        let folder = self.folder.clone();
+        let has_folder = blocking(move || {
+            folder.try_exists().map_err(|error| {
+                Error::invalid(format!("cannot look at the folder {}", folder.display())).with_source(error)
+            })
+        });
+        if !has_folder.await? {
+            return Ok(false);
+        }
+        self.log()?.is_delta_table_location().await.map_err(|error| self.fault("read", error))
     }
 
     /// The last entry that the table holds, as it is stored now.
