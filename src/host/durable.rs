@@ -3,7 +3,9 @@
 //! Owns the rule that a client's answer and a reader's look both come after the log. Whoever changes something holds
 //! this exclusively, says so with [`Durable::begin`], and calls [`Durable::settle`] before answering; whoever reads
 //! makes sure that it is settled. A change whose client went away half-way is settled by the next one to come. A put
-//! that the log does not take is taken back out of memory and refused. It does not know HTTP.
+//! that the disk does not take is taken back out of memory and refused. A shard's counter never passes what is reserved
+//! for it in `streams.json`, which is synced before the answer that uses it; a graceful end gives back what is left.
+//! It does not know HTTP.
 
 use std::io;
 use std::path::PathBuf;
@@ -25,6 +27,8 @@ pub(super) const STREAMS: &str = "streams.json";
 const LOOKS: usize = 3000;
 /// Expired records taken out of memory at a time.
 const TRIM_CHUNK: usize = 1000;
+/// Sequence numbers of a shard that are reserved at a time: a sync each time, and what a start after a kill skips.
+pub(super) const RESERVED: u64 = 100_000;
 /// A new stream's creation time lies this far back (the engine's own habit), ms.
 const BACKDATED: i64 = 2000;
 
@@ -108,6 +112,19 @@ pub(super) struct OnDisk {
     pub(super) log: Log,
     pub(super) saved: Saved,
     pub(super) tails: Vec<Tail>,
+    /// The newest arrival in the log, ms since 1970 UTC; 0 where it is empty.
+    pub(super) newest_arrival: i64,
+}
+
+/// Records of one shard that are in memory and not in the log.
+struct NewRecords {
+    /// The stream's place among the tails.
+    place: usize,
+    shard: usize,
+    /// The shard's counter behind them.
+    counter: u64,
+    /// By key, oldest first; none where numbers were drawn in vain.
+    records: Vec<(String, StoredRecord)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,8 +140,8 @@ enum State {
 impl Durable {
     /// Memory and disk agree.
     pub(super) fn new(store: Store, folder: PathBuf, disk: OnDisk) -> Self {
-        let OnDisk { log, saved, tails } = disk;
-        Self { store, folder, log, saved, tails, state: State::Settled, frames: Vec::new(), stamped_at: 0 }
+        let OnDisk { log, saved, tails, newest_arrival: stamped_at } = disk;
+        Self { store, folder, log, saved, tails, state: State::Settled, frames: Vec::new(), stamped_at }
     }
 
     /// Whether memory holds nothing that is not on disk.
@@ -170,7 +187,8 @@ impl Durable {
         let settled = self.settle().await;
         self.state = State::Closed;
         settled?;
-        Ok(self.log.sync()?)
+        self.log.sync()?;
+        Ok(self.unreserve()?)
     }
 
     /// Drops expired records from memory; they stay in the log until it is read again. `now` in seconds.
@@ -200,8 +218,26 @@ impl Durable {
     }
 
     async fn log_records(&mut self) -> Result<(), Refusal> {
-        self.frames.clear();
-        self.stamped_at = self.stamped_at.max(SystemClock.now_millis());
+        let mut found = self.new_records().await;
+        if let Err(refusal) = self.keep(&mut found).await {
+            for new in found {
+                let keys: Vec<String> = new.records.into_iter().map(|(key, _)| key).collect();
+                self.store.delete_record_keys(&self.tails[new.place].name, &keys).await;
+            }
+            return Err(refusal);
+        }
+        for mut new in found {
+            let end = &mut self.tails[new.place].shards[new.shard];
+            end.counter = new.counter;
+            if let Some((key, _)) = new.records.pop() {
+                end.last_key = key;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the shards whose counters moved hold beyond their ends in the log.
+    async fn new_records(&self) -> Vec<NewRecords> {
         let mut found = Vec::new();
         for (place, tail) in self.tails.iter().enumerate() {
             for (shard, end) in tail.shards.iter().enumerate() {
@@ -210,30 +246,54 @@ impl Durable {
                     continue;
                 }
                 let (from, to) = (format!("{}!", end.last_key), shard_ix_to_hex(shard as i64 + 1));
-                let mut records = self.store.get_records_range_limited(&tail.name, &from, &to, usize::MAX).await;
-                if !records.is_empty() {
-                    stamp(&mut records, self.stamped_at);
-                    let stamped = self.store.put_records_batch(&tail.name, &records).await;
-                    stamped.map_err(|error| Refusal::Unwritable(io::Error::other(format!("{error:?}"))))?;
-                    write_frame(&mut self.frames, tail.number, shard as u32, &records);
-                }
-                let keys: Vec<String> = records.into_iter().map(|(key, _)| key).collect();
-                found.push((place, shard, counter, keys));
+                let records = self.store.get_records_range_limited(&tail.name, &from, &to, usize::MAX).await;
+                found.push(NewRecords { place, shard, counter, records });
             }
         }
-        let logged = if self.frames.is_empty() { Ok(()) } else { self.log.append(&self.frames) };
-        if let Err(error) = logged {
-            for (place, _, _, keys) in &found {
-                self.store.delete_record_keys(&self.tails[*place].name, keys).await;
-            }
-            return Err(error.into());
+        found
+    }
+
+    /// Stamps new records and puts them on disk. After an error none of them is in the log; all are in memory.
+    async fn keep(&mut self, found: &mut [NewRecords]) -> Result<(), Refusal> {
+        self.frames.clear();
+        self.stamped_at = self.stamped_at.max(SystemClock.now_millis());
+        for new in found.iter_mut().filter(|new| !new.records.is_empty()) {
+            let tail = &self.tails[new.place];
+            stamp(&mut new.records, self.stamped_at);
+            let stamped = self.store.put_records_batch(&tail.name, &new.records).await;
+            stamped.map_err(|error| Refusal::Unwritable(io::Error::other(format!("{error:?}"))))?;
+            write_frame(&mut self.frames, tail.number, new.shard as u32, &new.records);
         }
-        for (place, shard, counter, mut keys) in found {
-            let end = &mut self.tails[place].shards[shard];
-            end.counter = counter;
-            end.last_key = keys.pop().unwrap_or_else(|| std::mem::take(&mut end.last_key));
+        self.reserve(found)?;
+        if !self.frames.is_empty() {
+            self.log.append(&self.frames)?;
         }
         Ok(())
+    }
+
+    /// Reserves more numbers for the shards that have used up theirs: synced, unlike the log, so that no number is
+    /// given a second time to a stream that lost the log's end.
+    fn reserve(&mut self, found: &[NewRecords]) -> io::Result<()> {
+        let mut next = None;
+        for new in found {
+            if new.counter > self.saved.streams[new.place].counters[new.shard] {
+                let next = next.get_or_insert_with(|| self.saved.clone());
+                next.streams[new.place].counters[new.shard] = new.counter + RESERVED;
+            }
+        }
+        if let Some(next) = next {
+            next.save(&self.folder.join(STREAMS))?;
+            self.saved = next;
+        }
+        Ok(())
+    }
+
+    /// Gives back the numbers that are reserved and were not handed out.
+    fn unreserve(&mut self) -> io::Result<()> {
+        for (stream, tail) in self.saved.streams.iter_mut().zip(&self.tails) {
+            stream.counters = tail.shards.iter().map(|end| end.counter).collect();
+        }
+        self.saved.save(&self.folder.join(STREAMS))
     }
 
     async fn save_streams(&mut self) -> Result<(), Refusal> {
@@ -245,7 +305,8 @@ impl Durable {
             next.consumers.extend(self.consumers_of(&stream).await);
             let created = stream.stream_creation_timestamp.0 as i64;
             let known = |old: &&SavedStream| old.name() == stream.stream_name && old.created() == created;
-            let number = match self.saved.streams.iter().find(known) {
+            let old = self.saved.streams.iter().find(known);
+            let number = match old {
                 Some(old) => old.number,
                 None => {
                     next.next_number += 1;
@@ -257,8 +318,9 @@ impl Durable {
                 tail.shards[..old.shards.len()].clone_from_slice(&old.shards);
             }
             let mut counters = Vec::new();
-            for shard in 0..stream.shards.len() as i64 {
-                counters.push(self.store.current_shard_seq(&stream.stream_name, shard).await);
+            for shard in 0..stream.shards.len() {
+                let reserved = old.and_then(|old| old.counters.get(shard)).copied().unwrap_or(1);
+                counters.push(reserved.max(self.store.current_shard_seq(&stream.stream_name, shard as i64).await));
             }
             tails.push(tail);
             next.streams.push(SavedStream::new(number, counters, stream));

@@ -6,8 +6,12 @@
 //!
 //! What lasts: streams, shards, records, sequence numbers, arrival and creation times, consumers; not resource
 //! policies, tags of consumers and account settings. A process that is killed loses nothing that a client was told. The
-//! log is synced at a graceful end and not per put, so a power cut may cost the last seconds. It does not know what
-//! records mean, makes no stream, and speaks HTTP/1.1 only: fan-out, which needs HTTP/2, is not served.
+//! log is synced at a graceful end and not per put, so a power cut may cost the last seconds of records. Their sequence
+//! numbers are not given again: numbers are reserved ahead, synced, so whoever read to a position that is lost misses
+//! nothing that comes after. After a kill numbers skip ahead, after a graceful end they go on without a gap.
+//!
+//! It does not know what records mean, makes no stream, and speaks HTTP/1.1 only: fan-out, which needs HTTP/2, is not
+//! served.
 
 mod claim;
 mod durable;
@@ -31,6 +35,8 @@ use claim::{Claim, Lock};
 /// How often, and how many times, a server that is about to start is looked for: 10 s in all.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LOOKS: usize = 200;
+/// How often a port in use is asked for again where the lock is not made yet: a host binds first, then makes it.
+const PORT_LOOKS: usize = 4;
 
 /// Where the stream lives.
 #[derive(Debug, Clone)]
@@ -75,7 +81,8 @@ impl Hosting {
 pub struct Host {
     port: u16,
     stop: DropGuard,
-    ended: oneshot::Receiver<Result<()>>,
+    gone: CancellationToken,
+    outcome: oneshot::Receiver<Result<()>>,
 }
 
 /// Hosts the folder's stream, or connects to the process that does.
@@ -84,13 +91,14 @@ pub struct Host {
 /// Invalid where the port is in use, the folder cannot be written or is not ours; Corrupt where its files contradict
 /// themselves; Transient where a host is there that does not answer within 10 s.
 pub async fn host_or_connect(settings: &HostSettings) -> Result<Hosting> {
-    for _ in 0..LOOKS {
+    for look in 0..LOOKS {
         let HostSettings { folder, port } = settings.clone();
         match blocking(move || claim::claim(&folder, port)).await? {
             Claim::Ours(lock, listener) => {
                 return start(settings.folder.clone(), lock, listener).await.map(Hosting::Hosting);
             }
-            Claim::Taken => {}
+            Claim::PortInUse if look + 1 >= PORT_LOOKS => return Err(claim::port_in_use(settings.port)),
+            Claim::PortInUse | Claim::Taken => {}
         }
         if let Some(endpoint) = endpoint_of(&settings.folder)
             && claim::answers(endpoint.port).await
@@ -108,10 +116,16 @@ pub async fn host_or_connect(settings: &HostSettings) -> Result<Hosting> {
     )))
 }
 
-/// Where the folder's stream was last said to be hosted; none where nobody says so. Whether it still is, only a request
-/// can tell.
+/// Where the folder's stream was last said to be hosted; none where nobody says so. Whether it still is, [`is_served`]
+/// tells: a host that was killed leaves its word behind.
 pub fn endpoint_of(folder: &Path) -> Option<StreamEndpoint> {
     claim::read_port(folder).map(StreamEndpoint::new)
+}
+
+/// Whether a living process, be it this one, hosts the folder's stream or is about to. False where the folder cannot be
+/// read. Asks the file system, and writes nothing.
+pub fn is_served(folder: &Path) -> bool {
+    claim::is_held(folder)
 }
 
 impl StreamEndpoint {
@@ -126,13 +140,24 @@ impl Host {
         StreamEndpoint::new(self.port)
     }
 
+    /// Whether the server has ended, by itself or by a panic: nobody serves the stream, and [`host_or_connect`] may
+    /// host it anew. [`Host::shutdown`] tells why.
+    pub fn has_ended(&self) -> bool {
+        self.gone.is_cancelled()
+    }
+
+    /// Waits until [`Host::has_ended`]. It may be dropped and called again, and by several at a time.
+    pub async fn ended(&self) {
+        self.gone.cancelled().await;
+    }
+
     /// Lets requests under way finish (5 s at most), syncs everything, and removes `stream.port`.
     ///
     /// # Errors
     /// Invalid where the disk is full; every answered record is in the log all the same.
     pub async fn shutdown(self) -> Result<()> {
         drop(self.stop);
-        outcome(self.ended).await
+        said(self.outcome).await
     }
 }
 
@@ -143,7 +168,12 @@ async fn start(folder: PathBuf, lock: Lock, listener: std::net::TcpListener) -> 
     let (ready, is_ready) = oneshot::channel();
     let server = serve::Server { folder: claim::stream_folder(&folder), listener, stop: stop.clone() };
     let in_folder = folder.clone();
-    let ended = on_own_threads("stream", 1, move || async move {
+    let gone = CancellationToken::new();
+    let at_the_end = gone.clone().drop_guard();
+    let outcome = on_own_threads("stream", 1, move || async move {
+        // Dropped last, also by a panic: who learns that the server is gone finds its lock free.
+        let _at_the_end = at_the_end;
+        let lock = lock;
         let served = server.run(ready).await;
         // In this order: who finds the lock free must not find our port.
         let removed = claim::remove_port(&in_folder);
@@ -151,10 +181,10 @@ async fn start(folder: PathBuf, lock: Lock, listener: std::net::TcpListener) -> 
         served.and(removed.map_err(|error| Error::invalid("cannot remove stream.port").with_source(error)))
     })?;
     if is_ready.await.is_err() {
-        outcome(ended).await?;
+        said(outcome).await?;
         return Err(Error::internal("the stream's server ended before it began"));
     }
-    let host = Host { port, stop: stop.drop_guard(), ended };
+    let host = Host { port, stop: stop.drop_guard(), gone, outcome };
     let written = blocking(move || {
         claim::write_port(&folder, port).map_err(|error| {
             Error::invalid(format!("cannot write stream.port in {}", folder.display())).with_source(error)
@@ -169,6 +199,6 @@ async fn start(folder: PathBuf, lock: Lock, listener: std::net::TcpListener) -> 
     }
 }
 
-async fn outcome(ended: oneshot::Receiver<Result<()>>) -> Result<()> {
-    ended.await.unwrap_or_else(|_| Err(Error::internal("the stream's server panicked")))
+async fn said(outcome: oneshot::Receiver<Result<()>>) -> Result<()> {
+    outcome.await.unwrap_or_else(|_| Err(Error::internal("the stream's server panicked")))
 }

@@ -1,7 +1,7 @@
 //! What is kept of the streams themselves: one small JSON file, replaced as a whole.
 //!
 //! Owns `streams.json`: each stream's description with what its serialised form leaves out, its number in the log of
-//! records, the counters of its shards, and its consumers. A stream that is made anew under the same name gets another
+//! records, the sequence numbers reserved for its shards, and its consumers. A stream that is made anew under the same name gets another
 //! number, so frames of the old one are known to be dead. Records are none of its business.
 
 use std::collections::BTreeMap;
@@ -67,7 +67,7 @@ pub(super) struct Saved {
 pub(super) struct SavedStream {
     /// Its number in the log of records.
     pub(super) number: u32,
-    /// The next index of each shard's sequence numbers; the log may have gone further.
+    /// By shard, an index above those of all sequence numbers that anybody was told.
     pub(super) counters: Vec<u64>,
     stream: Stream,
     tags: BTreeMap<String, String>,
@@ -77,7 +77,7 @@ pub(super) struct SavedStream {
 }
 
 impl SavedStream {
-    /// A stream with its number and counters.
+    /// A stream with its number and what is reserved for its shards.
     pub(super) fn new(number: u32, counters: Vec<u64>, stream: Stream) -> Self {
         Self {
             number,
@@ -154,14 +154,18 @@ impl Saved {
     }
 }
 
-/// Replaces a file as a whole, by way of a temporary one beside it.
+/// Replaces a file as a whole, by way of a temporary one beside it; with `sync`, so that a power cut does not undo it.
 pub(super) fn replace(path: &Path, bytes: &[u8], sync: bool) -> io::Result<()> {
     let temporary = beside(path);
     let written = File::create(&temporary).and_then(|mut file| {
         file.write_all(bytes)?;
         if sync { file.sync_all() } else { Ok(()) }
     });
-    let replaced = written.and_then(|()| std::fs::rename(&temporary, path));
+    let renamed = written.and_then(|()| std::fs::rename(&temporary, path));
+    let replaced = renamed.and_then(|()| match path.parent() {
+        Some(folder) if sync => File::open(folder)?.sync_all(),
+        _ => Ok(()),
+    });
     if replaced.is_err() {
         // What is left of it helps nobody; that it cannot be removed either changes nothing.
         let _ = std::fs::remove_file(&temporary);

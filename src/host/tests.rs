@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ferrokinesis::actions::{Operation, dispatch};
+use ferrokinesis::sequence::parse_sequence;
 use ferrokinesis::store::{Store, StoreOptions};
+use futures::FutureExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::durable::{Durable, OnDisk, RECORDS, Refusal, STREAMS};
-use super::log::{Frames, Log};
+use super::durable::{Durable, OnDisk, RECORDS, RESERVED, Refusal, STREAMS};
+use super::log::{Frames, Log, write_frame};
 use super::restore::restore;
 use super::saved::Saved;
 use super::*;
@@ -203,6 +205,109 @@ async fn a_torn_end_costs_only_what_no_client_was_told() {
     let copy = killed(copy.path());
     let third = host(copy.path()).await;
     assert_eq!(count(&Client::new(&third.endpoint()).records()), 7);
+}
+
+const SHARD: &str = "shardId-000000000000";
+
+fn index_of(sequence: &str) -> u64 {
+    parse_sequence(sequence).expect("a sequence number").seq_ix.expect("an index")
+}
+
+#[tokio::test]
+async fn a_log_that_lost_its_end_costs_records_and_gives_no_number_a_second_time() {
+    let folder = tempfile::tempdir().expect("folder");
+    let first = host(folder.path()).await;
+    let mut client = Client::new(&first.endpoint());
+    client.create(1);
+    let log = |folder: &Path| folder.join("kinesis").join(RECORDS);
+    let mut lengths = vec![0];
+    for put in 0..2 {
+        client.put(put * 10..put * 10 + 10);
+        lengths.push(std::fs::metadata(log(folder.path())).expect("a log").len());
+    }
+    let position = sequences(&client.records(), SHARD).pop().expect("records");
+    for length in lengths {
+        let copy = killed(folder.path());
+        File::options().write(true).open(log(copy.path())).expect("open").set_len(length).expect("cut");
+        let second = host(copy.path()).await;
+        let mut client = Client::new(&second.endpoint());
+        client.put(100..103);
+        let after = json!({ "StreamName": "orders", "ShardId": SHARD,
+            "ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": position });
+        let iterator = client.call("GetShardIterator", &after)["ShardIterator"].take();
+        let mut answer = client.call("GetRecords", &json!({ "ShardIterator": iterator }));
+        let records = answer["Records"].as_array_mut().map(std::mem::take).expect("records");
+        let keys: Vec<_> = records.iter().map(|record| record["PartitionKey"].clone()).collect();
+        assert_eq!(keys, ["k100", "k101", "k102"], "who reads on after the cut to {length} bytes misses nothing");
+        for number in sequences(&BTreeMap::from([(SHARD.to_owned(), records)]), SHARD) {
+            assert!(number.len() == position.len() && number > position, "{number} after {position}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn numbers_go_on_without_a_gap_after_each_graceful_end() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut running = host(folder.path()).await;
+    Client::new(&running.endpoint()).create(1);
+    for round in 0..3 {
+        Client::new(&running.endpoint()).put(round * 10..round * 10 + 5);
+        running.shutdown().await.expect("a graceful end");
+        running = host(folder.path()).await;
+    }
+    let told = sequences(&Client::new(&running.endpoint()).records(), SHARD);
+    let indices: Vec<u64> = told.iter().map(|number| index_of(number)).collect();
+    assert_eq!(indices, (1..16).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn arrivals_are_told_to_the_millisecond_and_never_go_backwards() {
+    let folder = tempfile::tempdir().expect("folder");
+    let host = host(folder.path()).await;
+    let mut client = Client::new(&host.endpoint());
+    client.create(1);
+    let mut between = Vec::new();
+    for put in 0..20 {
+        let before = SystemClock.now_millis();
+        client.put(put..put + 1);
+        between.push(before..=SystemClock.now_millis());
+    }
+    let records = client.records();
+    let arrivals: Vec<f64> =
+        records[SHARD].iter().map(|r| r["ApproximateArrivalTimestamp"].as_f64().expect("a time")).collect();
+    for (arrival, between) in arrivals.iter().zip(&between) {
+        let millis = arrival * 1e3;
+        assert!(between.contains(&(millis.round() as i64)), "{arrival} within {between:?} ms");
+        assert!((millis - millis.round()).abs() < 1e-2, "{arrival} has no more than milliseconds");
+    }
+    assert!(arrivals.windows(2).all(|pair| pair[0] <= pair[1]), "{arrivals:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_ended_is_noticed_by_all_who_wait_and_can_be_hosted_anew() {
+    let folder = tempfile::tempdir().expect("folder");
+    assert!(!is_served(folder.path()));
+    let mut first = host(folder.path()).await;
+    assert!(!first.has_ended());
+    assert!(is_served(folder.path()));
+    assert!(first.ended().now_or_never().is_none(), "it runs; and who waits may stop waiting");
+    drop(std::mem::replace(&mut first.stop, CancellationToken::new().drop_guard()));
+    futures::future::join(first.ended(), first.ended()).await;
+    assert!(first.has_ended());
+    assert!(!is_served(folder.path()));
+    let second = host(folder.path()).await;
+    assert!(!second.has_ended());
+    first.shutdown().await.expect("it ended well");
+    assert!(is_served(folder.path()), "the first one's end is no concern of the second");
+}
+
+#[tokio::test]
+async fn a_killed_hosts_port_file_stays_but_nobody_serves() {
+    let folder = tempfile::tempdir().expect("folder");
+    let host = host(folder.path()).await;
+    let copy = killed(folder.path());
+    assert_eq!(endpoint_of(copy.path()), Some(host.endpoint()));
+    assert!(!is_served(copy.path()));
 }
 
 #[tokio::test]
@@ -398,14 +503,17 @@ async fn a_request_that_is_too_large_is_refused_and_a_large_one_is_not() {
 
 /// An engine with one stream of one shard, over the given log.
 async fn durable(folder: &Path, log: Log) -> Durable {
-    let options = StoreOptions { create_stream_ms: 0, delete_stream_ms: 0, ..StoreOptions::default() };
-    let mut durable = Durable::new(
-        Store::new(options),
-        folder.to_owned(),
-        OnDisk { log, saved: Saved::default(), tails: Vec::new() },
-    );
+    durable_within(folder, log, 1, None).await
+}
+
+/// The same with some shards and a bound on the engine's memory, bytes.
+async fn durable_within(folder: &Path, log: Log, shards: u32, max_retained_bytes: Option<u64>) -> Durable {
+    let options =
+        StoreOptions { create_stream_ms: 0, delete_stream_ms: 0, max_retained_bytes, ..StoreOptions::default() };
+    let disk = OnDisk { log, saved: Saved::default(), tails: Vec::new(), newest_arrival: 0 };
+    let mut durable = Durable::new(Store::new(options), folder.to_owned(), disk);
     durable.begin(true).await.expect("begin");
-    let request = json!({ "StreamName": "orders", "ShardCount": 1 });
+    let request = json!({ "StreamName": "orders", "ShardCount": shards });
     dispatch(&durable.store, Operation::CreateStream, request).await.expect("create");
     durable.settle().await.expect("settle");
     durable
@@ -503,4 +611,105 @@ async fn expired_records_leave_memory_while_running_and_the_log_at_a_start_and_n
     put_one(&again).await;
     again.settle().await.expect("settle");
     assert!(logged(folder.path())[0] > before[1499], "its number is greater than that of any record before it");
+}
+
+fn reserved(folder: &Path) -> Vec<u64> {
+    Saved::load(&folder.join(STREAMS)).expect("load").streams[0].counters.clone()
+}
+
+#[tokio::test]
+async fn numbers_are_reserved_a_block_at_a_time_and_given_back_at_the_end() {
+    let (folder, log) = files();
+    let mut durable = durable(folder.path(), Log::open(&log, 0).expect("open")).await;
+    assert_eq!(reserved(folder.path()), [1]);
+    let mut put = async |drawn: u64| {
+        durable.begin(false).await.expect("begin");
+        durable.store.allocate_sequences_batch("orders", &vec![0; drawn as usize]).await.expect("draw");
+        put_one(&durable).await;
+        durable.settle().await.expect("settle");
+    };
+    put(0).await;
+    assert_eq!(reserved(folder.path()), [2 + RESERVED]);
+    std::fs::remove_file(folder.path().join(STREAMS)).expect("remove");
+    put(0).await;
+    put(RESERVED - 2).await;
+    assert!(!folder.path().join(STREAMS).exists(), "nothing is written until all are used");
+    put(0).await;
+    assert_eq!(reserved(folder.path()), [3 + 2 * RESERVED]);
+    durable.close().await.expect("close");
+    assert_eq!(reserved(folder.path()), [3 + RESERVED]);
+}
+
+#[tokio::test]
+async fn a_put_whose_numbers_cannot_be_reserved_is_refused_and_not_seen() {
+    let (folder, log) = files();
+    let mut durable = durable(folder.path(), Log::open(&log, 0).expect("open")).await;
+    let there = std::mem::replace(&mut durable.folder, folder.path().join("gone"));
+    durable.begin(false).await.expect("begin");
+    put_one(&durable).await;
+    assert!(matches!(durable.settle().await, Err(Refusal::Unwritable(_))));
+    assert!(durable.store.get_record_store("orders").await.is_empty());
+    durable.folder = there;
+    durable.begin(false).await.expect("the folder is back");
+    put_one(&durable).await;
+    durable.settle().await.expect("settle");
+    assert_eq!(logged(folder.path()).len(), 1);
+}
+
+#[tokio::test]
+async fn a_log_that_is_ahead_of_the_reserved_numbers_has_them_reserved_at_the_start() {
+    let (folder, log) = files();
+    let mut durable = durable(folder.path(), Log::open(&log, 0).expect("open")).await;
+    let before = std::fs::read(folder.path().join(STREAMS)).expect("read");
+    durable.begin(false).await.expect("begin");
+    put_one(&durable).await;
+    durable.settle().await.expect("settle");
+    std::fs::write(folder.path().join(STREAMS), before).expect("an older copy");
+    restore(folder.path(), Store::new(StoreOptions::default()), 0).await.expect("restore");
+    assert_eq!(reserved(folder.path()), [2]);
+}
+
+#[tokio::test]
+async fn a_put_that_cannot_be_stamped_leaves_nothing_in_any_shard() {
+    // 20 bytes a record, two records: so much that the first shard is stamped and the second is not, or neither is.
+    for room in [50, 70] {
+        let (folder, log) = files();
+        let mut durable = durable_within(folder.path(), Log::open(&log, 0).expect("open"), 2, Some(room)).await;
+        durable.begin(false).await.expect("begin");
+        let keys = ["0".to_owned(), u128::MAX.to_string()];
+        let records = keys.map(|key| json!({ "PartitionKey": "k", "ExplicitHashKey": key, "Data": "aGkgdGhl" }));
+        let request = json!({ "StreamName": "orders", "Records": records });
+        dispatch(&durable.store, Operation::PutRecords, request).await.expect("put");
+        assert_eq!(durable.store.get_record_store("orders").await.len(), 2, "room for {room} bytes");
+        assert!(matches!(durable.settle().await, Err(Refusal::Unwritable(_))), "room for {room} bytes");
+        assert!(durable.store.get_record_store("orders").await.is_empty(), "room for {room} bytes");
+        durable.settle().await.expect("nothing is left to log");
+        assert_eq!(logged(folder.path()).len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn after_a_restart_and_a_step_of_the_clock_no_arrival_is_older_than_the_newest_in_the_log() {
+    let (folder, log) = files();
+    let mut first = durable(folder.path(), Log::open(&log, 0).expect("open")).await;
+    first.begin(false).await.expect("begin");
+    put_one(&first).await;
+    first.settle().await.expect("settle");
+    let (key, mut record) = newest(&first).await;
+    let ahead = ((SystemClock.now_millis() + 3_600_000) / 1000 * 1000 + 123) as f64 / 1e3;
+    record.approximate_arrival_timestamp = ahead;
+    let mut frame = Vec::new();
+    write_frame(&mut frame, first.saved.streams[0].number, 0, &[(format!("{key}0"), record)]);
+    first.log.append(&frame).expect("append");
+
+    let mut second = restore(folder.path(), Store::new(StoreOptions::default()), 0).await.expect("restore");
+    second.begin(false).await.expect("begin");
+    put_one(&second).await;
+    second.settle().await.expect("settle");
+    assert_eq!(newest(&second).await.1.approximate_arrival_timestamp, ahead);
+}
+
+async fn newest(durable: &Durable) -> (String, ferrokinesis::types::StoredRecord) {
+    let records = durable.store.get_records_range_limited("orders", &durable.tails[0].shards[0].last_key, "~", 9).await;
+    records.into_iter().next_back().expect("a record")
 }
