@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 pub(super) async fn offenders(table: &PlannedTable, rows: &RecordBatch, whole: &Failure) -> Result<Vec<Refusal>> {
     let search = Search { table, rows, plan: table.physical().await? };
     let found = search.alone().await?;
-    if whole.cause == Cause::Internal && found.len() == rows.num_rows() {
+    if whole.cause != Cause::Data && found.len() == rows.num_rows() {
         search.tell_bug(whole).await?;
     }
     match whole.cause {
