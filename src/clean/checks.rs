@@ -20,6 +20,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use super::faults::{PlanFault, root_words, sentences};
 use super::plan::unrepeatable;
+use super::search::{Search, company};
 use crate::config::Check;
 use crate::error::{Error, Result};
 
@@ -148,30 +149,30 @@ impl PlannedCheck {
         (0..events.num_rows()).filter(untrue).map(refusal).collect()
     }
 
-    /// Halves the events not yet refused until those stand alone on which the expression fails.
+    /// Halves the events not yet refused until those stand alone on which the expression fails, as far as `Search`
+    /// goes.
     fn one_by_one(&self, events: &RecordBatch, refused: &[bool]) -> Result<Vec<Refusal>> {
         let rows: Vec<u32> = (0u32..).zip(refused).filter(|(_, refused)| !**refused).map(|(row, _)| row).collect();
         let left = take_record_batch(events, &UInt32Array::from(rows.clone()))
             .map_err(|error| Error::internal(format!("check {:?}", self.name)).with_source(error))?;
         let mut refusals = Vec::new();
-        let mut stretches = vec![(0, rows.len())];
-        while let Some((start, length)) = stretches.pop() {
-            let part = left.slice(start, length);
+        let mut search = Search::new(rows.len());
+        while let Some(stretch) = search.next() {
+            let part = left.slice(stretch.start, stretch.len());
             match self.verdicts(&part) {
                 Ok(verdicts) => {
-                    for refusal in self.untrue(&part, &verdicts, &vec![false; length]) {
-                        refusals.push(Refusal { event: rows[start + refusal.event as usize], ..refusal });
+                    for refusal in self.untrue(&part, &verdicts, &vec![false; part.num_rows()]) {
+                        refusals.push(Refusal { event: rows[stretch.start + refusal.event as usize], ..refusal });
                     }
                 }
-                Err(error) if length == 1 => {
-                    let words = root_words(&error);
-                    let message = format!("{} cannot be told: {words}{}", self.text, self.values(&left, start));
-                    refusals.push(self.refusal(rows[start] as usize, message));
+                Err(error) if search.gives_up(&stretch) => {
+                    let words = format!("{}{}", root_words(&error), company(&stretch));
+                    for row in stretch {
+                        let message = format!("{} cannot be told: {words}{}", self.text, self.values(&left, row));
+                        refusals.push(self.refusal(rows[row] as usize, message));
+                    }
                 }
-                Err(_) => {
-                    let half = length / 2;
-                    stretches.extend([(start + half, length - half), (start, half)]);
-                }
+                Err(_) => {}
             }
         }
         Ok(refusals)

@@ -5,7 +5,8 @@
 //! format and decodes nothing. In goes a `Decoded`, out comes a `Cleaned` that for the same events is always the same.
 //!
 //! What an event holds is never an error: an event that fails a check, that a table's SQL fails on, or whose row a
-//! COPY would refuse goes to the rejects, and then it is in no table. Reasons beside the checks' names: `sql_error`
+//! COPY would refuse goes to the rejects, and then it is in no table. So does what DataFusion calls a bug of its own.
+//! Where very many events fail, some are refused with a failing neighbour, and their message says so. Reasons beside the checks' names: `sql_error`
 //! and those of `values`.
 //!
 //! `SELECT *` at the top of a table's SQL stands for the declared fields; the system columns stay behind, and by
@@ -20,6 +21,7 @@ mod newest;
 mod offenders;
 mod plan;
 mod relation;
+mod search;
 mod settle;
 mod statement;
 mod table;

@@ -3,50 +3,66 @@
 //! A failing event is found alone where it fails alone. Where only several together fail (a sum that overflows) the
 //! event is found whose arrival makes the batch fail; what remains without it is tried again by the caller.
 
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use arrow::array::AsArray;
 use arrow::datatypes::UInt32Type;
 use arrow::record_batch::RecordBatch;
-use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::execution_plan::reset_plan_states;
 
 use super::checks::Refusal;
-use super::table::{PlannedTable, RunFault};
+use super::search::{self, company};
+use super::table::{Cause, Failure, Planned, PlannedTable, RunFault};
 use crate::error::{Error, Result};
 
-/// The events of `rows` that the table's SQL fails on, at least one; `rows` as a whole make it fail.
+/// The events of `rows` that the table's SQL fails on, at least one; `rows` as a whole make it fail by `whole`.
 ///
 /// # Errors
-/// Where the SQL fails for another reason than the events.
-pub(super) async fn offenders(table: &PlannedTable, rows: &RecordBatch) -> Result<Vec<Refusal>> {
-    let search = Search { table, rows, plan: table.physical().await.map_err(|fault| stopped(table, fault))? };
-    let mut alone = Vec::new();
-    let mut stretches = vec![(0, rows.num_rows())];
-    while let Some((start, length)) = stretches.pop() {
-        match search.fails(start, length).await? {
-            Some(words) if length == 1 => alone.push(search.refusal(start, &words)?),
-            Some(_) => {
-                let half = length / 2;
-                stretches.extend([(start + half, length - half), (start, half)]);
-            }
-            None => {}
-        }
+/// Invalid where all together need more memory than there is and none does alone; where the SQL fails for another
+/// reason than the events.
+pub(super) async fn offenders(table: &PlannedTable, rows: &RecordBatch, whole: &Failure) -> Result<Vec<Refusal>> {
+    let search = Search { table, rows, plan: table.physical().await? };
+    let found = search.alone().await?;
+    if whole.cause != Cause::Data && found.len() == rows.num_rows() {
+        search.tell_bug(whole).await?;
     }
-    if alone.is_empty() { search.tipping().await } else { Ok(alone) }
+    match whole.cause {
+        _ if !found.is_empty() => Ok(found),
+        Cause::Memory => Err(table.exhausted()),
+        Cause::Data | Cause::Internal => search.tipping().await,
+    }
 }
 
 struct Search<'a> {
     table: &'a PlannedTable,
     rows: &'a RecordBatch,
-    plan: Arc<dyn ExecutionPlan>,
+    plan: Planned,
 }
 
 impl Search<'_> {
-    async fn fails(&self, start: usize, length: usize) -> Result<Option<String>> {
-        let fresh = reset_plan_states(Arc::clone(&self.plan))
-            .map_err(|error| Error::internal(format!("{} cannot be run again", self.table.file)).with_source(error))?;
-        self.table.fails(fresh, self.rows.slice(start, length)).await.map_err(|fault| stopped(self.table, fault))
+    async fn fails(&self, stretch: Range<usize>) -> Result<Option<Failure>> {
+        let rows = self.rows.slice(stretch.start, stretch.len());
+        match self.table.execute(&self.plan, &rows).await {
+            Ok(_) => Ok(None),
+            Err(RunFault::Events(failure)) => Ok(Some(failure)),
+            Err(RunFault::Stop(error)) => Err(error),
+        }
+    }
+
+    /// The events that fail alone, and after many of them those that fail with a few others.
+    async fn alone(&self) -> Result<Vec<Refusal>> {
+        let mut search = search::Search::new(self.rows.num_rows());
+        let mut found = Vec::new();
+        while let Some(stretch) = search.next() {
+            let Some(failure) = self.fails(stretch.clone()).await? else { continue };
+            if search.gives_up(&stretch) {
+                let words = format!("{}{}", failure.words, company(&stretch));
+                for row in stretch {
+                    found.push(self.refusal(row, &words)?);
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// The event that ends the shortest failing stretch from the batch's start.
@@ -55,12 +71,26 @@ impl Search<'_> {
         let mut words = "it fails on this event and those before it".to_owned();
         while bad - good > 1 {
             let middle = good + (bad - good) / 2;
-            match self.fails(0, middle).await? {
-                Some(told) => (bad, words) = (middle, told),
+            match self.fails(0..middle).await? {
+                Some(failure) => (bad, words) = (middle, failure.words),
                 None => good = middle,
             }
         }
         Ok(vec![self.refusal(good, &words)?])
+    }
+
+    /// Says once, for a person, that no event passes this table, where that looks like a fault of the SQL: several
+    /// events fail, or none at all does.
+    async fn tell_bug(&self, whole: &Failure) -> Result<()> {
+        let bug = self.rows.num_rows() > 1 || self.fails(0..0).await?.is_some();
+        if bug && !self.table.told.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                table = self.table.spec.name,
+                error = whole.words,
+                "the table's sql fails on every event of a batch; they are quarantined: correct the sql and replay them"
+            );
+        }
+        Ok(())
     }
 
     fn refusal(&self, row: usize, words: &str) -> Result<Refusal> {
@@ -69,12 +99,5 @@ impl Search<'_> {
             numbers.map(|numbers| numbers.value(row)).ok_or_else(|| Error::internal("events without numbers"))?;
         let message = format!("the SQL of {} fails on it: {words}", self.table.spec.name);
         Ok(Refusal { event, reason: super::settle::SQL_ERROR.to_owned(), message })
-    }
-}
-
-fn stopped(table: &PlannedTable, fault: RunFault) -> Error {
-    match fault {
-        RunFault::Stop(error) => error,
-        RunFault::Data(words) => Error::internal(format!("{} cannot be run: {words}", table.file)),
     }
 }

@@ -4,6 +4,7 @@
 //! that can be told apart are told together.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::catalog::SchemaProvider;
@@ -59,7 +60,17 @@ pub(super) async fn plan(
     let fields = spec.columns.fields().iter().map(|field| field.as_ref().clone());
     let output_schema = Arc::new(Schema::new(fields.chain(version_fields()).collect::<Vec<_>>()));
     let (input, carries, state) = (table.input.clone(), yielded.carried.is_some(), Arc::clone(state));
-    Ok(PlannedTable { spec, file, input, input_schema, output_schema, carries, plan, state })
+    Ok(PlannedTable {
+        spec,
+        file,
+        input,
+        input_schema,
+        output_schema,
+        carries,
+        plan,
+        state,
+        told: AtomicBool::new(false),
+    })
 }
 
 fn register(state: &SessionState, relation: &str, schema: &SchemaRef) -> Result<(), DataFusionError> {

@@ -12,7 +12,8 @@ use arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::common::{DataFusionError, Result as PlanResult, exec_datafusion_err};
-use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool};
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
@@ -72,16 +73,32 @@ pub(super) fn state(settings: SessionSettings) -> Result<SessionState> {
     Ok(state)
 }
 
+/// What an execution may hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Memory {
+    /// A share of what all executions of the session hold together.
+    Shared,
+    /// A pool of its own, some times larger: whatever runs beside it, it always has the same.
+    OwnLarger,
+}
+
+/// How many times larger: a batch of tiny events has that many times the system columns of a usual one.
+const LARGER: usize = 4;
+
 /// Executes a plan over these rows; its partitions' output in their order.
 ///
 /// # Errors
-/// ResourcesExhausted where the output does not fit into the session's memory; what the plan fails with.
+/// ResourcesExhausted where the output does not fit into the memory; what the plan fails with.
 pub(super) async fn execute(
     plan: Arc<dyn ExecutionPlan>,
     state: &SessionState,
+    memory: Memory,
     rows: RecordBatch,
 ) -> PlanResult<Vec<RecordBatch>> {
-    let runtime = Arc::clone(state.runtime_env());
+    let runtime = match memory {
+        Memory::Shared => Arc::clone(state.runtime_env()),
+        Memory::OwnLarger => Arc::new(larger(state.runtime_env())),
+    };
     let reservation = MemoryConsumer::new("cleaned rows").register(&runtime.memory_pool);
     let config = state.config().clone().with_extension(Arc::new(Feed(rows)));
     let context = TaskContext::default().with_session_config(config).with_runtime(runtime);
@@ -94,6 +111,14 @@ pub(super) async fn execute(
         }
     }
     Ok(output)
+}
+
+fn larger(runtime: &RuntimeEnv) -> RuntimeEnv {
+    let memory_pool: Arc<dyn MemoryPool> = match runtime.memory_pool.memory_limit() {
+        MemoryLimit::Finite(bytes) => Arc::new(FairSpillPool::new(bytes.saturating_mul(LARGER))),
+        MemoryLimit::Infinite | MemoryLimit::Unknown => Arc::clone(&runtime.memory_pool),
+    };
+    RuntimeEnv { memory_pool, ..runtime.clone() }
 }
 
 fn slice_bytes(array: &ArrayRef) -> PlanResult<usize> {

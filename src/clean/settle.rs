@@ -89,7 +89,7 @@ async fn run_all(tables: &[Arc<PlannedTable>], events: &RecordBatch, refused: &m
                     found.extend(refused_rows(table, &run, events)?);
                     outputs.push(run);
                 }
-                Err(RunFault::Data(_)) => found.extend(offenders(table, &left).await?),
+                Err(RunFault::Events(failure)) => found.extend(offenders(table, &left, &failure).await?),
                 Err(RunFault::Stop(error)) => return Err(error),
             }
         }

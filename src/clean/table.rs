@@ -1,9 +1,10 @@
 //! One planned table, run over the events of each batch.
 //!
-//! Owns the run that turns a plan's output into the table's rows, and the line between a fault of the events and one
-//! of the machine. It refuses no row: `values` does, and `offenders` finds whose fault a failing run is.
+//! Owns the run that turns a plan's output into the table's rows, and what a failing run looks like: whatever fails over
+//! events may be the events' fault. It refuses no row: `values` does, and `offenders` finds whose fault a failing run is.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arrow::array::{ArrayRef, UInt32Array};
 use arrow::compute::concat_batches;
@@ -13,9 +14,10 @@ use datafusion::common::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
 
 use super::faults::root_words;
-use super::relation::execute;
+use super::relation::{Memory, execute};
 use crate::config::Input;
 use crate::error::{Error, Result};
 use crate::schema::TableSpec;
@@ -38,6 +40,8 @@ pub(super) struct PlannedTable {
     pub(super) plan: LogicalPlan,
     /// What the plan runs in.
     pub(super) state: Arc<SessionState>,
+    /// Whether the log has told that the SQL fails on all that comes.
+    pub(super) told: AtomicBool,
 }
 
 /// The rows of one run.
@@ -59,7 +63,7 @@ impl PlannedTable {
     /// The SQL's rows for these events.
     ///
     /// # Errors
-    /// [`RunFault::Data`] where the events make the SQL fail.
+    /// [`RunFault::Events`] where the events make the SQL fail.
     pub(super) async fn run(&self, events: &RecordBatch) -> Result<TableRun, RunFault> {
         if events.num_rows() == 0 {
             // An aggregate without GROUP BY makes a row even out of none.
@@ -67,33 +71,47 @@ impl PlannedTable {
             return Ok(TableRun { columns, events: self.carries.then(|| UInt32Array::from_iter_values([])) });
         }
         let plan = self.physical().await?;
-        let batches =
-            execute(Arc::clone(&plan), &self.state, events.clone()).await.map_err(|error| self.fault(error))?;
-        let schema = plan.schema();
-        let whole = concat_batches(&schema, &batches).map_err(|error| self.fault(error.into()))?;
+        let batches = self.execute(&plan, events).await?;
+        let schema = plan.0.schema();
+        let whole = concat_batches(&schema, &batches).map_err(|error| failure(&error.into()))?;
         Ok(self.shape(whole)?)
     }
 
-    /// A plan of this table's own, to be executed once.
-    pub(super) async fn physical(&self) -> Result<Arc<dyn ExecutionPlan>, RunFault> {
-        let plan = self.state.query_planner().create_physical_plan(&self.plan, self.state.as_ref()).await;
-        plan.map_err(|error| self.fault(error))
-    }
-
-    /// Whether a fresh or reset plan fails over these events, and with which words.
+    /// A plan of this table's own.
     ///
     /// # Errors
-    /// [`RunFault::Stop`] where it fails for another reason than the events.
-    pub(super) async fn fails(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        events: RecordBatch,
-    ) -> Result<Option<String>, RunFault> {
-        match execute(plan, &self.state, events).await.map_err(|error| self.fault(error)) {
-            Ok(_) => Ok(None),
-            Err(RunFault::Data(words)) => Ok(Some(words)),
-            Err(stop) => Err(stop),
+    /// Internal: no event has a part in it.
+    pub(super) async fn physical(&self) -> Result<Planned> {
+        let plan = self.state.query_planner().create_physical_plan(&self.plan, self.state.as_ref()).await;
+        plan.map(Planned).map_err(|error| self.unplanned(error))
+    }
+
+    /// The plan's output over these events; what does not fit beside other batches is tried with more memory.
+    ///
+    /// # Errors
+    /// As [`PlannedTable::run`].
+    pub(super) async fn execute(&self, plan: &Planned, events: &RecordBatch) -> Result<Vec<RecordBatch>, RunFault> {
+        let fresh = || reset_plan_states(Arc::clone(&plan.0)).map_err(|error| self.unplanned(error));
+        match execute(fresh()?, &self.state, Memory::Shared, events.clone()).await {
+            Err(error) if is_exhausted(&error) => {
+                let again = execute(fresh()?, &self.state, Memory::OwnLarger, events.clone()).await;
+                again.map_err(|error| failure(&error))
+            }
+            outcome => outcome.map_err(|error| failure(&error)),
         }
+    }
+
+    /// The error of a batch for which no memory is enough.
+    pub(super) fn exhausted(&self) -> Error {
+        Error::invalid(format!(
+            "{} needs more memory than a batch may take; make batches smaller ([batch] max_rows, max_bytes) or the \
+             SQL lighter",
+            self.file
+        ))
+    }
+
+    fn unplanned(&self, error: DataFusionError) -> Error {
+        Error::internal(format!("{} cannot be run", self.file)).with_source(error)
     }
 
     fn shape(&self, whole: RecordBatch) -> Result<TableRun> {
@@ -117,30 +135,53 @@ impl PlannedTable {
         }
         Ok(TableRun { columns, events })
     }
-
-    fn fault(&self, error: DataFusionError) -> RunFault {
-        let words = root_words(&error);
-        match error.find_root() {
-            DataFusionError::ArrowError(_, _) | DataFusionError::Execution(_) => RunFault::Data(words),
-            DataFusionError::ResourcesExhausted(_) => RunFault::Stop(
-                Error::invalid(format!(
-                    "{} needs more memory than a batch may take; make batches smaller ([batch] max_rows, max_bytes) or \
-                     the SQL lighter",
-                    self.file
-                ))
-                .with_source(error),
-            ),
-            _ => RunFault::Stop(Error::internal(format!("{} cannot be run", self.file)).with_source(error)),
-        }
-    }
 }
+
+/// A physical plan; each execution takes a copy of it without state.
+pub(super) struct Planned(Arc<dyn ExecutionPlan>);
 
 /// Why a run failed.
 pub(super) enum RunFault {
-    /// Some events make the SQL fail: its words.
-    Data(String),
+    /// Some events make the SQL fail, or all together do.
+    Events(Failure),
     /// Anything else: the batch cannot be done.
     Stop(Error),
+}
+
+/// A failure of the SQL over some events.
+pub(super) struct Failure {
+    /// In a few words.
+    pub(super) words: String,
+    /// What it looks like.
+    pub(super) cause: Cause,
+}
+
+/// What a failure looks like. What it is shows where some events pass and others fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// A value that an expression does not take.
+    Data,
+    /// Not enough memory, even with more of it.
+    Memory,
+    /// DataFusion calls it a bug, which it also does for some values (a time that nanoseconds cannot hold).
+    Internal,
+}
+
+fn failure(error: &DataFusionError) -> RunFault {
+    let cause = match error.find_root() {
+        DataFusionError::ArrowError(_, _) | DataFusionError::Execution(_) => Cause::Data,
+        DataFusionError::ResourcesExhausted(_) => Cause::Memory,
+        _ => Cause::Internal,
+    };
+    let words = match cause {
+        Cause::Memory => "it needs more memory than a batch may take".to_owned(),
+        Cause::Data | Cause::Internal => root_words(error),
+    };
+    RunFault::Events(Failure { words, cause })
+}
+
+fn is_exhausted(error: &DataFusionError) -> bool {
+    matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
 }
 
 impl From<Error> for RunFault {

@@ -21,8 +21,10 @@ pub enum Reason {
     EmptyPayload,
     /// JSON, but no object.
     NotAnObject,
-    /// The record holds more events than their places can be told apart.
+    /// The record holds more events than one may.
     TooManyEvents,
+    /// The record holds more refused events than are told one by one.
+    TooManyRejects,
     /// A declared key stands twice in one object.
     DuplicateKey,
     /// A required field is missing, null or blank.
@@ -51,13 +53,14 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::NotJson,
         Self::InvalidUtf8,
         Self::TooDeep,
         Self::EmptyPayload,
         Self::NotAnObject,
         Self::TooManyEvents,
+        Self::TooManyRejects,
         Self::DuplicateKey,
         Self::MissingField,
         Self::WrongType,
@@ -81,6 +84,7 @@ impl Reason {
             Self::EmptyPayload => "empty_payload",
             Self::NotAnObject => "not_an_object",
             Self::TooManyEvents => "too_many_events",
+            Self::TooManyRejects => "too_many_rejects",
             Self::DuplicateKey => "duplicate_key",
             Self::MissingField => "missing_field",
             Self::WrongType => "wrong_type",
@@ -216,7 +220,10 @@ fn plain_sentence(reason: Reason) -> &'static str {
         Reason::InvalidUtf8 => "the bytes are not UTF-8: expected JSON in UTF-8",
         Reason::EmptyPayload => "the payload holds no event: expected an object",
         Reason::NotAnObject => "the event is JSON but no object",
-        Reason::TooManyEvents => "the record holds more than 1000000 events: this is the rest, undecoded",
+        Reason::TooManyEvents => "the record holds more than 100000 events: this is the rest, undecoded",
+        Reason::TooManyRejects => {
+            "too many events of the record or of its batch are refused: these are the record's further ones, a line each"
+        }
         Reason::BatchFull => "the batch's columns hold no more: lower [batch] max_bytes and replay it",
         _ => reason.as_str(),
     }

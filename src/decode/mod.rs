@@ -2,7 +2,7 @@
 //!
 //! Owns what is read as what, and what is refused. It does no IO, knows no SQL, and never fails: whatever the bytes
 //! are, each event becomes one row or one reject, in the payload's order, and a broken one leaves its neighbours as
-//! they are. The rules, by which `tests` is ordered:
+//! they are; only beyond the bounds below do several refused events share a reject. The rules, by which `tests` is ordered:
 //!
 //! | Given | Becomes |
 //! |---|---|
@@ -17,7 +17,9 @@
 //! | JSON that is no object, also inside of an array | `not_an_object` |
 //! | bytes that are not UTF-8, anywhere in the event | `invalid_utf8` |
 //! | over 64 objects and arrays open at once, the event included, the payload's array not | `too_deep` |
-//! | over 1,000,000 events in a record | the rest is one reject, `too_many_events`: `_position` sorts no more places |
+//! | over 100,000 events in a record | the rest is one reject, `too_many_events` |
+//! | over 1,000 refused events in a record | the further ones are one reject, `too_many_rejects`, their bytes in lines; the good ones among them are rows |
+//! | over 100,000 rejects in a batch | a record's first refused event is told, its further ones are one `too_many_rejects` |
 //! | **Keys** | |
 //! | a key that no field names | passed over; its value must be JSON |
 //! | keys that differ in case | are different; an escaped key is the same as a plain one |

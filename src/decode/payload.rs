@@ -2,7 +2,7 @@
 //!
 //! Owns the framing: where an event begins and ends, and where reading goes on after one that is broken. Every byte
 //! that is no blank or separator belongs to exactly one event or reject, and every record yields at least one of
-//! them. Each event is read by `event`; each one's fate is settled here.
+//! them. What one record may make of itself in memory is bounded here. Each event is read by `event`; each one's fate is settled here.
 
 use std::ops::Range;
 
@@ -13,8 +13,15 @@ use super::plan::Plan;
 use super::rows::Rows;
 use crate::batch::{Origin, RawRecord, Reject};
 
-/// Places beyond it would not sort: `Position::write_sortable` gives them six digits.
-pub(super) const MAX_EVENTS: u32 = 1_000_000;
+/// An event takes some 200 bytes in the system columns alone, however few it has itself. Places beyond six digits
+/// would not sort either.
+pub(super) const MAX_EVENTS: u32 = 100_000;
+
+/// So many refused events of a record are told one by one; a reject takes some 300 bytes.
+pub(super) const MAX_REJECTS: usize = 1_000;
+
+/// So many refused events of a batch are told one by one; from there on only the first of each record is.
+pub(super) const MAX_BATCH_REJECTS: usize = 100_000;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
@@ -33,6 +40,14 @@ enum Bound {
     Payload,
 }
 
+/// Refused events that are one reject together.
+struct Untold {
+    /// That reject among the batch's.
+    reject: usize,
+    /// The events' bytes, a line feed between them.
+    bytes: Vec<u8>,
+}
+
 /// The record being read.
 pub(super) struct Payload<'a> {
     plan: &'a Plan,
@@ -44,6 +59,10 @@ pub(super) struct Payload<'a> {
     bytes: &'a [u8],
     /// Events and rejects so far.
     events: u32,
+    /// The batch's rejects before this record.
+    refused_before: usize,
+    /// The refused events that are not told one by one.
+    untold: Option<Untold>,
     valid_utf8: bool,
     /// The line looked up last, so that many events on one long line cost one search for its end.
     line: Range<usize>,
@@ -58,13 +77,25 @@ impl<'a> Payload<'a> {
     ) -> Self {
         let bytes: &[u8] = &record.payload;
         let valid_utf8 = std::str::from_utf8(bytes).is_ok();
-        Self { plan, scratch, rows, record, number, bytes, events: 0, valid_utf8, line: 0..0 }
+        let refused_before = rows.rejects.len();
+        Self {
+            plan,
+            scratch,
+            rows,
+            record,
+            number,
+            bytes,
+            events: 0,
+            refused_before,
+            untold: None,
+            valid_utf8,
+            line: 0..0,
+        }
     }
 
     /// Reads all of it into the rows and rejects.
     pub(super) fn read(mut self) {
         let length = self.bytes.len();
-        let refused_before = self.rows.rejects.len();
         let mut at = if self.bytes.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
         loop {
             at = self.after_blanks(at);
@@ -80,8 +111,13 @@ impl<'a> Payload<'a> {
         if self.events == 0 {
             self.refuse(0..length, &Fault::Plain(Reason::EmptyPayload));
         }
-        if let (1, Some(reject)) = (self.events, self.rows.rejects.get_mut(refused_before)) {
+        if let (1, Some(reject)) = (self.events, self.rows.rejects.get_mut(self.refused_before)) {
             reject.payload = self.record.payload.clone();
+        }
+        if let Some(untold) = self.untold
+            && let Some(reject) = self.rows.rejects.get_mut(untold.reject)
+        {
+            reject.payload = untold.bytes.into();
         }
     }
 
@@ -277,8 +313,30 @@ impl<'a> Payload<'a> {
         }
     }
 
+    /// Makes what stands at `span` a reject, or a part of the one that holds all beyond the bounds.
     fn refuse(&mut self, span: Range<usize>, fault: &Fault<'_>) {
-        let fault = if self.is_utf8(&span) { fault } else { &Fault::Plain(Reason::InvalidUtf8) };
+        let rest = matches!(fault, Fault::Plain(Reason::TooManyEvents));
+        let record = self.rows.rejects.len() - self.refused_before;
+        let full = record >= MAX_REJECTS || record >= 1 && self.rows.rejects.len() >= MAX_BATCH_REJECTS;
+        match &mut self.untold {
+            _ if rest => self.push_reject(span, fault),
+            Some(untold) => {
+                untold.bytes.push(b'\n');
+                untold.bytes.extend_from_slice(&self.bytes[span]);
+            }
+            None if full => {
+                self.untold =
+                    Some(Untold { reject: self.rows.rejects.len(), bytes: self.bytes[span.clone()].to_vec() });
+                self.push_reject(span, &Fault::Plain(Reason::TooManyRejects));
+            }
+            None => self.push_reject(span, fault),
+        }
+        self.events += 1;
+    }
+
+    fn push_reject(&mut self, span: Range<usize>, fault: &Fault<'_>) {
+        let bound = matches!(fault.reason(), Reason::TooManyEvents | Reason::TooManyRejects);
+        let fault = if bound || self.is_utf8(&span) { fault } else { &Fault::Plain(Reason::InvalidUtf8) };
         let bytes = self.bytes;
         let value = |at: usize| {
             let mut cursor = Cursor::new(bytes, at);
@@ -295,7 +353,6 @@ impl<'a> Payload<'a> {
             arrived_at: self.record.arrived_at,
             payload: self.record.payload.slice(span),
         });
-        self.events += 1;
     }
 
     fn is_utf8(&self, span: &Range<usize>) -> bool {

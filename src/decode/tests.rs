@@ -520,7 +520,50 @@ fn only_the_event_with_bad_utf8_or_too_much_nesting_is_refused() {
 }
 
 #[test]
-fn events_beyond_what_places_can_count_are_one_reject() {
+fn refused_events_beyond_the_bound_are_one_reject_and_the_good_ones_still_rows() {
+    let many = payload::MAX_REJECTS;
+    let bad: Vec<String> = (0..many + 3).map(|number| format!("{{\"x\":\"n{number}\"}}")).collect();
+    let untold = bad[many..].join("\n");
+    for payload in [format!("[{},{{\"x\":7}}]", bad.join(",{\"x\":7},")), bad.join("{\"x\":7}\n") + "{\"x\":7}"] {
+        let decoded = decode(&[required(field("x", "integer"))], payload.as_bytes());
+        assert_eq!(shown(&decoded.events, "x"), vec!["7"; many + 3]);
+        let (told, last) = (&decoded.rejects[..many], &decoded.rejects[many..]);
+        assert!(told.iter().all(|reject| reject.reason == "wrong_type"));
+        let last: Vec<_> = last.iter().map(|reject| (reject.reason.as_str(), &reject.payload[..])).collect();
+        assert_eq!(last, [("too_many_rejects", untold.as_bytes())]);
+        // Places stay those in the record: a refused event's is nobody else's.
+        assert_eq!(decoded.rejects[many].index as usize, 2 * many);
+        assert_eq!(decoded.origins.last().expect("rows").index as usize, 2 * (many + 3) - 1);
+    }
+}
+
+#[test]
+fn a_record_of_nothing_but_the_smallest_bad_events_makes_few_rejects() {
+    for payload in ["{}".repeat(524_288), "1\n".repeat(524_288)] {
+        let decoded = decode(&[required(field("x", "integer"))], payload.as_bytes());
+        let reasons = reasons(&decoded);
+        assert_eq!(reasons.len(), payload::MAX_REJECTS + 2);
+        assert_eq!(reasons[payload::MAX_REJECTS..], ["too_many_rejects", "too_many_events"]);
+        let kept: usize = decoded.rejects.iter().map(|reject| reject.payload.trim_ascii().len()).sum();
+        // All bytes are kept; the line feeds between the untold are ours in one case, the producer's in the other.
+        assert!((1 << 19..1 << 21).contains(&kept), "{kept}");
+    }
+}
+
+#[test]
+fn a_batch_tells_so_many_refused_events_and_then_the_first_of_each_record() {
+    let bad = "{}".repeat(payload::MAX_REJECTS);
+    let full = payload::MAX_BATCH_REJECTS / payload::MAX_REJECTS;
+    let mut records = vec![bad.as_bytes(); full + 1];
+    records.push(b"nonsense");
+    let decoded = Decoder::new(&[required(field("x", "integer"))]).decode(batch(&records));
+    let reasons = reasons(&decoded);
+    assert_eq!(reasons.len(), payload::MAX_BATCH_REJECTS + 3);
+    assert_eq!(reasons[payload::MAX_BATCH_REJECTS..], ["missing_field", "too_many_rejects", "not_json"]);
+}
+
+#[test]
+fn events_beyond_what_a_record_may_hold_are_one_reject() {
     let many = usize::try_from(payload::MAX_EVENTS).expect("small");
     for payload in [format!("[{}]", vec!["{}"; many + 2].join(",")), "{}".repeat(many + 2)] {
         let decoded = decode(&[field("x", "integer")], payload.as_bytes());
@@ -534,10 +577,10 @@ fn hostile_nesting_is_read_in_bounded_time() {
     // Were each line's object followed to the payload's end, this would be 10^10 steps.
     let payload = "{\"a\":\n".repeat(100_000);
     let decoded = decode(&[field("x", "integer")], payload.as_bytes());
-    assert_eq!((decoded.events.num_rows(), decoded.rejects.len()), (0, 100_000));
+    assert_eq!((decoded.events.num_rows(), decoded.rejects.len()), (0, payload::MAX_REJECTS + 1));
     let deep = format!("{{\"x\":{}{}}}", "[".repeat(64), "]".repeat(64));
     let decoded = decode(&[field("x", "integer")], deep.repeat(20_000).as_bytes());
-    assert_eq!((decoded.events.num_rows(), decoded.rejects.len()), (0, 20_000));
+    assert_eq!((decoded.events.num_rows(), decoded.rejects.len()), (0, payload::MAX_REJECTS + 1));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Events that are refused: by checks, by the SQL, by what a warehouse takes; and counts that add up whatever comes.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -197,15 +199,102 @@ async fn a_refused_row_of_a_group_takes_the_event_it_is_versioned_by() {
     assert!(error.to_string().contains("its _position is that of no event"), "{error}");
 }
 
-#[tokio::test]
-async fn more_rows_than_memory_holds_are_the_pipeline_s_fault() {
-    let sql = "SELECT id, repeat(name, 1000) AS name FROM events";
+/// `sql` over `batch` in a session of 1 MiB.
+async fn in_one_mebibyte(sql: &str, batch: &[Event]) -> Result<Cleaned> {
     let settings = SessionSettings { memory_bytes: 1 << 20, partitions: 1 };
     let planned = Cleaner::plan(&pipeline(Vec::new(), vec![table("t", &["id"], sql)]), settings).await;
+    planned.expect("no fault").clean(events(batch)).await
+}
+
+const LONG_NAMES: &str = "SELECT id, repeat(name, 1000) AS name FROM events";
+
+#[tokio::test]
+async fn a_batch_may_need_more_memory_than_its_share() {
+    let grouped = "SELECT id, max(repeat(name, 1000)) AS name, max(_arrived_at) AS _arrived_at, \
+                   max(_position) AS _position FROM events GROUP BY id";
+    for (sql, events) in [(LONG_NAMES, 300), (grouped, 60)] {
+        let batch: Vec<Event> = (0..events).map(|id| event(id, "0123456789", 1)).collect();
+        let cleaned = in_one_mebibyte(sql, &batch).await.expect("cleaned");
+        let expected: Vec<String> = (0..events).map(|id| format!("{id}|{}", "0123456789".repeat(1000))).collect();
+        assert!(cleaned.rejects.is_empty(), "{:?}", cleaned.rejects);
+        assert!(shown(&cleaned, "t") == expected, "{sql}");
+        adds_up(&cleaned.counts);
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_alone_needs_too_much_memory_is_refused_alone() {
+    let mut batch: Vec<Event> = (0..100).map(|id| event(id, "0123456789", 1)).collect();
+    batch[70].1 = Some("x".repeat(10_000));
+    let cleaned = in_one_mebibyte(LONG_NAMES, &batch).await.expect("cleaned");
+    let message = "the SQL of t fails on it: it needs more memory than a batch may take";
+    assert_eq!(told(&cleaned), [("sql_error", message, "<70.0>\n")]);
+    assert_eq!(shown(&cleaned, "t").len(), 99);
+    adds_up(&cleaned.counts);
+}
+
+#[tokio::test]
+async fn more_rows_than_memory_holds_are_the_pipeline_s_fault() {
     let batch: Vec<Event> = (0..10_000).map(|id| event(id, "0123456789", 1)).collect();
-    let error = planned.expect("no fault").clean(events(&batch)).await.expect_err("too much");
+    let error = in_one_mebibyte(LONG_NAMES, &batch).await.expect_err("too much");
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.to_string().starts_with("t.sql needs more memory than a batch may take"), "{error}");
+}
+
+#[tokio::test]
+async fn what_datafusion_calls_a_bug_is_told_of_the_events_that_it_fails_on() {
+    let local = "SELECT id, to_local_time(arrow_cast(CASE WHEN id = 2 THEN 9223372036854775807 ELSE 0 END, \
+                 'Timestamp(Nanosecond, Some(\"+02:00\"))')) AS local FROM events";
+    let day = "SELECT id, to_date(name, '%Y-%m-%d') AS day FROM events";
+    for sql in [local, day] {
+        let cleaner = cleaner(Vec::new(), vec![table("t", &["id"], sql)]).await;
+        let batch = [event(1, "2024-05-01", 1), event(2, "9999999-01-01", 1), event(3, "2024-05-02", 1)];
+        let cleaned = cleaner.clean(events(&batch)).await.expect("never for what an event holds");
+        let found: Vec<_> = told(&cleaned).into_iter().map(|(reason, _, payload)| (reason, payload)).collect();
+        assert_eq!(found, [("sql_error", "<1.0>\n")], "{sql}");
+        assert_eq!(shown(&cleaned, "t").len(), 2, "{sql}");
+        assert!(!cleaner.tables[0].told.load(Relaxed), "some events pass: {sql}");
+        adds_up(&cleaned.counts);
+    }
+}
+
+#[tokio::test]
+async fn where_a_bug_takes_every_event_they_are_refused_and_the_log_is_told() {
+    let local = "SELECT id, to_local_time(arrow_cast(9223372036854775807 - id, \
+                 'Timestamp(Nanosecond, Some(\"+02:00\"))')) AS local FROM events";
+    let cleaner = cleaner(Vec::new(), vec![table("t", &["id"], local)]).await;
+    for (ids, log) in [(1..2, false), (1..4, true), (1..4, true)] {
+        let batch: Vec<Event> = ids.map(|id| event(id, "a", 1)).collect();
+        let cleaned = cleaner.clean(events(&batch)).await.expect("never for what an event holds");
+        assert_eq!((cleaned.counts.passed, cleaned.counts.failed_checks["sql_error"]), (0, batch.len() as u64));
+        assert_eq!(cleaner.tables[0].told.load(Relaxed), log);
+        adds_up(&cleaned.counts);
+    }
+    // A value that SQL does not take is no bug, however many events hold it.
+    let cast =
+        super::cleaner(Vec::new(), vec![table("t", &["id"], "SELECT CAST(name AS int) AS id FROM events")]).await;
+    cast.clean(events(&[event(1, "a", 1), event(2, "b", 1)])).await.expect("cleaned");
+    assert!(!cast.tables[0].told.load(Relaxed));
+}
+
+#[tokio::test]
+async fn where_all_fail_a_few_are_told_alone_and_the_others_together() {
+    let cast = "SELECT id, CAST(name AS int) AS number FROM events";
+    for (checks, reason) in [(vec![check("number", "CAST(name AS int) > 0")], "number"), (Vec::new(), "sql_error")] {
+        let cleaner = cleaner(checks, vec![table("t", &["id"], cast)]).await;
+        let mut batch: Vec<Event> = (0..20_000).map(|id| event(id, "x", 1)).collect();
+        // Good ones stand behind all the bad.
+        batch[19_000..].iter_mut().for_each(|event| event.1 = Some("5".to_owned()));
+        let cleaned = cleaner.clean(events(&batch)).await.expect("cleaned");
+        let together = told(&cleaned).into_iter().filter(|(_, message, _)| message.contains("refused with others"));
+        let together = together.count();
+        let failed = cleaned.counts.failed_checks[reason];
+        // The piece in which bad meets good goes as a whole, and no other.
+        assert!((19_000..19_000 + 20_000 / 64).contains(&failed), "{failed}");
+        assert_eq!(together as u64, failed - 64);
+        assert_eq!(cleaned.counts.tables["t"].staged, 20_000 - failed);
+        adds_up(&cleaned.counts);
+    }
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
