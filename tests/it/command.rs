@@ -1,5 +1,6 @@
 //! Running the built binary as a person would, each time over a folder of its own.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -12,6 +13,47 @@ use tempfile::TempDir;
 /// The pipeline that comes with the project.
 pub(crate) fn food_delivery() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("queries/food_delivery")
+}
+
+/// A copy of the food-delivery pipeline that a test can change, and break.
+pub(crate) struct PipelineCopy {
+    _folder: TempDir,
+    pub(crate) pipeline: PathBuf,
+}
+
+impl PipelineCopy {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipeline = folder.path().join("food_delivery");
+        copy(&food_delivery(), &pipeline);
+        Self { _folder: folder, pipeline }
+    }
+
+    pub(crate) fn replace(self, file: &str, from: &str, to: &str) -> Self {
+        let path = self.pipeline.join(file);
+        let text = fs::read_to_string(&path).expect("the file");
+        assert!(text.contains(from), "{file} does not hold {from:?}");
+        fs::write(path, text.replacen(from, to, 1)).expect("written");
+        self
+    }
+
+    pub(crate) fn remove(self, file: &str) -> Self {
+        fs::remove_file(self.pipeline.join(file)).expect("removed");
+        self
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("the folder") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("its type").is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("copied");
+        }
+    }
 }
 
 /// A data folder, and the commands that run over it on a free port.
@@ -154,13 +196,18 @@ fn collect(mut stderr: ChildStderr) -> thread::JoinHandle<String> {
 }
 
 /// Asks again and again until the answer is there.
-pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    until_asking_every(Duration::from_millis(50), what, ask)
+}
+
+/// As [`until`], for what must be noticed sooner.
+pub(crate) fn until_asking_every<T>(pause: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
         assert!(started.elapsed() < Duration::from_secs(60), "{what} has not come to pass in a minute");
-        thread::sleep(Duration::from_millis(50));
+        thread::sleep(pause);
     }
 }

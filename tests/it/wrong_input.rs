@@ -2,55 +2,12 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use tempfile::TempDir;
-
-use crate::command::{Millstream, food_delivery};
-
-/// A copy of the food-delivery pipeline that a test can break.
-struct Broken {
-    _folder: TempDir,
-    pipeline: PathBuf,
-}
-
-impl Broken {
-    fn copy() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let pipeline = folder.path().join("food_delivery");
-        copy(&food_delivery(), &pipeline);
-        Self { _folder: folder, pipeline }
-    }
-
-    fn replace(self, file: &str, from: &str, to: &str) -> Self {
-        let path = self.pipeline.join(file);
-        let text = fs::read_to_string(&path).expect("the file");
-        assert!(text.contains(from), "{file} does not hold {from:?}");
-        fs::write(path, text.replacen(from, to, 1)).expect("written");
-        self
-    }
-
-    fn remove(self, file: &str) -> Self {
-        fs::remove_file(self.pipeline.join(file)).expect("removed");
-        self
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a folder");
-    for entry in fs::read_dir(from).expect("the folder") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        if entry.file_type().expect("its type").is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).expect("copied");
-        }
-    }
-}
+use crate::command::{Millstream, PipelineCopy};
 
 /// Every command that would write refuses, with the words, and writes nothing.
-fn is_refused(broken: Broken, words: &[&str]) {
+fn is_refused(broken: PipelineCopy, words: &[&str]) {
     let millstream = Millstream::over(broken.pipeline.clone());
     for command in ["check", "run", "dims", "stream", "generate", "demo"] {
         let said = millstream.say(command, &[]);
@@ -66,45 +23,45 @@ fn is_refused(broken: Broken, words: &[&str]) {
 
 #[test]
 fn a_misspelt_key() {
-    let broken = Broken::copy().replace("pipeline.toml", "[source]\nstream", "[source]\nstraem");
+    let broken = PipelineCopy::new().replace("pipeline.toml", "[source]\nstream", "[source]\nstraem");
     is_refused(broken, &["pipeline.toml:", "straem", "did you mean", "stream"]);
 }
 
 #[test]
 fn sql_that_does_not_parse() {
-    let broken = Broken::copy().replace("fact_orders.sql", "from events", "frm events");
+    let broken = PipelineCopy::new().replace("fact_orders.sql", "from events", "frm events");
     is_refused(broken, &["fact_orders.sql:"]);
 }
 
 #[test]
 fn an_unknown_column() {
-    let broken = Broken::copy().replace("fact_orders.sql", "customer_id", "custmer_id");
+    let broken = PipelineCopy::new().replace("fact_orders.sql", "customer_id", "custmer_id");
     is_refused(broken, &["fact_orders.sql:", "custmer_id", "customer_id"]);
 }
 
 #[test]
 fn a_key_that_the_sql_does_not_yield() {
-    let broken = Broken::copy().replace("pipeline.toml", "key = [\"order_id\"]", "key = [\"order_number\"]");
+    let broken = PipelineCopy::new().replace("pipeline.toml", "key = [\"order_id\"]", "key = [\"order_number\"]");
     is_refused(broken, &["order_number", "fact_orders"]);
 }
 
 #[test]
 fn a_missing_dimension_file() {
     is_refused(
-        Broken::copy().remove("dims/dimCustomers.csv"),
+        PipelineCopy::new().remove("dims/dimCustomers.csv"),
         &["pipeline.toml:", "dims/dimCustomers.csv", "does not exist"],
     );
 }
 
 #[test]
 fn a_dimension_file_without_an_expected_column() {
-    let broken = Broken::copy().replace("dims/dimRestaurants.csv", "CuisineType", "Kitchen");
+    let broken = PipelineCopy::new().replace("dims/dimRestaurants.csv", "CuisineType", "Kitchen");
     is_refused(broken, &["dims/dimRestaurants.csv", "CuisineType", "dim_restaurants"]);
 }
 
 #[test]
 fn all_faults_in_one_go() {
-    let broken = Broken::copy()
+    let broken = PipelineCopy::new()
         .replace("pipeline.toml", "[source]\nstream", "[source]\nshrads = 4\nstream")
         .replace("dim_restaurants.sql", "from file", "frm file")
         .remove("dims/dimDeliveryRiders.csv");
@@ -121,8 +78,8 @@ fn a_folder_that_is_no_pipeline() {
 
 #[test]
 fn a_data_folder_that_belongs_to_another_pipeline_or_stream() {
-    let renamed = Broken::copy().replace("pipeline.toml", "name = \"food_delivery\"", "name = \"other\"");
-    let moved = Broken::copy().replace("pipeline.toml", "incoming-food-order-data", "another-stream");
+    let renamed = PipelineCopy::new().replace("pipeline.toml", "name = \"food_delivery\"", "name = \"other\"");
+    let moved = PipelineCopy::new().replace("pipeline.toml", "incoming-food-order-data", "another-stream");
     let mut millstream = Millstream::new();
     millstream.ok("dims", &[]);
     for (broken, word) in [(renamed, "other"), (moved, "another-stream")] {
@@ -146,6 +103,8 @@ fn a_port_in_use() {
         let said = millstream.say(command, &["--port", &port]);
         assert_eq!(said.code, Some(2), "{command}: {said:?}");
         assert!(said.stderr.contains(&port) && said.stderr.contains("--port"), "{command}: {}", said.stderr);
+        let left = fs::read_dir(millstream.data.path()).expect("the folder").count();
+        assert_eq!(left, 0, "{command} has written something");
     }
 }
 

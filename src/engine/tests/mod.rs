@@ -1,5 +1,7 @@
 //! The engine over its in-memory seams: everything is real but the stream, the disk and the warehouse's format.
 
+mod faults;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,0 +1,476 @@
+//! Runs over a stream, a store and a warehouse that fail by script: what is lost, what comes twice, and how a run ends.
+//!
+//! The clock moves only when somebody sleeps, so that no pause takes time.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult,
+};
+
+use super::*;
+use crate::batch::{Receipt, ShardId, StreamIdentity};
+use crate::load::Ledger;
+use crate::runtime::{ManualClock, Random};
+use crate::source::{Page, Shard, ShardReader};
+
+/// 2026-01-15 12:00:00 UTC, in µs.
+const NOON: i64 = 1_768_478_400_000_000;
+
+/// As many tries as a run that is to end by itself makes before it gives up.
+const TRIES: usize = 6;
+
+/// A bench on a clock that nobody waits for, with a stream in pages of 15 records.
+fn bench() -> Bench {
+    let clock = Arc::new(ManualClock::at(NOON));
+    let source = MemorySource::new("orders", 2).with_page_size(15).with_clock(clock.clone());
+    Bench { source, context: Context { clock, random: Random::seeded(1) }, ..Bench::new() }
+}
+
+impl Bench {
+    async fn job_from(&self, source: Arc<dyn Source>) -> (Job, Arc<MemoryWarehouse>) {
+        let (job, warehouse) = self.job().await;
+        let connect: Connect = Arc::new(move || {
+            let source = Arc::clone(&source);
+            Box::pin(async move { Ok(source) })
+        });
+        (Job { connect, ..job }, warehouse)
+    }
+
+    /// Records of the stream in the journal.
+    async fn journaled(&self) -> u64 {
+        let entries = self.entries().await;
+        let of_the_stream = entries.iter().filter(|entry| entry.dimension_files.is_empty());
+        of_the_stream.map(|entry| entry.counts.records).sum()
+    }
+
+    /// Lets the others work until it is so.
+    async fn until(&self, mut so: impl FnMut() -> bool) {
+        while !so() {
+            self.context.clock.sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Everything put so far, the ids `1..=last`, is journaled and loaded once, and every identity holds.
+    async fn is_whole(&self, last: i64, warehouse: &MemoryWarehouse) {
+        assert_eq!(self.journaled().await, u64::try_from(last).expect("positive"));
+        assert_eq!(loaded(warehouse, "fact"), good(1..last + 1));
+        assert_eq!(loaded(warehouse, "dim_date"), 31);
+        let audit = audit(&self.store, warehouse).await.expect("it audits");
+        assert_eq!((audit.findings, audit.waiting), (Vec::new(), 0));
+    }
+}
+
+/// A stream whose readers fail by script: after so many pages more, over all readers, and so on.
+struct BreakingSource {
+    inner: MemorySource,
+    script: Arc<Mutex<VecDeque<usize>>>,
+    fail_with: fn(&'static str) -> Error,
+    opened: AtomicUsize,
+}
+
+struct BreakingReader {
+    inner: Box<dyn ShardReader>,
+    script: Arc<Mutex<VecDeque<usize>>>,
+    fail_with: fn(&'static str) -> Error,
+}
+
+impl BreakingSource {
+    fn new(inner: &MemorySource, fail_with: fn(&'static str) -> Error, script: &[usize]) -> Arc<Self> {
+        let script = Arc::new(Mutex::new(script.iter().copied().collect()));
+        Arc::new(Self { inner: inner.clone(), script, fail_with, opened: AtomicUsize::new(0) })
+    }
+
+    fn left(&self) -> usize {
+        self.script.lock().expect("lock").len()
+    }
+
+    /// Passes that opened the stream.
+    fn passes(&self) -> usize {
+        self.opened.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl Source for BreakingSource {
+    async fn identity(&self) -> Result<StreamIdentity> {
+        self.inner.identity().await
+    }
+
+    async fn shards(&self) -> Result<Vec<Shard>> {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        self.inner.shards().await
+    }
+
+    async fn open(&self, shard: &ShardId, start: StartAt) -> Result<Box<dyn ShardReader>> {
+        let inner = self.inner.open(shard, start).await?;
+        Ok(Box::new(BreakingReader { inner, script: Arc::clone(&self.script), fail_with: self.fail_with }))
+    }
+}
+
+#[async_trait]
+impl ShardReader for BreakingReader {
+    async fn next(&mut self) -> Result<Page> {
+        {
+            let mut script = self.script.lock().expect("lock");
+            match script.front_mut() {
+                Some(0) => {
+                    script.pop_front();
+                    return Err((self.fail_with)("the stream broke off"));
+                }
+                Some(pages) => *pages -= 1,
+                None => {}
+            }
+        }
+        self.inner.next().await
+    }
+}
+
+/// What becomes of puts below a folder.
+#[derive(Debug, Clone, Copy)]
+enum Trouble {
+    TimesOut,
+    DiskFull,
+}
+
+/// A store in memory in which puts below a folder fail: some succeed, then some fail, then all succeed again.
+#[derive(Debug)]
+struct TroubledStore {
+    objects: InMemory,
+    folder: &'static str,
+    trouble: Trouble,
+    succeed: AtomicUsize,
+    fail: AtomicUsize,
+}
+
+impl TroubledStore {
+    fn new(folder: &'static str, trouble: Trouble, succeed: usize, fail: usize) -> Arc<Self> {
+        let (succeed, fail) = (AtomicUsize::new(succeed), AtomicUsize::new(fail));
+        Arc::new(Self { objects: InMemory::new(), folder, trouble, succeed, fail })
+    }
+
+    /// Ends the trouble, and tells how many failures were still to come.
+    fn clear(&self) -> usize {
+        self.fail.swap(0, Ordering::SeqCst)
+    }
+
+    fn fails(&self, path: &Path) -> bool {
+        let spend = |left: &AtomicUsize| {
+            left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+        };
+        path.as_ref().starts_with(self.folder) && !spend(&self.succeed) && spend(&self.fail)
+    }
+}
+
+impl fmt::Display for TroubledStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("TroubledStore")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for TroubledStore {
+    async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> object_store::Result<PutResult> {
+        if self.fails(path) {
+            let kind = match self.trouble {
+                Trouble::TimesOut => io::ErrorKind::TimedOut,
+                Trouble::DiskFull => io::ErrorKind::StorageFull,
+            };
+            return Err(object_store::Error::Generic { store: "troubled", source: io::Error::from(kind).into() });
+        }
+        self.objects.put_opts(path, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        options: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.objects.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+        self.objects.get_opts(path, options).await
+    }
+
+    async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> object_store::Result<Vec<Bytes>> {
+        self.objects.get_ranges(path, ranges).await
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, object_store::Result<Path>>,
+    ) -> BoxStream<'static, object_store::Result<Path>> {
+        self.objects.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.objects.list(prefix).boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+        self.objects.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> object_store::Result<()> {
+        self.objects.copy_opts(from, to, options).await
+    }
+}
+
+/// What becomes of a load.
+#[derive(Debug, Clone, Copy)]
+enum LoadFault {
+    /// It is not done.
+    Lost,
+    /// It is done, but the answer is an error.
+    Unanswered,
+    /// Another loader does it first.
+    Overtaken,
+    /// It is refused as another loader's, though none was there.
+    Fenced,
+    /// What is stored contradicts itself.
+    Corrupt,
+}
+
+/// A warehouse whose loads fail by script, and that can be away altogether.
+struct TroubledWarehouse {
+    inner: Arc<MemoryWarehouse>,
+    script: Mutex<VecDeque<LoadFault>>,
+    away: AtomicBool,
+    calls: AtomicUsize,
+}
+
+impl TroubledWarehouse {
+    fn new(inner: &Arc<MemoryWarehouse>, script: &[LoadFault]) -> Arc<Self> {
+        Arc::new(Self {
+            inner: Arc::clone(inner),
+            script: Mutex::new(script.iter().copied().collect()),
+            away: AtomicBool::new(false),
+            calls: AtomicUsize::new(0),
+        })
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    /// Counts a call; Transient while the warehouse is away.
+    fn call(&self) -> Result<()> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        if self.away.load(Ordering::SeqCst) { Err(Error::transient("the warehouse does not answer")) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl Warehouse for TroubledWarehouse {
+    async fn prepare(&self) -> Result<()> {
+        self.call()?;
+        self.inner.prepare().await
+    }
+
+    async fn ledger(&self) -> Result<Ledger> {
+        self.inner.ledger().await
+    }
+
+    async fn receipts(&self, limit: usize) -> Result<Vec<Receipt>> {
+        self.inner.receipts(limit).await
+    }
+
+    async fn load(&self, entries: &[Arc<Entry>]) -> Result<Receipt> {
+        self.call()?;
+        let fault = self.script.lock().expect("lock").pop_front();
+        match fault {
+            None => self.inner.load(entries).await,
+            Some(LoadFault::Lost) => Err(Error::transient("the load timed out")),
+            Some(LoadFault::Unanswered) => {
+                self.inner.load(entries).await?;
+                Err(Error::transient("the load timed out, though it is in"))
+            }
+            Some(LoadFault::Overtaken) => {
+                self.inner.load(entries).await?;
+                self.inner.load(entries).await
+            }
+            Some(LoadFault::Fenced) => Err(Error::fenced("another loader holds the ledger")),
+            Some(LoadFault::Corrupt) => Err(Error::corrupt("a staged file is not what the journal says")),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_again_and_again_loses_nothing_and_doubles_nothing() {
+    for script in [&[0][..], &[1, 1, 1], &[3, 0, 2, 7], &[25]] {
+        let bench = bench();
+        bench.put(1..401);
+        let source = BreakingSource::new(&bench.source, |message| Error::transient(message), script);
+        let (job, warehouse) = bench.job_from(source.clone()).await;
+        run(job, draining()).await.expect("it recovers");
+        assert!(source.left() == 0 && source.passes() > 1, "{script:?}: every failure has happened");
+        bench.is_whole(400, &warehouse).await;
+    }
+}
+
+#[tokio::test]
+async fn a_drained_run_gives_up_on_a_stream_that_stays_away_and_keeps_what_it_has() {
+    let bench = bench();
+    bench.put(1..401);
+    let script = [&[10][..], &[0; 4 * TRIES]].concat();
+    let source = BreakingSource::new(&bench.source, |message| Error::transient(message), &script);
+    let (job, warehouse) = bench.job_from(source.clone()).await;
+    let error = run(job.clone(), draining()).await.expect_err("the stream stays away");
+    assert_eq!(error.kind(), ErrorKind::Transient);
+    assert_eq!(source.passes(), TRIES);
+    let journaled = bench.journaled().await;
+    assert!(journaled > 0 && journaled < 400, "{journaled}");
+    source.script.lock().expect("lock").clear();
+    run(job, draining()).await.expect("it goes on");
+    bench.is_whole(400, &warehouse).await;
+}
+
+#[tokio::test]
+async fn what_repeating_cannot_cure_ends_the_run_at_once_and_what_is_committed_is_loaded() {
+    let kinds: [fn(&'static str) -> Error; 3] =
+        [|message| Error::invalid(message), |message| Error::corrupt(message), |message| Error::internal(message)];
+    for fail_with in kinds {
+        let bench = bench();
+        bench.put(1..401);
+        let source = BreakingSource::new(&bench.source, fail_with, &[10]);
+        let (job, warehouse) = bench.job_from(source.clone()).await;
+        let error = run(job.clone(), Controls::default()).await.expect_err("it fails for good");
+        assert_eq!((error.kind(), source.passes()), (fail_with("").kind(), 1));
+        let told = error.to_string();
+        assert!(told.contains("reading shardId-") && told.contains("the stream broke off"), "{told}");
+        let left = audit(&bench.store, warehouse.as_ref()).await.expect("it audits");
+        assert_eq!((left.findings, left.waiting), (Vec::new(), 0));
+        let journaled = bench.journaled().await;
+        assert!(journaled > 0 && journaled < 400, "{journaled}");
+        run(job, draining()).await.expect("it goes on");
+        bench.is_whole(400, &warehouse).await;
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_times_out_delays_and_no_more() {
+    for (folder, succeed, fail) in [("staged/", 0, 1), ("staged/", 3, 4), ("quarantine/", 1, 2), ("journal/", 3, 2)] {
+        let store = TroubledStore::new(folder, Trouble::TimesOut, succeed, fail);
+        let bench = Bench { store: Store::new(store.clone(), "lake").expect("a store"), ..bench() };
+        bench.put(1..401);
+        let (job, warehouse) = bench.job().await;
+        run(job, draining()).await.expect("it recovers");
+        assert_eq!(store.clear(), 0, "{folder}: every failure has happened");
+        bench.is_whole(400, &warehouse).await;
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_ends_the_run_in_words_and_the_next_run_goes_on() {
+    for folder in ["staged/", "quarantine/", "journal/"] {
+        let store = TroubledStore::new(folder, Trouble::DiskFull, 5, usize::MAX);
+        let bench = Bench { store: Store::new(store.clone(), "lake").expect("a store"), ..bench() };
+        bench.put(1..401);
+        let (job, warehouse) = bench.job().await;
+        // Not even a run that never gives up on a Transient failure goes on.
+        let error = run(job.clone(), Controls::default()).await.expect_err("the disk is full");
+        assert_eq!((error.kind(), error.exit_code()), (ErrorKind::Invalid, 2));
+        let told = error.to_string();
+        assert!(told.contains("no space left") && told.contains(folder) && told.contains("start again"), "{told}");
+
+        let journaled = bench.journaled().await;
+        assert!(journaled > 0 && journaled < 400, "{folder}: {journaled}");
+        let kept = bench.entries().await;
+        let left = audit(&bench.store, warehouse.as_ref()).await.expect("it audits");
+        assert_eq!((left.findings, left.waiting), (Vec::new(), 0), "what is committed is whole, and loaded");
+
+        assert!(store.clear() > 0);
+        run(job, draining()).await.expect("it goes on");
+        assert_eq!(bench.entries().await[..kept.len()], kept, "what was committed stays");
+        bench.is_whole(400, &warehouse).await;
+    }
+}
+
+#[tokio::test]
+async fn a_load_that_fails_is_tried_again_and_loads_each_entry_once() {
+    use LoadFault::{Fenced, Lost, Overtaken, Unanswered};
+    for script in [&[Lost, Lost][..], &[Unanswered], &[Overtaken], &[Fenced], &[Lost, Unanswered, Overtaken, Fenced]] {
+        let bench = bench();
+        bench.put(1..401);
+        let (job, warehouse) = bench.job().await;
+        let troubled = TroubledWarehouse::new(&warehouse, script);
+        run(Job { warehouse: troubled.clone(), ..job }, draining()).await.expect("it recovers");
+        assert!(troubled.script.lock().expect("lock").is_empty(), "{script:?}: every failure has happened");
+        bench.is_whole(400, &warehouse).await;
+    }
+}
+
+#[tokio::test]
+async fn corrupt_files_stop_loading_and_reading_goes_on() {
+    let bench = bench();
+    bench.put(1..201);
+    let (job, warehouse) = bench.job().await;
+    let troubled = TroubledWarehouse::new(&warehouse, &[LoadFault::Corrupt]);
+    let controls = Controls::default();
+    let later = async {
+        bench.until(|| troubled.script.lock().expect("lock").is_empty()).await;
+        let calls = troubled.calls();
+        bench.put(201..401);
+        bench.until(|| controls.progress.totals().counts.records == 400).await;
+        controls.drain.cancel();
+        calls
+    };
+    let running = run(Job { warehouse: troubled.clone(), ..job.clone() }, controls.clone());
+    let (ran, calls) = tokio::join!(running, later);
+    let error = ran.expect_err("the failure is told in the end");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("not what the journal says"), "{error}");
+    assert_eq!((bench.journaled().await, loaded(&warehouse, "fact")), (400, 0));
+    assert_eq!(troubled.calls(), calls, "the warehouse is asked no more");
+    run(job, draining()).await.expect("a mended warehouse takes it all");
+    bench.is_whole(400, &warehouse).await;
+}
+
+#[tokio::test]
+async fn a_warehouse_that_is_away_delays_loading_and_never_reading() {
+    let bench = bench();
+    bench.put(1..401);
+    let (job, warehouse) = bench.job().await;
+    let troubled = TroubledWarehouse::new(&warehouse, &[]);
+    troubled.away.store(true, Ordering::SeqCst);
+    let controls = Controls::default();
+    let later = async {
+        bench.until(|| controls.progress.totals().counts.records == 400 && troubled.calls() > 2 * TRIES).await;
+        assert_eq!(loaded(&warehouse, "fact"), 0);
+        troubled.away.store(false, Ordering::SeqCst);
+        bench.until(|| controls.progress.totals().loads > 0).await;
+        controls.drain.cancel();
+    };
+    let running = run(Job { warehouse: troubled.clone(), ..job }, controls.clone());
+    let (ran, ()) = tokio::join!(running, later);
+    ran.expect("it outlasts the warehouse");
+    bench.is_whole(400, &warehouse).await;
+}
+
+#[tokio::test]
+async fn a_drained_run_gives_up_on_a_warehouse_that_stays_away_with_everything_journaled() {
+    let bench = bench();
+    bench.put(1..401);
+    let (job, warehouse) = bench.job().await;
+    let troubled = TroubledWarehouse::new(&warehouse, &[]);
+    troubled.away.store(true, Ordering::SeqCst);
+    let error = run(Job { warehouse: troubled.clone(), ..job.clone() }, draining()).await.expect_err("it stays away");
+    assert_eq!(error.kind(), ErrorKind::Transient);
+    assert!(troubled.calls() >= TRIES, "{}", troubled.calls());
+    assert_eq!((bench.journaled().await, loaded(&warehouse, "fact")), (400, 0));
+    run(job, draining()).await.expect("it is back");
+    bench.is_whole(400, &warehouse).await;
+}
