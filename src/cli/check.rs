@@ -62,7 +62,7 @@ async fn report_faults(plan: &Plan) -> Result<Vec<Fault>> {
 
 /// Whether a run could host the stream, or finds it hosted.
 fn port_is_free(common: &Common) -> Result<()> {
-    if common.port == 0 || host::endpoint_of(&common.data).is_some() {
+    if common.port == 0 || host::is_served(&common.data) {
         return Ok(());
     }
     match std::net::TcpListener::bind(("127.0.0.1", common.port)) {

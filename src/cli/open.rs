@@ -197,9 +197,10 @@ impl LocalStream {
     /// Where the stream is now; hosts it where whoever hosted it has gone.
     pub(super) async fn endpoint(&self) -> Result<StreamEndpoint> {
         let mut hosting = self.hosting.lock().await;
-        if let Some(host) = hosting.as_ref() {
+        if let Some(host) = hosting.as_ref().filter(|host| !host.has_ended()) {
             return Ok(host.endpoint());
         }
+        *hosting = None;
         match host_or_connect(&self.settings).await? {
             Hosting::Connected(endpoint) => Ok(endpoint),
             Hosting::Hosting(host) => {
@@ -233,6 +234,15 @@ impl LocalStream {
                 Ok(Arc::new(KinesisSource::new(settings, stream.context.clone())) as Arc<dyn Source>)
             })
         })
+    }
+
+    /// Resolves when the server that this process hosts has ended by itself; never where it hosts none.
+    pub(super) async fn ended(&self) {
+        let hosting = self.hosting.lock().await;
+        match hosting.as_ref() {
+            Some(host) => host.ended().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Ends hosting, where this process does.

@@ -36,8 +36,10 @@ pub(super) async fn stream(common: &Common, folder: &Path) -> Result<ExitCode> {
     }
     let stop = CancellationToken::new();
     let stopped = async {
-        stop.cancelled().await;
-        Ok(())
+        tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            () = stream.ended() => Err(Error::internal("the stream's server has ended; start it again, nothing is lost")),
+        }
     };
     watched(&context, &stop, || (), stopped).await?;
     stream.close().await?;
