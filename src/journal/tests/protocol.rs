@@ -131,6 +131,20 @@ async fn a_batch_without_an_answer_and_committed_again_stands_in_the_log_once() 
     }
 }
 
+/// On a folder such a put has linked the entry and not synced it: a power cut may take it away again.
+#[tokio::test]
+async fn an_entry_that_no_put_has_answered_for_is_not_committed_although_it_can_be_read() {
+    let faulty = Faulty::scripted();
+    let mut journal = opened(&faulty.store(), 1).await;
+    faulty.script(&[Fault::Unanswered]);
+    faulty.script(&[Fault::Lost; 5]);
+    let error = journal.commit(&dimension("x")).await.expect_err("no put answers");
+    assert_eq!(error.kind(), ErrorKind::Transient);
+    assert_eq!(log(&faulty.store()).await, ["x"], "though it is there");
+    assert_eq!(journal.commit(&dimension("x")).await.expect("a put answers").number, 2);
+    assert_eq!(log(&faulty.store()).await, ["x"]);
+}
+
 #[tokio::test]
 async fn an_outage_is_transient_and_leaves_nothing() {
     let faulty = Faulty::scripted();
