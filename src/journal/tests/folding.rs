@@ -156,7 +156,7 @@ async fn polling_reads_what_is_new_and_lists_no_entries() {
 
 #[tokio::test]
 async fn a_snapshot_of_another_log_is_no_gap() {
-    let store = torn(8, 9..=8).await;
+    let store = torn(9, 9..=9).await;
     store.put("journal/snapshots/00000000000000000300.json", "{}".into()).await.expect("put");
     assert_eq!(entries(&store, 0, usize::MAX).await.expect("sound").len(), 8);
     assert_eq!(entries(&store, 8, usize::MAX).await.expect("sound"), []);
