@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::position::{Position, ShardId};
+use super::position::Position;
 use super::ranges::Ranges;
 
 /// Which stream this is: one made anew under the same name is another.
@@ -144,11 +144,6 @@ impl Entry {
     /// The rows of a table's files.
     pub fn rows(&self, table: &str) -> u64 {
         self.tables.get(table).map_or(0, |files| files.iter().map(|file| file.rows).sum())
-    }
-
-    /// The shards touched, with the position that each stands at after this entry.
-    pub fn positions(&self) -> impl Iterator<Item = (&ShardId, &Position)> {
-        self.ranges.iter().map(|(shard, range)| (shard, &range.through))
     }
 }
 

@@ -1,7 +1,9 @@
 //! Reading the log: which entries there are, and their contents in order.
 //!
-//! A listing only tells how far the log goes: on a folder it may miss what is written meanwhile. Every number up to
-//! there is then read by name, so that a missing one is really missing.
+//! Entries are read by name, from one number to the next. A listing costs as much as the log is long, so only a start
+//! lists, and who finds a sign of a gap; and it only tells how far the log goes: on a folder it may miss what is
+//! written meanwhile. What is absent before an entry that is there is really missing, because numbers are written in
+//! order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +13,7 @@ use futures::stream::{self, Stream};
 use futures::{StreamExt, TryStreamExt};
 
 use super::check::{Broken, alone};
-use super::record::{FOLDER, decode, entry_path, number_in};
+use super::record::{FOLDER, SNAPSHOTS, decode, entry_path, number_in};
 use super::state::corrupt;
 use crate::batch::Entry;
 use crate::error::{Error, Result};
@@ -34,10 +36,13 @@ pub(super) struct Log {
 }
 
 /// The entries after number `after`, in order, at most `limit` of them; each is sound by itself (its name, its format,
-/// its counts), while only [`super::fold`] checks that it follows from those before it.
+/// its counts), while only [`super::fold`] checks that it follows from those before it. Cheap enough to poll: no entry
+/// is listed while there is no sign of a gap.
 ///
 /// # Errors
-/// Transient; Corrupt for a gap or an unsound entry; Invalid for an entry of a newer Millstream.
+/// Transient; Corrupt for an unsound entry, and for a gap. A gap of several entries at the end of what is read may show
+/// only in a later call, or in the next fold: its signs are the entry after the next, and a snapshot. Invalid for an
+/// entry of a newer Millstream.
 pub async fn entries(store: &Store, after: u64, limit: usize) -> Result<Vec<Arc<Entry>>> {
     Log::new(store).entries(after, limit).await
 }
@@ -55,8 +60,45 @@ impl Log {
 
     pub(super) async fn entries(&self, after: u64, limit: usize) -> Result<Vec<Arc<Entry>>> {
         let farthest = after.saturating_add(u64::try_from(limit).unwrap_or(u64::MAX));
-        let last = self.last(after).await?.min(farthest);
-        self.read_all(after, last).map_ok(Arc::new).try_collect().await
+        let (mut found, mut through, mut window) = (Vec::new(), after, 1);
+        while through < farthest {
+            let end = through.saturating_add(window).min(farthest);
+            let read: Vec<Option<Entry>> = self.read_each(through, end).try_collect().await?;
+            let present = read.iter().take_while(|entry| entry.is_some()).count();
+            let goes_on = read.iter().skip(present).any(Option::is_some);
+            found.extend(read.into_iter().map_while(|entry| entry.map(Arc::new)));
+            through += present as u64;
+            if through < end && self.ends_before(through + 1, goes_on).await? {
+                break;
+            }
+            window = CONCURRENT_READS as u64;
+        }
+        Ok(found)
+    }
+
+    /// Whether the log ends before `number`, which was absent a moment ago; Corrupt where it goes on after it.
+    async fn ends_before(&self, number: u64, goes_on: bool) -> Result<bool> {
+        let goes_on = goes_on || (self.hints_beyond(number).await? && self.last(number).await? > number);
+        if !goes_on {
+            return Ok(true);
+        }
+        // It was written before those after it: by now it is there, or it is lost.
+        self.read(number).await?.map(|_| false).ok_or_else(|| gap(number))
+    }
+
+    /// Whether anything that is cheap to see hints at an entry after `number`.
+    async fn hints_beyond(&self, number: u64) -> Result<bool> {
+        // Where there is no first entry, the folder is empty, or has lost its beginning.
+        let hints = number == 1
+            || self.get(&entry_path(number.saturating_add(1))).await?.is_some()
+            || self.snapshots().await?.last().is_some_and(|newest| *newest > number);
+        Ok(hints)
+    }
+
+    /// The snapshots' numbers, ascending.
+    pub(super) async fn snapshots(&self) -> Result<Vec<u64>> {
+        let listed = self.list(SNAPSHOTS, None).await?;
+        Ok(listed.iter().filter_map(|object| number_in(SNAPSHOTS, &object.path)).collect())
     }
 
     /// The number of the last entry; `after` where there is none after it.
@@ -67,10 +109,17 @@ impl Log {
 
     /// The entries `(after, through]`, in order; Corrupt where one is missing.
     pub(super) fn read_all(&self, after: u64, through: u64) -> impl Stream<Item = Result<Entry>> + Send + use<> {
+        let numbers = stream::iter((after..through).map(|number| number + 1));
+        let whole = |(entry, number): (Result<Option<Entry>>, u64)| entry?.ok_or_else(|| gap(number));
+        self.read_each(after, through).zip(numbers).map(whole)
+    }
+
+    /// What there is at the numbers `(after, through]`, in order.
+    fn read_each(&self, after: u64, through: u64) -> impl Stream<Item = Result<Option<Entry>>> + Send + use<> {
         let log = self.clone();
         let read_one = move |number| {
             let log = log.clone();
-            async move { log.read(number).await?.ok_or_else(|| gap(number)) }
+            async move { log.read(number).await }
         };
         stream::iter((after..through).map(|number| number + 1)).map(read_one).buffered(CONCURRENT_READS)
     }

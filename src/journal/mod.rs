@@ -6,8 +6,8 @@
 //!
 //! The contract: nothing is true before its entry exists, everything in it is true after. An entry is written with
 //! put-if-absent at the first free number, and only where it follows from everything before it, so of two writers
-//! that read the same records one commits and the other is told so (Fenced). A put without a clear answer is read
-//! back, never guessed. An entry that contradicts the log stops everyone who folds it (Corrupt).
+//! that read the same records one commits and the other is told so (Fenced). A put without a clear answer is
+//! put again until it has one, never guessed. An entry that contradicts the log stops everyone who folds it (Corrupt).
 
 mod check;
 mod log;

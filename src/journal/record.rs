@@ -15,6 +15,9 @@ pub(super) const FORMAT: u32 = 1;
 /// The folder of the log.
 pub(super) const FOLDER: &str = "journal";
 
+/// The folder of the snapshots.
+pub(super) const SNAPSHOTS: &str = "journal/snapshots";
+
 /// The path of an entry's object, from the store's root: `journal/00000000000000000042.json`.
 pub fn entry_path(number: u64) -> String {
     format!("{FOLDER}/{number:020}.json")

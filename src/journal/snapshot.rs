@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 
 use super::log::Log;
-use super::record::{FORMAT, Versioned, decode, encode, number_in};
+use super::record::{FORMAT, SNAPSHOTS, Versioned, decode, encode};
 use super::state::State;
 use crate::batch::Entry;
 use crate::error::{Error, ErrorKind, Result};
@@ -17,7 +17,6 @@ use crate::store::Store;
 const EVERY: u64 = 100;
 /// So many are kept: the newest, and one to fall back to.
 const KEPT: usize = 2;
-const FOLDER: &str = "journal/snapshots";
 
 /// The record: the state after an entry, and which entry that was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +76,7 @@ pub(super) async fn write(store: &Store, state: &State, entry: &Entry) {
 
 async fn replace(store: &Store, snapshot: &Snapshot) -> Result<()> {
     store.put(&path(snapshot.state.through), encode(snapshot)?).await?;
-    let numbers = numbers(&Log::new(store)).await?;
+    let numbers = Log::new(store).snapshots().await?;
     for old in numbers.iter().rev().skip(KEPT) {
         store.delete(&path(*old)).await?;
     }
@@ -86,7 +85,7 @@ async fn replace(store: &Store, snapshot: &Snapshot) -> Result<()> {
 
 /// The newest snapshot that fits the log.
 async fn newest(log: &Log, pipeline: &str) -> Result<Option<State>> {
-    for number in numbers(log).await?.into_iter().rev() {
+    for number in log.snapshots().await?.into_iter().rev() {
         match read(log, pipeline, number).await {
             Ok(state) => return Ok(Some(state)),
             Err(error) if error.kind() == ErrorKind::Transient => return Err(error),
@@ -110,12 +109,6 @@ async fn read(log: &Log, pipeline: &str, number: u64) -> Result<State> {
     }
 }
 
-/// The snapshots' numbers, ascending.
-async fn numbers(log: &Log) -> Result<Vec<u64>> {
-    let listed = log.list(FOLDER, None).await?;
-    Ok(listed.iter().filter_map(|object| number_in(FOLDER, &object.path)).collect())
-}
-
 fn path(number: u64) -> String {
-    format!("{FOLDER}/{number:020}.json")
+    format!("{SNAPSHOTS}/{number:020}.json")
 }

@@ -66,20 +66,6 @@ impl Journal {
         &self.state
     }
 
-    /// Folds what has been written since, by whomever, and returns it. Entries that a commit folds on its way are
-    /// not returned again. Where one of them has an opening, what was read before must be dropped by the caller: it is
-    /// of another stream.
-    ///
-    /// # Errors
-    /// As [`Journal::open`].
-    pub async fn refresh(&mut self) -> Result<Vec<Arc<Entry>>> {
-        let found = self.catch_up().await?;
-        if let Some(first) = found.first() {
-            self.untold_chain.take_if(|chain| chain.number >= first.number);
-        }
-        Ok(found)
-    }
-
     /// Opens the chain of a stream: positions start anew. Where another writer opens the chain of the same stream at
     /// the same time, there is one entry, and both get it.
     ///
@@ -159,8 +145,8 @@ impl Journal {
         }
     }
 
-    /// Folds what is in the log after the state.
-    async fn catch_up(&mut self) -> Result<Vec<Arc<Entry>>> {
+    /// Folds what is in the log after the state, and returns it.
+    pub(super) async fn catch_up(&mut self) -> Result<Vec<Arc<Entry>>> {
         let found = self.log.entries(self.state.through, usize::MAX).await?;
         for entry in &found {
             self.fold(entry)?;
@@ -208,23 +194,21 @@ impl Journal {
         retry(&self.context, BACKOFF, || self.put_once(entry, bytes.clone())).await
     }
 
-    /// Puts the entry and finds out what became of it; an error means that it is not there, as far as can be seen.
+    /// Puts the entry and finds out what became of it. After an error it may be there, but not for good: only a put
+    /// that answers says that what has the number, whosever it is, outlives a power cut.
     async fn put_once(&self, entry: &Entry, bytes: Bytes) -> Result<Outcome> {
         let path = entry_path(entry.number);
-        let put = self.log.store.put_if_absent(&path, bytes).await;
-        if matches!(put, Ok(Put::Created)) {
+        if self.log.store.put_if_absent(&path, bytes).await? == Put::Created {
             return Ok(Outcome::Ours);
         }
-        let found = self.log.read(entry.number).await;
-        match (found, put) {
-            (Ok(Some(found)), _) if found.attempt == entry.attempt => Ok(Outcome::Ours),
-            (Ok(Some(found)), _) => Ok(Outcome::Taken(Arc::new(found))),
-            (Ok(None), Err(error)) => Err(error),
-            (Ok(None), Ok(_)) => Ok(Outcome::Unknown(Error::corrupt(format!(
+        Ok(match self.log.read(entry.number).await {
+            Ok(Some(found)) if found.attempt == entry.attempt => Outcome::Ours,
+            Ok(Some(found)) => Outcome::Taken(Arc::new(found)),
+            Ok(None) => Outcome::Unknown(Error::corrupt(format!(
                 "{path} was there and is gone: something deletes entries of the journal; stop it"
-            )))),
-            (Err(error), _) => Ok(Outcome::Unknown(error.context(format!("cannot tell whether {path} was written")))),
-        }
+            ))),
+            Err(error) => Outcome::Unknown(error.context(format!("cannot tell whether {path} was written"))),
+        })
     }
 }
 

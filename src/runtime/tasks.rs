@@ -22,11 +22,6 @@ impl Tasks {
         self.0.spawn(async move { future.await.map_err(|error| error.context(name)) });
     }
 
-    /// Whether no task is left.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The next task that ends, with its outcome; none when all have ended. Safe to cancel.
     pub async fn next(&mut self) -> Option<Result<()>> {
         Some(flatten(self.0.join_next().await?))

@@ -43,7 +43,8 @@ pub struct Object {
 #[derive(Clone)]
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
-    sync: Option<local::Sync>,
+    /// On a local file system: the way to write that outlives a power cut.
+    folder: Option<local::Folder>,
     url: Url,
 }
 
@@ -55,7 +56,7 @@ impl Store {
     pub fn new(objects: Arc<dyn ObjectStore>, name: &str) -> Result<Self> {
         let url = Url::parse(&format!("store://{name}/"))
             .map_err(|error| Error::invalid(format!("{name:?} cannot name a store")).with_source(error))?;
-        Ok(Self { objects, sync: None, url })
+        Ok(Self { objects, folder: None, url })
     }
 
     /// A store in memory, for tests and benchmarks.
@@ -74,12 +75,12 @@ impl Store {
         let refused = |error: std::io::Error| {
             Error::invalid(format!("cannot use the folder {} as a store", folder.display())).with_source(error)
         };
-        std::fs::create_dir_all(folder).map_err(refused)?;
-        let folder = folder.canonicalize().map_err(refused)?;
-        let objects = LocalFileSystem::new_with_prefix(&folder)
-            .map_err(|error| fault("open", &folder.display().to_string(), error))?;
-        let store = Self::new(Arc::new(objects), "lake")?;
-        Ok(Self { sync: Some(local::Sync::new(folder)), ..store })
+        let root = local::make_root(folder).map_err(refused)?;
+        let objects = LocalFileSystem::new_with_prefix(&root)
+            .map_err(|error| fault("open", &root.display().to_string(), error))?;
+        let objects = Arc::new(objects);
+        let store = Self::new(Arc::clone(&objects) as Arc<dyn ObjectStore>, "lake")?;
+        Ok(Self { folder: Some(local::Folder::new(root, objects)), ..store })
     }
 
     /// The objects themselves, for a reader that speaks object_store (DataFusion, Parquet).
@@ -97,19 +98,26 @@ impl Store {
     /// # Errors
     /// Transient, or Invalid where the disk is full.
     pub async fn put(&self, path: &str, bytes: Bytes) -> Result<()> {
-        self.objects.put(&Path::from(path), bytes.into()).await.map_err(|error| fault("write", path, error))?;
-        self.synced(path).await
+        if let Some(folder) = &self.folder {
+            return folder.put(path, bytes).await;
+        }
+        let put = self.objects.put(&Path::from(path), bytes.into()).await;
+        put.map(|_| ()).map_err(|error| fault("write", path, error))
     }
 
-    /// Writes an object only where none is; of several racing writers exactly one creates it.
+    /// Writes an object only where none is; of several racing writers exactly one creates it. One that exists is, as
+    /// one that was created, kept for good when it is told of, whoever wrote it.
     ///
     /// # Errors
-    /// Transient, and then the put may have succeeded all the same: read the object to know.
+    /// Transient, and then the put may have succeeded all the same, though not for good: put again to know.
     /// Invalid where the disk is full.
     pub async fn put_if_absent(&self, path: &str, bytes: Bytes) -> Result<Put> {
+        if let Some(folder) = &self.folder {
+            return folder.put_if_absent(path, bytes).await;
+        }
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match self.objects.put_opts(&Path::from(path), bytes.into(), options).await {
-            Ok(_) => self.synced(path).await.map(|()| Put::Created),
+            Ok(_) => Ok(Put::Created),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(Put::Exists),
             Err(error) => Err(fault("write", path, error)),
         }
@@ -178,13 +186,6 @@ impl Store {
         match self.objects.delete(&Path::from(path)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(fault("delete", path, error)),
-        }
-    }
-
-    async fn synced(&self, path: &str) -> Result<()> {
-        match &self.sync {
-            Some(sync) => sync.object(path).await,
-            None => Ok(()),
         }
     }
 }

@@ -56,6 +56,7 @@ struct Inner {
     late: Mutex<Vec<(Path, PutPayload, PutOptions)>>,
     outage: AtomicUsize,
     reads: AtomicUsize,
+    listed: Mutex<Vec<String>>,
     reads_fail: AtomicBool,
     lists_fail: AtomicBool,
 }
@@ -70,6 +71,7 @@ impl Faulty {
             late: Mutex::default(),
             outage: AtomicUsize::new(0),
             reads: AtomicUsize::new(0),
+            listed: Mutex::default(),
             reads_fail: AtomicBool::new(false),
             lists_fail: AtomicBool::new(false),
         }))
@@ -112,6 +114,11 @@ impl Faulty {
     /// Objects read so far.
     pub(super) fn reads(&self) -> usize {
         self.0.reads.load(Ordering::SeqCst)
+    }
+
+    /// The folders listed so far.
+    pub(super) fn listed(&self) -> Vec<String> {
+        self.0.listed.lock().expect("lock").clone()
     }
 
     /// Lets every put land that is on its way.
@@ -227,6 +234,7 @@ impl ObjectStore for Faulty {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.0.listed.lock().expect("lock").extend(prefix.map(Path::to_string));
         if self.unreadable() || self.0.lists_fail.load(Ordering::SeqCst) {
             return stream::iter([timed_out()]).boxed();
         }

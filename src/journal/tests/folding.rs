@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::super::record::{decode, encode};
 use super::super::snapshot::Snapshot;
+use super::faults::Faulty;
 use super::*;
 use crate::error::ErrorKind;
 
@@ -91,6 +92,77 @@ async fn a_missing_entry_is_a_torn_log() {
     }
 }
 
+/// A log of so many entries, and of these only some are left.
+async fn torn(entries: u64, lost: std::ops::RangeInclusive<u64>) -> Store {
+    let store = memory();
+    let mut journal = opened(&store, 1).await;
+    for number in 2..=entries {
+        journal.commit(&dimension(&number.to_string())).await.expect("commits");
+    }
+    for number in lost {
+        store.delete(&entry_path(number)).await.expect("deletes");
+    }
+    store
+}
+
+#[tokio::test]
+async fn a_gap_is_seen_wherever_reading_meets_it() {
+    // Entries; those lost; after which one is read, and how many.
+    let cases = [
+        (8, 3..=3, 0, usize::MAX),
+        (8, 3..=6, 0, usize::MAX),
+        (8, 3..=6, 0, 7),
+        (8, 3..=3, 2, 1),
+        (8, 1..=1, 0, 1),
+        (8, 1..=7, 0, usize::MAX),
+        (60, 33..=33, 0, 1000),
+        (60, 34..=34, 0, 1000),
+        (130, 20..=90, 0, usize::MAX),
+        (130, 20..=90, 19, 1),
+    ];
+    for (count, lost, after, limit) in cases {
+        let case = format!("{count} entries without {lost:?}, {limit} after {after}");
+        let first = entry_path(*lost.start());
+        let error = entries(&torn(count, lost).await, after, limit).await.expect_err(&case);
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{case}");
+        assert!(error.to_string().contains(&format!("{first} is missing")), "{case}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_wanted_is_read_up_to_a_gap_after_it() {
+    let store = torn(8, 5..=5).await;
+    assert_eq!(entries(&store, 1, 3).await.expect("sound").len(), 3);
+    entries(&store, 1, 4).await.expect_err("the gap");
+}
+
+#[tokio::test]
+async fn polling_reads_what_is_new_and_lists_no_entries() {
+    let faulty = Faulty::scripted();
+    let store = faulty.store();
+    let mut journal = opened(&store, 1).await;
+    for number in 2..=150 {
+        journal.commit(&dimension(&number.to_string())).await.expect("commits");
+    }
+    let listed = faulty.listed();
+    for (after, wanted, most_reads) in [(150, 0, 2), (149, 1, 35), (50, 100, 140)] {
+        let before = faulty.reads();
+        assert_eq!(entries(&store, after, usize::MAX).await.expect("reads").len(), wanted);
+        let reads = faulty.reads() - before;
+        assert!(reads <= most_reads, "{reads} reads for {wanted} entries");
+    }
+    assert_eq!(faulty.listed()[listed.len()..], ["journal/snapshots"; 3]);
+}
+
+#[tokio::test]
+async fn a_snapshot_of_another_log_is_no_gap() {
+    let store = torn(9, 9..=9).await;
+    store.put("journal/snapshots/00000000000000000300.json", "{}".into()).await.expect("put");
+    assert_eq!(entries(&store, 0, usize::MAX).await.expect("sound").len(), 8);
+    assert_eq!(entries(&store, 8, usize::MAX).await.expect("sound"), []);
+    assert_eq!(entries(&store, u64::MAX, usize::MAX).await.expect("sound"), []);
+}
+
 #[tokio::test]
 async fn other_objects_in_the_folder_are_no_entries() {
     let store = memory();
@@ -146,7 +218,7 @@ async fn a_broken_entry_is_named_and_stops_the_fold() {
         journal.commit(&batch("b", &[(0, 5, 9)])).await.expect("commits");
         rewrite(&store, 3, damage).await;
         let before = reader.state().clone();
-        let error = reader.refresh().await.expect_err(words);
+        let error = reader.catch_up().await.expect_err(words);
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
         let text = error.to_string();
         assert!(text.contains("journal/00000000000000000003.json") && text.contains(words), "{words}: {text}");

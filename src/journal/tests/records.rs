@@ -100,7 +100,7 @@ fn full_snapshot() -> Snapshot {
     let state = State {
         through: 42,
         opening: entry.opening.clone(),
-        positions: entry.positions().map(|(shard, position)| (shard.clone(), position.clone())).collect(),
+        positions: entry.ranges.iter().map(|(shard, range)| (shard.clone(), range.through.clone())).collect(),
         counts: entry.counts.clone(),
         tables: BTreeMap::from([("dim_riders".into(), totals(1, 1, 700)), ("fact_orders".into(), totals(2, 3, 1700))]),
         quarantine: totals(1, 3, 600),
