@@ -106,16 +106,16 @@ pub fn is_storage_full(error: &(dyn StdError + 'static)) -> bool {
 
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.message)?;
+        let mut told = self.message.clone();
         let mut cause = self.source.as_deref().map(|source| source as &dyn StdError);
         while let Some(error) = cause {
             let text = error.to_string();
-            if !self.message.contains(&text) {
-                write!(formatter, ": {text}")?;
+            if !told.contains(&text) {
+                told = format!("{told}: {text}");
             }
             cause = error.source();
         }
-        Ok(())
+        formatter.write_str(&told)
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) async fn audit(common: &Common, folder: &Path) -> Result<ExitCode> {
         if audit.orphans > 0 {
             let orphans = thousands(audit.orphans);
             output::line(format_args!(
-                "{orphans} files belong to no entry: a killed worker left them, nothing reads them"
+                "{orphans} files belong to no entry, and nothing reads them: a batch that was not committed left them"
             ))?;
         }
         for finding in &audit.findings {

@@ -8,13 +8,14 @@
 //! | `warehouse/` | the Delta tables |
 //! | `query_history` | what was typed at the prompt |
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Pipeline;
+use crate::config::{Pipeline, Table};
 use crate::error::{Error, Result, is_storage_full};
 
 /// The folder, known to belong to the pipeline at hand.
@@ -27,6 +28,16 @@ struct Owner {
     format: u32,
     pipeline: String,
     stream: String,
+    /// What must not change under rows that are there already, by table.
+    tables: BTreeMap<String, Shape>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Shape {
+    kind: String,
+    key: Vec<String>,
+    history: String,
 }
 
 const FORMAT: u32 = 1;
@@ -37,10 +48,17 @@ impl DataFolder {
     /// # Errors
     /// Invalid where it belongs to another pipeline or stream, or cannot be written.
     pub(super) fn claim(folder: &Path, pipeline: &Pipeline) -> Result<Self> {
-        let ours = Owner::of(pipeline);
+        let mut ours = Owner::of(pipeline);
         if let Some(owner) = read_owner(folder)? {
             owner.must_be(&ours, folder)?;
-            return Ok(Self(folder.to_owned()));
+            // A table that has gone from the pipeline may come back, and its rows are still there.
+            let known = owner.tables.len();
+            ours.tables = owner.tables.into_iter().chain(ours.tables).collect();
+            if known == ours.tables.len() {
+                return Ok(Self(folder.to_owned()));
+            }
+        } else {
+            must_be_free(folder)?;
         }
         write_owner(folder, &ours).map_err(|error| cannot("write", folder, error))?;
         Ok(Self(folder.to_owned()))
@@ -70,7 +88,10 @@ impl DataFolder {
     /// # Errors
     /// As [`DataFolder::claim`].
     pub(super) fn could_be_claimed(folder: &Path, pipeline: &Pipeline) -> Result<()> {
-        read_owner(folder)?.map_or(Ok(()), |owner| owner.must_be(&Owner::of(pipeline), folder))
+        match read_owner(folder)? {
+            Some(owner) => owner.must_be(&Owner::of(pipeline), folder),
+            None => must_be_free(folder),
+        }
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -91,16 +112,39 @@ impl DataFolder {
 }
 
 impl Owner {
+    fn must_have_the_same_tables(&self, ours: &Self, folder: &Path) -> Result<()> {
+        for (name, shape) in &ours.tables {
+            let Some(old) = self.tables.get(name).filter(|old| *old != shape) else { continue };
+            let told = |shape: &Shape| {
+                format!("{} with key [{}], history {}", shape.kind, shape.key.join(", "), shape.history)
+            };
+            return Err(Error::invalid(format!(
+                "the table {name} was made as {}, and the pipeline now says {}: the rows in {} would no longer be \
+                 found by their key; undo the change, give the table another name, or use another --data folder",
+                told(old),
+                told(shape),
+                folder.display()
+            )));
+        }
+        Ok(())
+    }
+
     fn of(pipeline: &Pipeline) -> Self {
-        Self { format: FORMAT, pipeline: pipeline.name.clone(), stream: pipeline.source.stream.clone() }
+        let shape = |table: &Table| Shape {
+            kind: format!("{:?}", table.kind).to_lowercase(),
+            key: table.key.clone(),
+            history: format!("{:?}", table.history).to_lowercase(),
+        };
+        let tables = pipeline.tables.iter().map(|table| (table.name.clone(), shape(table))).collect();
+        Self { format: FORMAT, pipeline: pipeline.name.clone(), stream: pipeline.source.stream.clone(), tables }
     }
 
     fn must_be(&self, ours: &Self, folder: &Path) -> Result<()> {
         if self.format > FORMAT {
             return Err(Error::invalid(format!("{} was written by a newer Millstream", folder.display())));
         }
-        if self == ours {
-            return Ok(());
+        if (&self.pipeline, &self.stream) == (&ours.pipeline, &ours.stream) {
+            return self.must_have_the_same_tables(ours, folder);
         }
         Err(Error::invalid(format!(
             "the data folder {} belongs to the pipeline {} reading {}, not to {} reading {}; choose another with \
@@ -112,6 +156,30 @@ impl Owner {
             ours.stream
         )))
     }
+}
+
+/// Everything that stands in a data folder, beside its owner's file.
+const OURS: [&str; 5] = ["kinesis", "stream.port", "lake", "warehouse", "query_history"];
+
+/// A folder without an owner is empty, or holds only what a stream's host has put there already.
+fn must_be_free(folder: &Path) -> Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(cannot("read", folder, error)),
+    };
+    for entry in entries {
+        let name = entry.map_err(|error| cannot("read", folder, error))?.file_name();
+        let name = name.to_string_lossy();
+        if !OURS.contains(&name.as_ref()) && !name.starts_with("pipeline.json") {
+            return Err(Error::invalid(format!(
+                "{} holds {name}, which is not Millstream's; choose an empty folder, or one that does not exist yet, \
+                 with --data DIR",
+                folder.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn owner_file(folder: &Path) -> PathBuf {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use chrono::DateTime;
+use chrono::{DateTime, Datelike};
 
 use super::arguments::{Common, Dims};
 use super::open::Local;
@@ -48,9 +48,13 @@ pub(super) async fn dims(common: &Common, arguments: &Dims) -> Result<ExitCode> 
 
 /// A time as RFC 3339, in µs since 1970 UTC.
 fn parse_time(text: &str) -> Result<i64> {
-    DateTime::parse_from_rfc3339(text).map(|time| time.timestamp_micros()).map_err(|error| {
+    let time = DateTime::parse_from_rfc3339(text).map_err(|error| {
         Error::invalid(format!("--as-of {text:?} is no time; write it like 2026-01-31T00:00:00Z")).with_source(error)
-    })
+    })?;
+    if !(1900..=9999).contains(&time.naive_utc().year()) {
+        return Err(Error::invalid(format!("--as-of {text:?} is outside the years 1900 to 9999 (UTC)")));
+    }
+    Ok(time.timestamp_micros())
 }
 
 #[cfg(test)]
@@ -60,6 +64,10 @@ mod tests {
     #[test]
     fn a_time_is_read_with_its_zone() {
         assert_eq!(parse_time("1970-01-01T01:00:01+01:00").expect("a time"), 1_000_000);
+        for outside in ["0000-01-01T00:00:00Z", "1899-12-31T23:59:59Z"] {
+            let error = parse_time(outside).expect_err("too early");
+            assert!(error.exit_code() == 2 && error.to_string().contains("1900 to 9999"), "{error}");
+        }
         let error = parse_time("yesterday").expect_err("no time");
         assert!(error.exit_code() == 2 && error.to_string().contains("2026-01-31T00:00:00Z"), "{error}");
     }

@@ -22,7 +22,7 @@ struct ShardStatus {
     closed: bool,
     /// The last committed position; none where nothing was read yet.
     position: Option<String>,
-    /// How far reading is behind the newest record.
+    /// How long the oldest unread record has waited; 0 where nothing is unread.
     behind_ms: Option<u64>,
     /// Until the oldest unread record is past the stream's retention; none where nothing is unread.
     expires_in_ms: Option<u64>,
@@ -55,7 +55,7 @@ async fn shards(local: &Local, stream: &LocalStream, state: &State) -> Result<Ve
         let source = &source;
         async move {
             let position = state.positions.get(&shard.id).cloned();
-            let oldest = look(source, &shard, state).await?;
+            let oldest = look(source, &shard, state, now).await?;
             let expires = oldest.unread_since.map(|arrived| arrived + retention.as_millis() as i64 - now);
             Ok::<_, Error>(ShardStatus {
                 shard: shard.id.to_string(),
@@ -76,7 +76,7 @@ struct Look {
 }
 
 /// Reads one page where a run would go on, and forgets it.
-async fn look(source: &KinesisSource, shard: &Shard, state: &State) -> Result<Look> {
+async fn look(source: &KinesisSource, shard: &Shard, state: &State, now: i64) -> Result<Look> {
     let start = match (state.positions.get(&shard.id), &state.opening) {
         (Some(position), _) => StartAt::After(position.clone()),
         (None, Some(opening)) => opening.start.clone(),
@@ -84,10 +84,10 @@ async fn look(source: &KinesisSource, shard: &Shard, state: &State) -> Result<Lo
     };
     let page = source.open(&shard.id, start).await?.next().await?;
     let unread_since = page.records.first().map(|record| record.arrived_at.div_euclid(1000));
-    // What a page covers is unread too: the lag counts from its first record, where there is one.
-    let newest = page.records.last().map(|record| record.arrived_at.div_euclid(1000));
-    let within = unread_since.zip(newest).map_or(0, |(first, last)| u64::try_from(last - first).unwrap_or(0));
-    let behind_ms = page.behind.map(|behind| u64::try_from(behind.as_millis()).unwrap_or(u64::MAX) + within);
+    let behind_ms = match unread_since {
+        Some(arrived) => Some(u64::try_from(now - arrived).unwrap_or(0)),
+        None => page.behind.map(|behind| u64::try_from(behind.as_millis()).unwrap_or(u64::MAX)),
+    };
     Ok(Look { behind_ms, unread_since })
 }
 

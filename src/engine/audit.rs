@@ -64,7 +64,9 @@ pub async fn audit(store: &Store, warehouse: &dyn Warehouse) -> Result<Audit> {
     loop {
         let entries = match journal::entries(store, auditor.audit.entries, ENTRIES).await {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
+                // What the rest of the journal names cannot be told: nothing on the store counts as an orphan.
                 auditor.found("ranges", error.to_string());
+                auditor.unreadable = true;
                 break;
             }
             entries => entries?,
@@ -93,6 +95,8 @@ struct Auditor {
     positions: BTreeMap<ShardId, Position>,
     /// The files that entries name, each with its entry's number.
     named: Vec<(u64, DataFile)>,
+    /// Whether an entry could not be read.
+    unreadable: bool,
     /// Rows staged by table, entry by entry.
     staged: Vec<BTreeMap<String, u64>>,
 }
@@ -154,7 +158,7 @@ impl Auditor {
                 None => self.found("files", format!("entry {number}: {} is not on the store", file.path)),
             }
         }
-        self.audit.orphans = on_store.len() as u64;
+        self.audit.orphans = if self.unreadable { 0 } else { on_store.len() as u64 };
         let counted: Vec<(u64, DataFile, Option<u64>)> = stream::iter(present)
             .map(|(number, file)| async move {
                 let rows = stage::count_rows(store, &file.path).await?;

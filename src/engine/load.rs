@@ -85,7 +85,9 @@ impl<'a> Loader<'a> {
             Some(loaded_through) => loaded_through,
             None => {
                 job.warehouse.prepare().await?;
-                job.warehouse.ledger().await?.loaded_through
+                let loaded_through = job.warehouse.ledger().await?.loaded_through;
+                is_journaled(job, loaded_through).await?;
+                loaded_through
             }
         };
         self.loaded_through = Some(loaded_through);
@@ -100,6 +102,17 @@ impl<'a> Loader<'a> {
         self.controls.progress.loaded(&receipt);
         Ok(true)
     }
+}
+
+/// A ledger that is ahead of the journal would pass over the entries that are written next.
+async fn is_journaled(job: &Job, loaded_through: u64) -> Result<()> {
+    if loaded_through == 0 || !journal::entries(&job.store, loaded_through - 1, 1).await?.is_empty() {
+        return Ok(());
+    }
+    Err(Error::corrupt(format!(
+        "the warehouse has loaded entry {loaded_through}, which the journal does not hold: the object store is older \
+         than the warehouse. Put the newer one back; or move the warehouse away, and everything is loaded anew"
+    )))
 }
 
 fn is_due(job: &Job, entries: &[Arc<Entry>]) -> bool {

@@ -29,6 +29,7 @@ const BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), longest: D
 /// # Errors
 /// The first failure that repeating cannot cure. What was committed before it stays, and the next run goes on there.
 pub async fn run(job: Job, controls: Controls) -> Result<()> {
+    fits(&job).await?;
     let ingested = tokio_util::sync::CancellationToken::new();
     let mut tasks = Tasks::new();
     let loading = load::run(job.clone(), controls.clone(), ingested.clone());
@@ -47,6 +48,15 @@ struct Run {
     dimensions_staged: bool,
     /// Shards that are read to their end.
     finished: BTreeSet<ShardId>,
+}
+
+/// What the pipeline would never be able to load must not be staged either. A warehouse that is away is no reason to
+/// wait: loading finds out by itself.
+async fn fits(job: &Job) -> Result<()> {
+    match job.warehouse.prepare().await {
+        Err(error) if error.kind() != ErrorKind::Transient => Err(error),
+        _ => Ok(()),
+    }
 }
 
 async fn ingest(job: Job, controls: Controls) -> Result<()> {

@@ -28,7 +28,7 @@ const LOOKS: usize = 3000;
 /// Expired records taken out of memory at a time.
 const TRIM_CHUNK: usize = 1000;
 /// Sequence numbers of a shard that are reserved at a time: a sync each time, and what a start after a kill skips.
-pub(super) const RESERVED: u64 = 100_000;
+pub(super) const RESERVED: u64 = 4_096;
 /// A new stream's creation time lies this far back (the engine's own habit), ms.
 const BACKDATED: i64 = 2000;
 

@@ -15,7 +15,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
@@ -206,13 +206,17 @@ pub(super) fn sql_type(data_type: &DataType) -> String {
     }
 }
 
-/// The same rows with exactly these columns, by name; types that differ are cast where no value is lost.
+/// The same rows with exactly these columns, by name; types that differ are cast where no value is lost, and a column
+/// that may be null is null where it is absent (the file was staged before the pipeline had it).
 pub(super) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let options = CastOptions { safe: false, ..CastOptions::default() };
     let column = |field: &Arc<Field>| -> Result<ArrayRef, ArrowError> {
-        let found = batch
-            .column_by_name(field.name())
-            .ok_or_else(|| ArrowError::SchemaError(format!("there is no column {}", field.name())))?;
+        let Some(found) = batch.column_by_name(field.name()) else {
+            return match field.is_nullable() {
+                true => Ok(new_null_array(field.data_type(), batch.num_rows())),
+                false => Err(ArrowError::SchemaError(format!("there is no column {}", field.name()))),
+            };
+        };
         match found.data_type() == field.data_type() {
             true => Ok(Arc::clone(found)),
             false => cast_with_options(found, field.data_type(), &options),

@@ -221,7 +221,8 @@ fn provider<'a>(
 
 /// The table's columns, then the version columns.
 fn staged_schema(spec: &TableSpec) -> SchemaRef {
-    let columns = spec.columns.fields().iter().map(|field| field.as_ref().clone());
+    // A file that was staged before the pipeline had a column lacks it.
+    let columns = spec.columns.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
     Arc::new(Schema::new(columns.chain(version_fields()).collect::<Vec<_>>()))
 }
 

@@ -18,7 +18,7 @@ pub enum LogFormat {
 /// What is shown where `MILLSTREAM_LOG` says nothing: our own from INFO on, of others only what is wrong.
 const DEFAULT_FILTER: &str = "warn,millstream=info,deltalake_core=error,ferrokinesis=error,aws_config=error";
 
-/// Starts logging to stderr. `quiet` shows only warnings of ours. `MILLSTREAM_LOG` (the syntax of `RUST_LOG`)
+/// Starts logging to stderr; a panic is a line of the log too. `quiet` shows only warnings of ours. `MILLSTREAM_LOG` (the syntax of `RUST_LOG`)
 /// overrides both. A second call changes nothing.
 pub fn start(format: LogFormat, quiet: bool) {
     let default =
@@ -29,6 +29,9 @@ pub fn start(format: LogFormat, quiet: bool) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!(target: "millstream", "a task panicked, what it did counts as failed: {panic}");
+    }));
     // Fails only where a subscriber stands already, as in tests.
     let _ = match format {
         LogFormat::Text => lines.try_init(),

@@ -52,6 +52,21 @@ impl DeltaWarehouse {
         Ok(Self { loader: Loader { pipeline, store, shapes, context, bounds }, tables, ledger })
     }
 
+    /// A table that the ledger says was loaded into is there: made anew it would hold the newest rows alone.
+    async fn nothing_is_gone(&self) -> Result<()> {
+        let receipts = self.ledger.receipts(usize::MAX).await?;
+        for (name, table) in &self.tables {
+            let rows: u64 = receipts.iter().filter_map(|receipt| receipt.copied.get(name)).sum();
+            if rows > 0 && !table.is_there().await? {
+                return Err(Error::corrupt(format!(
+                    "the warehouse's table {name} is gone, though {rows} rows were loaded into it; put it back, or \
+                     move the whole warehouse folder away, and the next run loads everything anew from the staged files"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     fn table(&self, name: &str) -> Result<&DeltaTable> {
         self.tables.get(name).ok_or_else(|| Error::internal(format!("there is no table {name}")))
     }
@@ -89,6 +104,7 @@ impl Tables for DeltaWarehouse {
 #[async_trait]
 impl Warehouse for DeltaWarehouse {
     async fn prepare(&self) -> Result<()> {
+        self.nothing_is_gone().await?;
         for shape in &self.loader.shapes {
             self.table(&shape.name)?.prepare().await?;
         }

@@ -92,9 +92,10 @@ impl DeltaTable {
             None => Ok(()),
             Some(difference) => Err(Error::invalid(format!(
                 "the warehouse's table {} does not fit the pipeline: {difference}; nothing was changed: undo the change \
-                 to the pipeline, or move {} away and load it anew",
+                 to the pipeline; or move the whole folder {} away, and the next run loads everything anew from the \
+                 staged files, columns that they lack being null",
                 self.shape.name,
-                self.folder.display()
+                self.folder.parent().unwrap_or(&self.folder).display()
             ))),
         }
     }
