@@ -1,7 +1,7 @@
 //! The events that a table's SQL fails on, found by halving the batch.
 //!
 //! A failing event is found alone where it fails alone. Where only several together fail (a sum that overflows) the
-//! event is found whose arrival makes the batch fail; what remains without it is tried again by the caller.
+//! event is found whose arrival makes the batch fail; what remains without it is tried again by the caller. Where very many fail the search is cut short: see `search`.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -79,8 +79,8 @@ impl Search<'_> {
         Ok(vec![self.refusal(good, &words)?])
     }
 
-    /// Says once, for a person, that no event passes this table, where that looks like a fault of the SQL: several
-    /// events fail, or none at all does.
+    /// Says once, for a person, that no event passes this table, where that looks like a fault of the SQL: it fails on
+    /// several events, or even on a batch of none.
     async fn tell_bug(&self, whole: &Failure) -> Result<()> {
         let bug = self.rows.num_rows() > 1 || self.fails(0..0).await?.is_some();
         if bug && !self.table.told.swap(true, Ordering::Relaxed) {

@@ -21,7 +21,7 @@ pub(super) struct Search {
 impl Search {
     /// A search over rows that fail as a whole, or may.
     pub(super) fn new(rows: usize) -> Self {
-        Self { rows, left: Vec::from([0..rows]), alone: 0 }
+        Self { rows, left: std::iter::once(0..rows).collect(), alone: 0 }
     }
 
     /// The stretch to be tried next; none at the end.
