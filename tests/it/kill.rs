@@ -15,8 +15,8 @@ use crate::command::{Millstream, PipelineCopy, until_asking_every};
 use crate::oracle::Oracle;
 
 const STREAM: &str = "incoming-food-order-data";
-/// Some 750 batches, of which the kills see some 300: the rest is left for the last run.
-const RECORDS: u64 = 30_000;
+/// Some 600 batches, of which the kills see some 300: the rest is left for the last run.
+const RECORDS: u64 = 24_000;
 /// Rounds of kills: one of each [`Moment`].
 const ROUNDS: u32 = 6;
 

@@ -313,7 +313,7 @@ async fn a_stream_that_breaks_off_again_and_again_loses_nothing_and_doubles_noth
     for script in [&[0][..], &[1, 1, 1], &[3, 0, 2, 7], &[25]] {
         let bench = bench();
         bench.put(1..401);
-        let source = BreakingSource::new(&bench.source, |message| Error::transient(message), script);
+        let source = BreakingSource::new(&bench.source, Error::transient, script);
         let (job, warehouse) = bench.job_from(source.clone()).await;
         run(job, draining()).await.expect("it recovers");
         assert!(source.left() == 0 && source.passes() > 1, "{script:?}: every failure has happened");
@@ -326,7 +326,7 @@ async fn a_drained_run_gives_up_on_a_stream_that_stays_away_and_keeps_what_it_ha
     let bench = bench();
     bench.put(1..401);
     let script = [&[10][..], &[0; 4 * TRIES]].concat();
-    let source = BreakingSource::new(&bench.source, |message| Error::transient(message), &script);
+    let source = BreakingSource::new(&bench.source, Error::transient, &script);
     let (job, warehouse) = bench.job_from(source.clone()).await;
     let error = run(job.clone(), draining()).await.expect_err("the stream stays away");
     assert_eq!(error.kind(), ErrorKind::Transient);
