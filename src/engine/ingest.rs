@@ -158,6 +158,14 @@ async fn collect(job: Job, mut pages: mpsc::Receiver<(ShardId, Page)>, batches: 
     let mut collector = Collector::new(job.pipeline.batch);
     loop {
         let due = collector.due_in(clock.now_micros());
+        if due.is_some_and(|due| due.is_zero())
+            && let Some(batch) = collector.close()
+        {
+            if batches.send(batch).await.is_err() {
+                return Ok(());
+            }
+            continue;
+        }
         let due = async {
             match due {
                 Some(due) => clock.sleep(due).await,

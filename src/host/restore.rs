@@ -4,7 +4,7 @@
 //! left out, and once they are a quarter of the log it is written anew without them. A shard's numbers go on behind all
 //! that are reserved in `streams.json`: after a graceful end that is the next number; after a kill or a power cut, which
 //! may have cost the log its end, up to [`super::durable::RESERVED`] are skipped. The engine's counters can only be
-//! raised one by one, half a microsecond each: a kill costs the next start 50 ms for each shard in use, and a shard that
+//! raised one by one, half a microsecond each: a kill costs the next start 2 ms for each shard in use, and a shard that
 //! took a hundred million records costs it a minute.
 
 use std::collections::BTreeMap;
