@@ -3,16 +3,25 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use futures::future::BoxFuture;
+
 use super::arguments::Common;
 use super::open::Local;
 use super::output::{self, thousands};
+use super::query::over;
 use crate::engine;
 use crate::error::Result;
+use crate::query::Query;
 
 /// Checks them all; exit code 1 where one is broken.
 pub(super) async fn audit(common: &Common, folder: &Path) -> Result<ExitCode> {
     let local = Local::existing(common, folder).await?;
-    let audit = engine::audit(&local.store, local.warehouse.as_ref()).await?;
+    let open = |entries: Vec<_>| -> BoxFuture<'_, Result<Query>> {
+        let local = &local;
+        Box::pin(async move { over(local, &entries).await })
+    };
+    let specs = local.plan.cleaner.specs();
+    let audit = engine::audit(&local.store, local.warehouse.as_ref(), specs, Some(&open)).await?;
     if common.json {
         let findings: Vec<_> = audit
             .findings

@@ -22,6 +22,8 @@ pub(super) async fn dims(common: &Common, arguments: &Dims) -> Result<ExitCode> 
     if let Some(effective_at) = effective_at {
         dimensions = dimensions.effective_at(effective_at);
     }
+    // What could never be loaded is not staged either.
+    job.warehouse.prepare().await?;
     let staged = dimensions.stage_changed(&mut journal).await?;
     load_all(&job, &Controls::default()).await?;
     if common.json {

@@ -29,6 +29,9 @@ const CLEAN_MEMORY: usize = 256 << 20;
 /// What a load may hold before it spills.
 const LOAD_MEMORY: usize = 256 << 20;
 
+/// Tries of a call to the local stream: some 2 s.
+const LOCAL_ATTEMPTS: u32 = 5;
+
 /// A pipeline without fault, planned.
 #[derive(Clone)]
 pub(super) struct Plan {
@@ -219,7 +222,9 @@ impl LocalStream {
     /// What a client needs, with the stream made where it was missing.
     pub(super) async fn settings(&self) -> Result<KinesisSettings> {
         let endpoint = self.endpoint().await?;
-        let settings = KinesisSettings::local(&endpoint.url, &self.stream);
+        let mut settings = KinesisSettings::local(&endpoint.url, &self.stream);
+        // On this machine a server that does not answer is gone, and another may host the stream by now.
+        settings.backoff.attempts = LOCAL_ATTEMPTS;
         StreamAdmin::new(settings.clone(), self.context.clone()).ensure_stream(self.shards).await?;
         Ok(settings)
     }

@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::open::{LocalStream, Plan};
 use crate::config::{Input, Pipeline};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::generate::{self, Mess, OrderGenerator, OrderSettings, Pace};
 use crate::runtime::{Context, blocking};
-use crate::source::{Producer, PutItem};
+use crate::source::{Producer, PutItem, PutReport};
 
 /// Records of one request: what PutRecords takes.
 const REQUEST: u64 = 500;
@@ -54,7 +54,7 @@ pub(super) async fn put_orders(
     sending: &Sending<'_>,
 ) -> Result<Sent> {
     let mut orders = generator(plan, wanted, sending.context).await?;
-    let producer = Producer::new(stream.settings().await?, sending.context.clone());
+    let mut producer = Producer::new(stream.settings().await?, sending.context.clone());
     let pace = Pace::new(wanted.rate);
     let started_at = sending.context.clock.now_micros();
     let mut sent = Sent::default();
@@ -76,13 +76,27 @@ pub(super) async fn put_orders(
             break;
         }
         let records = items.len() as u64;
-        let report = producer.put(items).await?;
+        let report = match producer.put(items.clone()).await {
+            Ok(report) => report,
+            // Whoever hosted the stream may be gone: it is looked for anew, or hosted here.
+            Err(error) if error.kind() == ErrorKind::Transient => {
+                tracing::warn!(%error, put = sent.records, "putting failed; looking for the stream anew");
+                producer = Producer::new(stream.settings().await?, sending.context.clone());
+                let report = producer.put(items).await.map_err(|error| told(error, sent))?;
+                PutReport { maybe_doubled: report.maybe_doubled + records, ..report }
+            }
+            Err(error) => return Err(told(error, sent)),
+        };
         sent.records += records;
         sent.repeated += report.refused;
         sent.maybe_doubled += report.maybe_doubled;
         (sending.sent)(sent);
     }
     Ok(sent)
+}
+
+fn told(error: Error, sent: Sent) -> Error {
+    error.context(format_args!("after {} records were put", sent.records))
 }
 
 /// What putting runs under.

@@ -88,6 +88,38 @@ fn understand(line: &str) -> Typed {
     }
 }
 
+/// What a text of many lines holds: commands, each a line of its own, and statements up to their `;` or the end. A `;`
+/// in quotes or in a comment ends nothing.
+pub(super) fn statements(text: &str) -> Vec<Typed> {
+    let mut typed = Vec::new();
+    let (mut statement, mut quote) = (String::new(), None);
+    for line in text.lines() {
+        if statement.trim().is_empty() && line.trim_start().starts_with('\\') {
+            typed.push(understand(line));
+            continue;
+        }
+        for (place, letter) in line.char_indices() {
+            if quote.is_none() && line[place..].starts_with("--") {
+                break;
+            }
+            match (letter, quote) {
+                ('\'' | '"', None) => quote = Some(letter),
+                (letter, Some(open)) if letter == open => quote = None,
+                (';', None) => {
+                    typed.push(understand(&std::mem::take(&mut statement)));
+                    continue;
+                }
+                _ => {}
+            }
+            statement.push(letter);
+        }
+        statement.push('\n');
+    }
+    typed.push(understand(&statement));
+    typed.retain(|typed| *typed != Typed::Nothing);
+    typed
+}
+
 struct Words(Vec<String>);
 
 impl Words {
@@ -156,6 +188,17 @@ mod tests {
         ] {
             assert_eq!(understand(line), typed, "{line:?}");
         }
+    }
+
+    #[test]
+    fn a_script_is_cut_at_its_semicolons_and_its_last_statement_needs_none() {
+        let sql = |text: &str| Typed::Sql(text.into());
+        let text = "\\d\nselect ';' as a; select 2;\n-- not; this\nselect\n\"x;y\" from t -- nor this;\n";
+        assert_eq!(
+            statements(text),
+            [Typed::Tables, sql("select ';' as a"), sql("select 2"), sql("select\n\"x;y\" from t")]
+        );
+        assert_eq!(statements(" ;\n;"), []);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! `query`: ad hoc SQL over the staged Parquet and the warehouse, once or at a prompt.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use super::arguments::{Common, Format, Query as Arguments};
 use super::open::{Local, partitions};
 use super::output::{line, note, settle};
-use super::prompt::{HELP, Prompt, Typed};
-use crate::error::Result;
+use super::prompt::{HELP, Prompt, Typed, statements};
+use crate::batch::Entry;
+use crate::error::{Error, Result};
 use crate::journal;
 use crate::query::{self, Holdings, Query, QuerySettings};
 use crate::runtime::blocking;
@@ -28,10 +30,14 @@ pub(super) async fn query(common: &Common, arguments: &Arguments) -> Result<Exit
 
 /// A session over what is journaled and loaded now.
 pub(super) async fn open(local: &Local) -> Result<Query> {
-    let entries = journal::entries(&local.store, 0, usize::MAX).await?;
+    over(local, &journal::entries(&local.store, 0, usize::MAX).await?).await
+}
+
+/// A session over what these entries have staged, and what is loaded now.
+pub(super) async fn over(local: &Local, entries: &[Arc<Entry>]) -> Result<Query> {
     let settings = QuerySettings { memory_bytes: MEMORY, partitions: partitions() };
     let (store, specs) = (&local.store, local.plan.cleaner.specs());
-    Query::open(Holdings { store, warehouse: &local.data.warehouse(), specs, entries: &entries }, settings).await
+    Query::open(Holdings { store, warehouse: &local.data.warehouse(), specs, entries }, settings).await
 }
 
 /// Prints the answers of the pipeline's report/*.sql, each under its name.
@@ -56,7 +62,33 @@ pub(super) async fn answer(session: &Query, sql: &str, format: Format) -> Result
     written.map(drop).and(flushed)
 }
 
+/// Statements from a pipe: each is answered, the last may lack its `;`, and the first failure is the exit code.
+async fn script(local: &Local, format: Format) -> Result<()> {
+    let text = blocking(|| {
+        std::io::read_to_string(std::io::stdin())
+            .map_err(|error| Error::invalid("standard input cannot be read as text").with_source(error))
+    })
+    .await?;
+    let mut outcome = Ok(());
+    for typed in statements(&text) {
+        let answered = match typed {
+            Typed::End => break,
+            Typed::Nothing | Typed::Help => Ok(()),
+            Typed::Tables => open(local).await?.tables().iter().try_for_each(line),
+            Typed::Sql(sql) => answer(&open(local).await?, &sql, format).await,
+        };
+        if let Err(error) = answered {
+            note(format_args!("error: {error}"));
+            outcome = outcome.and(Err(Error::new(error.kind(), "a statement failed; the others were answered")));
+        }
+    }
+    outcome
+}
+
 async fn prompt(local: &Local, format: Format) -> Result<()> {
+    if !std::io::stdin().is_terminal() {
+        return script(local, format).await;
+    }
     let first = open(local).await?;
     let names = first.tables().into_iter().chain(first.columns()).collect();
     let mut prompt = Prompt::new(names, local.data.query_history())?;
@@ -75,7 +107,11 @@ async fn prompt(local: &Local, format: Format) -> Result<()> {
             // Opened anew for each statement: a job may be loading meanwhile.
             Typed::Tables => open(local).await?.tables().iter().try_for_each(line)?,
             Typed::Sql(sql) => {
-                if let Err(error) = answer(&open(local).await?, &sql, format).await {
+                let answered = tokio::select! {
+                    answered = async { answer(&open(local).await?, &sql, format).await } => answered,
+                    _ = tokio::signal::ctrl_c() => Err(Error::transient("broken off")),
+                };
+                if let Err(error) = answered {
                     note(format_args!("error: {error}"));
                 }
             }

@@ -13,7 +13,8 @@ const BY_REASON: &str = "\
     select reason, count(*) as events, min(arrived_at) as first_arrived, max(arrived_at) as last_arrived, \
     first_value(message order by arrived_at desc, sequence desc) as newest_message, \
     first_value(shard order by arrived_at desc, sequence desc) as newest_shard, \
-    first_value(sequence order by arrived_at desc, sequence desc) as newest_sequence \
+    first_value(sequence order by arrived_at desc, sequence desc) as newest_sequence, \
+    first_value(subsequence order by arrived_at desc, sequence desc) as newest_subsequence \
     from rejects group by reason order by events desc, reason";
 
 /// Lists them; with `--json` one object a line.

@@ -8,24 +8,31 @@
 //! | rejects | rows in quarantine files = undecodable + failed checks |
 //! | files | each file that the journal names is on the store, with its bytes and rows |
 //! | loads | the loads join, and rows copied = rows staged for each |
+//! | warehouse | each table is there, holds each key once, and as many as were staged (`compare`) |
 //!
 //! It trusts none of the checks that were made on the way in. It reads the ledger first, then the journal, then the
 //! listing, so that a job that goes on meanwhile breaks nothing: each of them may only be behind the next. Files that no entry names are what a killed worker
 //! left behind: they are counted, harmless, and no breach.
 
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
 use std::collections::BTreeMap;
 
+use super::compare::compare;
 use crate::batch::{DataFile, Entry, Position, Receipt, ShardId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::load::Warehouse;
+use crate::query::Query;
+use crate::schema::TableSpec;
 use crate::store::Store;
 use crate::{journal, stage};
 
 /// A broken identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Which one: `ranges`, `events`, `rows`, `rejects`, `files` or `loads`.
+    /// Which one: `ranges`, `events`, `rows`, `rejects`, `files`, `loads` or `warehouse`.
     pub identity: &'static str,
     /// Where, and by how much.
     pub message: String,
@@ -54,12 +61,22 @@ pub struct Audit {
 const ENTRIES: usize = 1_000;
 const OPEN_FILES: usize = 16;
 
-/// Checks every identity.
+/// Opens a session over the warehouse's tables and the staged files of these entries.
+pub type Warehoused<'a> = &'a (dyn Fn(Vec<Arc<Entry>>) -> BoxFuture<'a, Result<Query>> + Sync);
+
+/// Checks every identity; the warehouse's tables with the session that `open` gives, where there is one.
 ///
 /// # Errors
 /// The store's and the warehouse's, where they cannot be read at all; a broken identity is a finding, not an error.
-pub async fn audit(store: &Store, warehouse: &dyn Warehouse) -> Result<Audit> {
+pub async fn audit(
+    store: &Store,
+    warehouse: &dyn Warehouse,
+    specs: &[TableSpec],
+    open: Option<Warehoused<'_>>,
+) -> Result<Audit> {
     let receipts = warehouse.receipts(usize::MAX).await?;
+    let loaded_through = receipts.iter().map(|receipt| receipt.loaded_through).max().unwrap_or(0);
+    let mut loaded = Vec::new();
     let mut auditor = Auditor::default();
     loop {
         let entries = match journal::entries(store, auditor.audit.entries, ENTRIES).await {
@@ -77,9 +94,17 @@ pub async fn audit(store: &Store, warehouse: &dyn Warehouse) -> Result<Audit> {
         for entry in &entries {
             auditor.entry(entry);
         }
+        loaded.extend(entries.into_iter().filter(|entry| entry.number <= loaded_through));
     }
     auditor.files(store).await?;
     auditor.loads(receipts);
+    // Staged files that are gone or torn are told already, and cannot be counted.
+    if let Some(open) = open.filter(|_| auditor.audit.findings.is_empty()) {
+        match open(loaded).await {
+            Ok(query) => auditor.audit.findings.extend(compare(&query, specs).await?),
+            Err(error) => auditor.found("warehouse", error.to_string()),
+        }
+    }
     Ok(auditor.audit)
 }
 

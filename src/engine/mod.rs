@@ -8,6 +8,7 @@
 
 mod audit;
 mod collect;
+mod compare;
 mod dimensions;
 mod ingest;
 mod load;
@@ -32,7 +33,7 @@ use crate::source::Source;
 use crate::stage::Stager;
 use crate::store::Store;
 
-pub use audit::{Audit, Finding, audit};
+pub use audit::{Audit, Finding, Warehoused, audit};
 pub use dimensions::{Dimensions, StagedDimension};
 pub use load::load_all;
 pub use progress::{Latency, Progress, Totals};

@@ -15,8 +15,10 @@ use crate::command::{Millstream, PipelineCopy, until_asking_every};
 use crate::oracle::Oracle;
 
 const STREAM: &str = "incoming-food-order-data";
-/// Some 600 batches, of which the kills see some 300: the rest is left for the last run.
-const RECORDS: u64 = 24_000;
+/// Records of a batch.
+const BATCH: usize = 40;
+/// Records put at a time, so that before each kill half of them at least are still to be read: 200 batches.
+const SUPPLY: usize = 16_000;
 /// Rounds of kills: one of each [`Moment`].
 const ROUNDS: u32 = 6;
 
@@ -85,13 +87,16 @@ fn run_and_kill(millstream: &Millstream, moment: Moment, random: &mut ChaCha8Rng
     running.kill();
 }
 
-fn run_and_kill_again_and_again(millstream: &Millstream) {
+/// `supply` sees to it, before each kill and after the last, that there is work left.
+fn run_and_kill_again_and_again(millstream: &Millstream, mut supply: impl FnMut()) {
     let mut random = ChaCha8Rng::seed_from_u64(seed());
     for _ in 0..ROUNDS {
         for moment in [Moment::Starting, Moment::Committing, Moment::Loading] {
+            supply();
             run_and_kill(millstream, moment, &mut random);
         }
     }
+    supply();
 }
 
 /// What the kills have left behind, finished by one last run, is the oracle's star schema; gives the stream's records.
@@ -122,7 +127,7 @@ fn a_run_killed_again_and_again_over_one_stream_leaves_the_oracles_star_schema()
         let (_host, _port) = millstream.host_stream();
         // Arriving while the kills happen, and still after the last of them.
         let generating = millstream.start("generate", &["--rate", "600"]);
-        run_and_kill_again_and_again(&millstream);
+        run_and_kill_again_and_again(&millstream, || ());
         let said = generating.interrupt();
         assert_eq!(said.code, Some(0), "{said:?}");
     }
@@ -133,7 +138,14 @@ fn a_run_killed_again_and_again_over_one_stream_leaves_the_oracles_star_schema()
 fn a_run_that_hosts_the_stream_itself_loses_nothing_either() {
     let pipeline = in_small_pieces();
     let millstream = Millstream::over(pipeline.pipeline.clone());
-    millstream.json("generate", &["--records", &RECORDS.to_string(), "--rate", "0"]);
-    run_and_kill_again_and_again(&millstream);
-    assert_eq!(is_whole(&millstream), RECORDS);
+    let (mut put, mut seed) = (0, 0);
+    run_and_kill_again_and_again(&millstream, || {
+        if put < commits(millstream.data.path()) * BATCH + SUPPLY / 2 {
+            seed += 1;
+            let (records, seed) = (SUPPLY.to_string(), seed.to_string());
+            millstream.json("generate", &["--records", &records, "--rate", "0", "--seed", &seed]);
+            put += SUPPLY;
+        }
+    });
+    assert_eq!(is_whole(&millstream), put as u64);
 }

@@ -202,12 +202,13 @@ fn dimension_files_keep_history_and_fill_inferred_members() {
 }
 
 #[test]
-fn the_prompt_answers_lists_and_survives_a_mistake() {
+fn statements_from_a_pipe_are_answered_one_by_one_and_a_mistake_is_told() {
     let millstream = Millstream::new();
     millstream.ok("dims", &[]);
-    let said = millstream.type_at_prompt("\\d\nselect count(*) as n\nfrom dim_restaurants;\nselect nonsense;\n\\q\n");
-    assert_eq!(said.code, Some(0), "{said:?}");
-    for words in ["staged.fact_orders", "50"] {
+    let said =
+        millstream.type_at_prompt("\\d\nselect nonsense;\nselect count(*) as n\nfrom dim_restaurants;\nselect 12345");
+    assert_eq!(said.code, Some(2), "{said:?}");
+    for words in ["staged.fact_orders", "50", "12345"] {
         assert!(said.stdout.contains(words), "{words:?} is not in {}", said.stdout);
     }
     assert!(said.stderr.contains("nonsense"), "{}", said.stderr);
@@ -224,4 +225,29 @@ fn a_check_and_the_ddl_name_what_the_pipeline_holds() {
     for words in ["fact_orders", "dim_customers", "surrogate_key", "valid_from", "total_amount"] {
         assert!(ddl.to_lowercase().contains(words), "{words:?} is not in {ddl}");
     }
+}
+
+#[test]
+fn a_warehouse_that_was_tampered_with_is_found_by_the_audit_and_not_loaded_into() {
+    let millstream = Millstream::new();
+    millstream.json("demo", &["--records", "600"]);
+    let table = millstream.data.path().join("warehouse/fact_orders");
+    let aside = millstream.data.path().join("warehouse/aside");
+    fs::rename(&table, &aside).expect("moved");
+    let audit = millstream.say("audit", &[]);
+    assert_eq!(audit.code, Some(1), "{audit:?}");
+    assert!(audit.stdout.contains("BROKEN warehouse: fact_orders"), "{audit:?}");
+    let run = millstream.say("run", &["--once"]);
+    assert_eq!(run.code, Some(1), "{run:?}");
+    assert!(run.stderr.contains("fact_orders is gone"), "{run:?}");
+
+    fs::rename(&aside, &table).expect("moved back");
+    millstream.json("run", &["--once"]);
+    assert_eq!(millstream.json("audit", &[])["clean"], true);
+
+    // As the message says: without any warehouse, everything is loaded anew from the staged files.
+    let before = millstream.query("select * from fact_orders order by order_id");
+    fs::remove_dir_all(millstream.data.path().join("warehouse")).expect("removed");
+    millstream.json("run", &["--once"]);
+    assert_eq!(millstream.query("select * from fact_orders order by order_id"), before);
 }

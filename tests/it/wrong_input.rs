@@ -135,3 +135,54 @@ fn a_statement_that_would_change_something() {
         assert!(said.stderr.contains(word), "{}", said.stderr);
     }
 }
+
+#[test]
+fn a_key_that_is_changed_under_the_rows() {
+    let mut millstream = Millstream::new();
+    millstream.ok("dims", &[]);
+    let changed =
+        PipelineCopy::new().replace("pipeline.toml", "key = [\"order_id\"]", "key = [\"order_id\", \"order_status\"]");
+    millstream.pipeline = changed.pipeline.clone();
+    for command in ["run", "check"] {
+        let said = millstream.say(command, &["--once"][..usize::from(command == "run")]);
+        assert_eq!(said.code, Some(2), "{command}: {said:?}");
+        for word in ["fact_orders", "[order_id]", "[order_id, order_status]"] {
+            assert!(said.stderr.contains(word), "{command} does not say {word:?}: {}", said.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_column_that_the_warehouse_does_not_have() {
+    let mut millstream = Millstream::new();
+    millstream.ok("dims", &[]);
+    let entries = || fs::read_dir(millstream.data.path().join("lake/journal")).expect("the journal").count();
+    let before = entries();
+    let changed = PipelineCopy::new().replace("dim_restaurants.sql", "from file", ", 1 as stars from file");
+    let pipeline = changed.pipeline.clone();
+    let said = Millstream::say(
+        &Millstream { pipeline: pipeline.clone(), data: tempfile::tempdir().expect("a folder") },
+        "check",
+        &[],
+    );
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let old = std::mem::replace(&mut millstream.pipeline, pipeline);
+    let said = millstream.say("run", &["--once"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.stderr.contains("dim_restaurants") && said.stderr.contains("stars"), "{}", said.stderr);
+    millstream.pipeline = old;
+    let after = fs::read_dir(millstream.data.path().join("lake/journal")).expect("the journal").count();
+    assert_eq!(after, before, "nothing was staged");
+}
+
+#[test]
+fn a_folder_that_holds_other_things() {
+    let millstream = Millstream::new();
+    fs::write(millstream.data.path().join("letters.txt"), "dear").expect("written");
+    for command in ["run", "dims", "stream", "check"] {
+        let said = millstream.say(command, &[]);
+        assert_eq!(said.code, Some(2), "{command}: {said:?}");
+        assert!(said.stderr.contains("letters.txt") && said.stderr.contains("--data"), "{}", said.stderr);
+    }
+    assert_eq!(fs::read_dir(millstream.data.path()).expect("the folder").count(), 1);
+}

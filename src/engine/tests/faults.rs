@@ -68,7 +68,7 @@ impl Bench {
         assert_eq!(self.journaled().await, u64::try_from(last).expect("positive"));
         assert_eq!(loaded(warehouse, "fact"), good(1..last + 1));
         assert_eq!(loaded(warehouse, "dim_date"), 31);
-        let audit = audit(&self.store, warehouse).await.expect("it audits");
+        let audit = audit(&self.store, warehouse, &[], None).await.expect("it audits");
         assert_eq!((audit.findings, audit.waiting), (Vec::new(), 0));
     }
 }
@@ -351,7 +351,7 @@ async fn what_repeating_cannot_cure_ends_the_run_at_once_and_what_is_committed_i
         assert_eq!((error.kind(), source.passes()), (fail_with("").kind(), 1));
         let told = error.to_string();
         assert!(told.contains("reading shardId-") && told.contains("the stream broke off"), "{told}");
-        let left = audit(&bench.store, warehouse.as_ref()).await.expect("it audits");
+        let left = audit(&bench.store, warehouse.as_ref(), &[], None).await.expect("it audits");
         assert_eq!((left.findings, left.waiting), (Vec::new(), 0));
         let journaled = bench.journaled().await;
         assert!(journaled > 0 && journaled < 400, "{journaled}");
@@ -389,7 +389,7 @@ async fn a_full_disk_ends_the_run_in_words_and_the_next_run_goes_on() {
         let journaled = bench.journaled().await;
         assert!(journaled > 0 && journaled < 400, "{folder}: {journaled}");
         let kept = bench.entries().await;
-        let left = audit(&bench.store, warehouse.as_ref()).await.expect("it audits");
+        let left = audit(&bench.store, warehouse.as_ref(), &[], None).await.expect("it audits");
         assert_eq!((left.findings, left.waiting), (Vec::new(), 0), "what is committed is whole, and loaded");
 
         assert!(store.clear() > 0);

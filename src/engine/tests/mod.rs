@@ -146,7 +146,7 @@ async fn a_drained_run_commits_and_loads_everything_and_accounts_for_it() {
     assert_eq!(loaded(&warehouse, "dim_date"), 31);
     assert_eq!(totals.loaded["fact"], good(1..301) as u64);
     assert_eq!(totals.loaded_through, totals.committed);
-    let audit = audit(&bench.store, warehouse.as_ref()).await.expect("it audits");
+    let audit = audit(&bench.store, warehouse.as_ref(), &[], None).await.expect("it audits");
     assert_eq!((audit.findings, audit.waiting, audit.orphans), (Vec::new(), 0, 0));
 }
 
@@ -184,7 +184,7 @@ async fn two_workers_on_one_stream_lose_nothing_and_double_nothing() {
         .sum();
     assert_eq!(records, 400);
     assert_eq!(loaded(&warehouse, "fact"), good(1..401));
-    assert_eq!(audit(&bench.store, warehouse.as_ref()).await.expect("it audits").findings, Vec::new());
+    assert_eq!(audit(&bench.store, warehouse.as_ref(), &[], None).await.expect("it audits").findings, Vec::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -271,7 +271,7 @@ async fn an_audit_finds_what_was_tampered_with() {
     bench.store.delete(&files[0]).await.expect("deleted");
     bench.store.put(&files[1], "short".into()).await.expect("overwritten");
     bench.store.put("staged/fact/date=2026-01-01/stranger.parquet", "x".into()).await.expect("put");
-    let audit = audit(&bench.store, warehouse.as_ref()).await.expect("it audits");
+    let audit = audit(&bench.store, warehouse.as_ref(), &[], None).await.expect("it audits");
     let told: Vec<(&str, bool, bool)> = audit
         .findings
         .iter()
