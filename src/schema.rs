@@ -191,6 +191,24 @@ pub fn input_schema(fields: &[Field]) -> SchemaRef {
     Arc::new(Schema::new(fields.iter().map(Field::to_arrow).chain(system).collect::<Vec<_>>()))
 }
 
+/// What a quarantine file holds of each reject: `reason`, `message`, `shard`, `sequence` (all Utf8), `subsequence`
+/// Int64, `event_index` Int32, `arrived_at` Timestamp(µs, UTC), `payload` Binary. None is ever null.
+pub fn reject_schema() -> SchemaRef {
+    let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let fields = [
+        ("reason", DataType::Utf8),
+        ("message", DataType::Utf8),
+        ("shard", DataType::Utf8),
+        ("sequence", DataType::Utf8),
+        ("subsequence", DataType::Int64),
+        ("event_index", DataType::Int32),
+        ("arrived_at", instant),
+        ("payload", DataType::Binary),
+    ];
+    let fields = fields.map(|(name, data_type)| ArrowField::new(name, data_type, false));
+    Arc::new(Schema::new(fields.to_vec()))
+}
+
 /// What a table of the star schema is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TableKind {

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use super::arguments::{Common, Format};
 use super::open::Local;
+use super::output;
 use super::query::{answer, open};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::query;
 
 /// One row a reason: how many, since when, until when, and one example with its place.
 const BY_REASON: &str = "\
@@ -17,10 +19,19 @@ const BY_REASON: &str = "\
     first_value(subsequence order by arrived_at desc, sequence desc) as newest_subsequence \
     from rejects group by reason order by events desc, reason";
 
-/// Lists them; with `--json` one object a line.
+/// Lists them.
 pub(super) async fn rejects(common: &Common, folder: &Path) -> Result<ExitCode> {
     let local = Local::existing(common, folder).await?;
-    let format = if common.json { Format::Json } else { Format::Table };
-    answer(&open(&local).await?, BY_REASON, format).await?;
+    let session = open(&local).await?;
+    if common.json {
+        let mut lines = Vec::new();
+        query::write(session.run(BY_REASON).await?, query::Format::Json, &mut lines).await?;
+        let rows = serde_json::Deserializer::from_slice(&lines).into_iter::<serde_json::Value>();
+        let rows = rows.collect::<serde_json::Result<Vec<_>>>();
+        let rows = rows.map_err(|error| Error::internal("the answer is no JSON").with_source(error))?;
+        output::json(&serde_json::json!({ "rejects": rows }))?;
+    } else {
+        answer(&session, BY_REASON, Format::Table).await?;
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -19,7 +19,10 @@ use crate::schema::{History, TableKind};
 pub const RESERVED_COLUMNS: [&str; 5] = ["surrogate_key", "valid_from", "valid_to", "is_current", "is_inferred"];
 
 /// The relations of `millstream query` that are no tables.
-const RESERVED_TABLES: [&str; 2] = ["rejects", "journal"];
+const RESERVED_TABLES: [&str; 3] = ["rejects", "journal", "ledger"];
+
+/// The most days that a table of dates holds: some 270 years.
+const MAX_DAYS: i64 = 100_000;
 
 /// The tables as read.
 #[derive(Debug, Default)]
@@ -235,6 +238,9 @@ fn read_dates(section: &mut Section<'_>) -> Option<Input> {
     let (from, through) = (from?, through?);
     if from.get_ref() > through.get_ref() {
         let message = format!("the last day, {}, is before the first, {}", through.get_ref(), from.get_ref());
+        section.refuse_at("dates", through.span().start, &message);
+    } else if (*through.get_ref() - *from.get_ref()).num_days() > MAX_DAYS {
+        let message = format!("from {} through {} are over {MAX_DAYS} days", from.get_ref(), through.get_ref());
         section.refuse_at("dates", through.span().start, &message);
     }
     Some(Input::Dates { from: from.into_inner(), through: through.into_inner() })

@@ -607,6 +607,10 @@ fn inputs_are_for_dimensions_and_one_at_a_time() {
             vec!["15:40: \"dates\" in [[table]]: the last day, 2022-12-31, is before the first, 2023-01-01"],
         ),
         (
+            format!("{BASE}{}", by_days.replace("through = 2023", "through = 9023")),
+            vec!["15:40: \"dates\" in [[table]]: from 2023-01-01 through 9023-12-31 are over 100000 days"],
+        ),
+        (
             format!("{BASE}{}", by_days.replace("2023-01-01", "2023-01-01T00:00:00Z")),
             vec![
                 "15:18: \"from\" in dates = { from = 2023-01-01, through = 2028-12-31 }: expected a day such as 2023-01-01, found 2023-01-01T00:00:00Z",

@@ -16,6 +16,7 @@
 //! | an array whose syntax breaks | what stands before is kept; the rest of the record is one reject |
 //! | JSON that is no object, also inside of an array | `not_an_object` |
 //! | bytes that are not UTF-8, anywhere in the event | `invalid_utf8` |
+//! | a payload that is not UTF-8 and holds no good event (compressed, encrypted) | one reject, of all its bytes |
 //! | over 64 objects and arrays open at once, the event included, the payload's array not | `too_deep` |
 //! | over 100,000 events in a record | the rest is one reject, `too_many_events` |
 //! | over 1,000 refused events in a record | the further ones are one reject, `too_many_rejects`, their bytes in lines; the good ones among them are rows |

@@ -2,7 +2,8 @@
 //!
 //! Owns the framing: where an event begins and ends, and where reading goes on after one that is broken. Every byte
 //! that is no blank or separator belongs to exactly one event or reject, and every record yields at least one of
-//! them. What one record may make of itself in memory is bounded here. Each event is read by `event`; each one's fate is settled here.
+//! them. What one record may make of itself in memory is bounded here. Each event is read by `event`; its fate is
+//! settled here.
 
 use std::ops::Range;
 
@@ -61,6 +62,8 @@ pub(super) struct Payload<'a> {
     events: u32,
     /// The batch's rejects before this record.
     refused_before: usize,
+    /// The batch's rows before this record.
+    rows_before: usize,
     /// The refused events that are not told one by one.
     untold: Option<Untold>,
     valid_utf8: bool,
@@ -77,7 +80,7 @@ impl<'a> Payload<'a> {
     ) -> Self {
         let bytes: &[u8] = &record.payload;
         let valid_utf8 = std::str::from_utf8(bytes).is_ok();
-        let refused_before = rows.rejects.len();
+        let (refused_before, rows_before) = (rows.rejects.len(), rows.len());
         Self {
             plan,
             scratch,
@@ -87,6 +90,7 @@ impl<'a> Payload<'a> {
             bytes,
             events: 0,
             refused_before,
+            rows_before,
             untold: None,
             valid_utf8,
             line: 0..0,
@@ -111,7 +115,13 @@ impl<'a> Payload<'a> {
         if self.events == 0 {
             self.refuse(0..length, &Fault::Plain(Reason::EmptyPayload));
         }
-        if let (1, Some(reject)) = (self.events, self.rows.rejects.get_mut(self.refused_before)) {
+        // What is no text at all (compressed, encrypted) has no lines: taken apart, it could not be put together again.
+        let is_binary = !self.valid_utf8 && self.rows.len() == self.rows_before;
+        if is_binary {
+            self.rows.rejects.truncate(self.refused_before + 1);
+            self.untold = None;
+        }
+        if let (true, Some(reject)) = (is_binary || self.events == 1, self.rows.rejects.get_mut(self.refused_before)) {
             reject.payload = self.record.payload.clone();
         }
         if let Some(untold) = self.untold

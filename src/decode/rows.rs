@@ -28,6 +28,11 @@ pub(super) struct Rows {
 }
 
 impl Rows {
+    /// The rows accepted so far.
+    pub(super) fn len(&self) -> usize {
+        self.origins.len()
+    }
+
     /// No rows, with room for so many.
     pub(super) fn new(fields: &[Field], rows: usize) -> Self {
         Self {

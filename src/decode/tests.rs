@@ -520,6 +520,17 @@ fn only_the_event_with_bad_utf8_or_too_much_nesting_is_refused() {
 }
 
 #[test]
+fn a_payload_that_is_no_text_is_one_reject_of_all_its_bytes() {
+    let bytes: Vec<u8> = (0..=255).collect();
+    let many: Vec<u8> = bytes.iter().copied().cycle().take(256 * 2 * payload::MAX_REJECTS).collect();
+    for payload in [bytes, many] {
+        let decoded = decode(&[field("x", "integer")], &payload);
+        assert_eq!((decoded.events.num_rows(), decoded.rejects.len()), (0, 1));
+        assert_eq!(decoded.rejects[0].payload, payload);
+    }
+}
+
+#[test]
 fn refused_events_beyond_the_bound_are_one_reject_and_the_good_ones_still_rows() {
     let many = payload::MAX_REJECTS;
     let bad: Vec<String> = (0..many + 3).map(|number| format!("{{\"x\":\"n{number}\"}}")).collect();

@@ -38,7 +38,7 @@ use self::files::Files;
 use self::names::Names;
 use crate::batch::{DataFile, Entry};
 use crate::error::{Error, Result};
-use crate::schema::{TableSpec, VERSION_COLUMNS};
+use crate::schema::{TableSpec, VERSION_COLUMNS, reject_schema};
 use crate::sql::{SessionSettings, session};
 use crate::store::Store;
 
@@ -224,21 +224,6 @@ fn staged_schema(spec: &TableSpec) -> SchemaRef {
     // A file that was staged before the pipeline had a column lacks it.
     let columns = spec.columns.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
     Arc::new(Schema::new(columns.chain(version_fields()).collect::<Vec<_>>()))
-}
-
-/// What a quarantine file holds of each reject.
-fn reject_schema() -> SchemaRef {
-    let field = |name: &str, data_type| Field::new(name, data_type, false);
-    Arc::new(Schema::new(vec![
-        field("reason", DataType::Utf8),
-        field("message", DataType::Utf8),
-        field("shard", DataType::Utf8),
-        field("sequence", DataType::Utf8),
-        field("subsequence", DataType::Int64),
-        field("event_index", DataType::Int32),
-        field("arrived_at", instant()),
-        field("payload", DataType::Binary),
-    ]))
 }
 
 fn version_fields() -> [Field; 2] {

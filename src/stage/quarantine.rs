@@ -1,15 +1,13 @@
-//! Rejects as rows: `reason`, `message`, `shard`, `sequence` (all Utf8), `subsequence` Int64, `event_index` Int32,
-//! `arrived_at` Timestamp(µs, UTC), `payload` Binary. None is ever null.
+//! Rejects as rows, as `schema::reject_schema` says.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 
-use super::days::ARRIVED_AT;
 use crate::batch::Reject;
 use crate::error::{Error, Result};
+use crate::schema::reject_schema;
 
 /// The rejects in their order.
 ///
@@ -32,19 +30,5 @@ pub(super) fn rows(rejects: &[Reject]) -> Result<RecordBatch> {
         Arc::new(arrivals.with_timezone("UTC")),
         Arc::new(BinaryArray::from_iter_values(rejects.iter().map(|reject| &reject.payload))),
     ];
-    RecordBatch::try_new(schema(), columns).map_err(refused)
-}
-
-fn schema() -> SchemaRef {
-    let field = |name: &str, data_type| Field::new(name, data_type, false);
-    Arc::new(Schema::new(vec![
-        field("reason", DataType::Utf8),
-        field("message", DataType::Utf8),
-        field("shard", DataType::Utf8),
-        field("sequence", DataType::Utf8),
-        field("subsequence", DataType::Int64),
-        field("event_index", DataType::Int32),
-        field(ARRIVED_AT, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))),
-        field("payload", DataType::Binary),
-    ]))
+    RecordBatch::try_new(reject_schema(), columns).map_err(refused)
 }

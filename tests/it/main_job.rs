@@ -119,6 +119,8 @@ fn records_from_another_client_are_read_and_bad_ones_keep_their_bytes() {
     let rejects = millstream.query("select reason, cast(payload as varchar) as payload from rejects order by reason");
     let payloads: BTreeSet<&str> = rejects.iter().filter_map(|row| row["payload"].as_str()).collect();
     assert_eq!(payloads, BTreeSet::from([records[2].as_str(), records[3].as_str()]));
+    let reasons = millstream.json("rejects", &[]);
+    assert_eq!((&reasons["rejects"][0]["events"], reasons["rejects"].as_array().map(Vec::len)), (&json!(1), Some(2)));
     let listed = millstream.ok("rejects", &[]);
     assert!(listed.contains("status_known"), "{listed}");
 }

@@ -44,6 +44,13 @@ async fn a_check_may_use_functions_that_exist_only_before_simplification() {
 }
 
 #[tokio::test]
+async fn what_a_producer_sends_cannot_steer_the_terminal_that_shows_it() {
+    let cleaner = cleaner(vec![check("known", "name = 'a'")], vec![table("t", &["id"], "SELECT id FROM events")]).await;
+    let cleaned = cleaner.clean(events(&[event(1, "\u{1b}[31mred\n", 1)])).await.expect("cleaned");
+    assert_eq!(cleaned.rejects[0].message, "name = 'a' is not true: name is \\u{1b}[31mred\\n");
+}
+
+#[tokio::test]
 async fn a_check_that_fails_on_an_event_refuses_that_event_alone() {
     let checks =
         vec![check("not_seven", "id <> 7"), check("share", "100 / id > 3"), check("number", "CAST(name AS int) > 0")];
