@@ -5,13 +5,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::command::{Millstream, PipelineCopy, until_asking_every};
+use crate::command::{Millstream, PipelineCopy, Running, until_asking_every};
 use crate::oracle::Oracle;
 
 const STREAM: &str = "incoming-food-order-data";
@@ -78,13 +77,21 @@ fn run_and_kill(millstream: &Millstream, moment: Moment, random: &mut ChaCha8Rng
     let loaded = done(table_changes, several);
     let mut running = millstream.start("run", &[]);
     match moment {
-        Moment::Starting => thread::sleep(Duration::from_millis(random.random_range(20..400))),
+        Moment::Starting => lives_for(&mut running, random.random_range(20..400)),
         Moment::Committing => until_asking_every(soon, "a commit", committed),
         Moment::Loading => until_asking_every(soon, "a change of a table", loaded),
     }
-    thread::sleep(Duration::from_millis(pause));
-    assert!(!running.has_ended(), "run ended by itself, {moment:?}");
+    lives_for(&mut running, pause);
     running.kill();
+}
+
+/// Lets a random moment come, in ms: the run is another process, with the real clock. It must be at work until then.
+fn lives_for(running: &mut Running, millis: u64) {
+    let moment = Instant::now() + Duration::from_millis(millis);
+    until_asking_every(Duration::from_millis(2), "the moment of the kill", || {
+        assert!(!running.has_ended(), "run ended by itself");
+        (Instant::now() >= moment).then_some(())
+    });
 }
 
 /// `supply` sees to it, before each kill and after the last, that there is work left.
