@@ -1,16 +1,18 @@
 //! Tests of the journal, and the batches and stores that they share.
 
 mod faults;
+mod follower;
 mod folding;
 mod protocol;
 mod records;
 mod simulation;
 mod snapshots;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::*;
+use crate::journal;
 use crate::batch::{
     Counts, DataFile, DimensionFile, Entry, Loss, Marks, Opening, Position, Range, Ranges, ShardId, Staged, StartAt,
     StreamIdentity, TableCounts,
@@ -45,7 +47,7 @@ async fn opened(store: &Store, seed: u64) -> Journal {
 
 fn opening(created_at: i64) -> Opening {
     let arn = "arn:aws:kinesis:us-east-1:000000000000:stream/orders".to_owned();
-    Opening { stream: StreamIdentity { arn, created_at }, start: StartAt::TrimHorizon, shards: None }
+    Opening { stream: StreamIdentity { arn, created_at }, start: StartAt::TrimHorizon, opened_at: None, shards: None }
 }
 
 fn at(number: u64) -> Position {

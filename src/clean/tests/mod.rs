@@ -62,7 +62,7 @@ pub(super) fn pipeline(checks: Vec<Check>, tables: Vec<Table>) -> Pipeline {
     Pipeline {
         folder: PathBuf::from("p"),
         name: "p".to_owned(),
-        source: SourceSettings { stream: "s".to_owned(), start: Start::TrimHorizon, shards: 1 },
+        source: SourceSettings { stream: "s".to_owned(), ..SourceSettings::default() },
         batch: BatchSettings { max_rows: 1000, max_bytes: 1 << 20, max_age: Duration::from_secs(1) },
         load: LoadSettings { freshness: Duration::from_secs(1), max_entries: 10 },
         fields: fields(),
