@@ -8,6 +8,7 @@
 
 mod kinesis;
 mod memory;
+mod shards;
 
 #[cfg(test)]
 mod contract;
@@ -22,6 +23,7 @@ use crate::error::Result;
 
 pub use kinesis::{CallCounts, Credentials, KinesisSettings, KinesisSource, Producer, PutItem, PutReport, StreamAdmin};
 pub use memory::MemorySource;
+pub use shards::{Known, ShardPlan, plan};
 
 /// A shard as the stream lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
