@@ -14,7 +14,7 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use millstream::batch::{Decoded, Origin, Position, RawBatch, RawRecord, SequenceNumber, ShardId};
 use millstream::clean::Cleaner;
-use millstream::config::{BatchSettings, Check, Input, LoadSettings, Pipeline, SourceSettings, Start, Table};
+use millstream::config::{BatchSettings, Check, Input, LoadSettings, Pipeline, SourceSettings, Table};
 use millstream::schema::{Field, FieldType, History, TableKind, input_schema};
 use millstream::sql::SessionSettings;
 

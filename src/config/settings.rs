@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::document::{Document, Section};
 use super::fault::nearest;
 use super::fields::required_name;
-use super::model::{BatchSettings, Check, LoadSettings, OnLoss, SourceSettings, Start, Target};
+use super::model::{BatchSettings, Check, LoadSettings, OnLoss, SourceSettings, Target};
 use super::values::{bytes, duration, filled_text, kinesis_name, name_fault, one_of, start, whole};
 
 /// Targets that DESIGN's format names and this version does not run.

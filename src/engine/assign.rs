@@ -13,9 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::loss::{self, Evidence};
 use super::read::{Beginning, End, Read, Reading, read};
 use super::share::Share;
-use super::loss::{self, Evidence};
 use crate::batch::{Marks, ShardId, StartAt};
 use crate::error::{Error, Result};
 use crate::journal::{Follower, State};
@@ -137,12 +137,11 @@ impl<'a> Assignment<'a> {
         if self.listed_at.is_none_or(|listed_at| now.saturating_sub(listed_at) >= LIST_EVERY) {
             self.listed = self.reading.source.shards().await?;
             self.listed_at = Some(now);
-            self.reading.controls.progress.called(self.reading.source.calls());
+            self.reading.controls.progress.called(self.reading.source.counts());
         }
         self.is_same_chain()?;
         let state = self.follower.state();
-        let known =
-            Known { opening: state.opening.as_ref(), positions: &state.positions, ended: &state.marks.ended };
+        let known = Known { opening: state.opening.as_ref(), positions: &state.positions, ended: &state.marks.ended };
         self.plan = plan(&self.listed, &known);
         self.give_up_vanished(now).await?;
         self.stop_others();
@@ -200,10 +199,8 @@ impl<'a> Assignment<'a> {
         let members = self.share.members();
         let free = |shard: &ShardId| members.is_ours(shard) && members.still_reads(shard).is_none();
         let ready = self.plan.ready.iter();
-        let starting: Vec<(Shard, StartAt)> = ready
-            .filter(|(shard, _)| !self.readers.contains_key(&shard.id) && free(&shard.id))
-            .cloned()
-            .collect();
+        let starting: Vec<(Shard, StartAt)> =
+            ready.filter(|(shard, _)| !self.readers.contains_key(&shard.id) && free(&shard.id)).cloned().collect();
         if starting.iter().any(|(shard, _)| self.left.contains(&shard.id)) {
             return Ok(true);
         }

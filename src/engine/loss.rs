@@ -39,6 +39,11 @@ impl Evidence {
         Self { caught_up, horizon: retention.map(back), now }
     }
 
+    /// Whether something that was not read must have been dropped, if there was anything.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.caught_up.zip(self.horizon).is_some_and(|(caught_up, horizon)| caught_up < horizon)
+    }
+
     /// Whether nothing that was not read can have been dropped.
     pub(super) fn is_safe(&self) -> bool {
         self.caught_up.zip(self.horizon).is_some_and(|(caught_up, horizon)| caught_up >= horizon)

@@ -151,10 +151,22 @@ impl Reader {
         let pages = reading.source.open(&shard, start.clone()).await?;
         let watched_from = reading.job.context.clock.now_micros();
         let is_fresh = !matches!(start, StartAt::After(_));
-        let is_late = is_fresh && caught_up.is_some() && !Evidence::at(watched_from, caught_up, reading.retention).is_safe();
+        let is_late = is_fresh && Evidence::at(watched_from, caught_up, reading.retention).is_overdue();
         let (last_bytes, is_behind, behind, reconnects) = (0, true, None, 0);
         let at = start;
-        Ok(Self { reading, shard, pages, at, caught_up, last_bytes, is_behind, behind, watched_from, reconnects, is_late })
+        Ok(Self {
+            reading,
+            shard,
+            pages,
+            at,
+            caught_up,
+            last_bytes,
+            is_behind,
+            behind,
+            watched_from,
+            reconnects,
+            is_late,
+        })
     }
 
     /// The next page; none where the reader is told to stop first.

@@ -11,8 +11,8 @@
 
 use std::time::Duration;
 
-use super::dimensions::Dimensions;
 use super::assign::Ended;
+use super::dimensions::Dimensions;
 use super::ingest;
 use super::share::Share;
 use super::{Controls, Job, load};
@@ -121,11 +121,7 @@ impl Run {
 
 /// Opens a chain where the journal has none for this very stream, and journals where it starts at once: `latest`
 /// becomes the present time, so that a crash before the first batch loses nothing.
-async fn open_chain(
-    job: &Job,
-    (source, stream): (&dyn Source, &StreamIdentity),
-    journal: &mut Journal,
-) -> Result<()> {
+async fn open_chain(job: &Job, (source, stream): (&dyn Source, &StreamIdentity), journal: &mut Journal) -> Result<()> {
     if let Some(opening) = &journal.state().opening {
         if opening.stream == *stream {
             return Ok(());

@@ -1,8 +1,8 @@
 //! Tests of the journal, and the batches and stores that they share.
 
 mod faults;
-mod follower;
 mod folding;
+mod follower;
 mod protocol;
 mod records;
 mod simulation;
@@ -12,11 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::*;
-use crate::journal;
 use crate::batch::{
     Counts, DataFile, DimensionFile, Entry, Loss, Marks, Opening, Position, Range, Ranges, ShardId, Staged, StartAt,
     StreamIdentity, TableCounts,
 };
+use crate::journal;
 use crate::runtime::{Context, ManualClock, Random};
 use crate::store::Store;
 

@@ -110,6 +110,9 @@ pub trait Source: Send + Sync {
     /// All its shards, the closed ones too.
     async fn shards(&self) -> Result<Vec<Shard>>;
 
+    /// What became of the calls so far, of all readers together.
+    fn counts(&self) -> CallCounts;
+
     /// A reader of a shard from `start` on. Nothing is asked of the stream before the reader's first `next`.
     async fn open(&self, shard: &Shard, start: StartAt) -> Result<Box<dyn ShardReader>>;
 }

@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::batch::{Counts, Origin, Position, Range, RawBatch, RawRecord, ShardId};
-use crate::config::{BatchSettings, Check, LoadSettings, SourceSettings, Start, Table};
+use crate::config::{BatchSettings, Check, LoadSettings, SourceSettings, Table};
 use crate::schema::{Field, FieldType, History, TableKind};
 
 pub(super) const SETTINGS: SessionSettings = SessionSettings { memory_bytes: 64 << 20, partitions: 2 };

@@ -45,11 +45,6 @@ impl KinesisSource {
         let stakes = "nothing is lost: a new start goes on from the last committed position";
         Self { connection: Arc::new(Connection::new(settings, context, stakes)) }
     }
-
-    /// What became of the calls so far, of all readers together.
-    pub fn counts(&self) -> CallCounts {
-        self.connection.counts()
-    }
 }
 
 #[async_trait]
@@ -86,6 +81,10 @@ impl Source for KinesisSource {
                 return Ok(shards);
             }
         }
+    }
+
+    fn counts(&self) -> CallCounts {
+        self.connection.counts()
     }
 
     async fn open(&self, shard: &Shard, start: StartAt) -> Result<Box<dyn ShardReader>> {
