@@ -6,6 +6,7 @@
 //! the journal's. The contract: the pages of a reader, one after the other, are the shard from its start on, without
 //! a gap, without a repeat, in the stream's order; every implementation passes `contract::source_contract`.
 
+mod aggregate;
 mod kinesis;
 mod memory;
 
@@ -20,6 +21,7 @@ use async_trait::async_trait;
 use crate::batch::{Range, RawRecord, ShardId, StartAt, StreamIdentity};
 use crate::error::Result;
 
+pub use aggregate::{Aggregate, Aggregator};
 pub use kinesis::{CallCounts, Credentials, KinesisSettings, KinesisSource, Producer, PutItem, PutReport, StreamAdmin};
 pub use memory::MemorySource;
 
