@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use url::Url;
 
 use super::*;
-use crate::batch::{Counts, Position, Range, Ranges, ShardId};
+use crate::batch::{Counts, Marks, Position, Range, Ranges, ShardId};
 use crate::error::ErrorKind;
 use crate::schema::{History, TableKind};
 
@@ -90,6 +90,7 @@ fn entry(number: u64, tables: BTreeMap<String, Vec<DataFile>>, quarantine: Vec<D
         written_at: 1_700_000_000_123,
         opening: None,
         ranges,
+        marks: Marks::default(),
         tables,
         quarantine,
         counts,
