@@ -22,7 +22,9 @@ use crate::batch::{Position, Range, RawRecord, ShardId, StartAt, StreamIdentity}
 use crate::error::Result;
 
 pub use aggregate::{Aggregate, Aggregator};
-pub use kinesis::{CallCounts, Credentials, KinesisSettings, KinesisSource, Producer, PutItem, PutReport, StreamAdmin};
+pub use kinesis::{
+    CallCounts, Credentials, KinesisSettings, KinesisSource, Producer, ProducerLimits, PutItem, PutReport, StreamAdmin,
+};
 pub use memory::MemorySource;
 
 /// A shard as the stream lists it.
