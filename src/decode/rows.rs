@@ -74,6 +74,19 @@ impl Rows {
         [&mut self.shard, &mut self.sequence, &mut self.position].into_iter().for_each(|texts| texts.truncate(rows));
     }
 
+    /// Refuses a record that is not read at all, whole.
+    pub(super) fn refuse_record(&mut self, record: &RawRecord, reason: &str, message: String) {
+        self.rejects.push(Reject {
+            reason: reason.to_owned(),
+            message,
+            shard: record.shard.clone(),
+            position: record.position.clone(),
+            index: 0,
+            arrived_at: record.arrived_at,
+            payload: record.payload.clone(),
+        });
+    }
+
     /// The batch; `schema` is `schema::input_schema` of the fields.
     #[expect(clippy::expect_used, reason = "the columns were made for this schema; anything else is a bug")]
     pub(super) fn finish(self, schema: &SchemaRef, raw: Arc<RawBatch>) -> Decoded {
