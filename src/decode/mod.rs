@@ -89,6 +89,7 @@ mod event;
 mod fault;
 mod file;
 mod json;
+mod nested;
 mod number;
 mod payload;
 mod plan;

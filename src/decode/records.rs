@@ -64,7 +64,7 @@ impl<'a> Records<'a> {
     fn unwrapped(&mut self, raw: &RawBatch, (number, original): (u32, &RawRecord), unwrapped: Unwrapped) {
         let Unwrapped { payload, parts } = unwrapped;
         let record = RawRecord { payload, ..original.clone() };
-        let (rows, rejects) = (self.rows.len(), self.rows.rejects.len());
+        let (bytes, rows, rejects) = (self.rows.bytes(), self.rows.len(), self.rows.rejects.len());
         let reader = self.payload((number, &record));
         match &parts {
             None => reader.read(),
@@ -78,7 +78,7 @@ impl<'a> Records<'a> {
             reject.payload = original.payload.clone();
             return;
         }
-        self.budget.keep(record.payload.len(), rows + told.len(), self.declared.fields.len());
+        self.budget.keep(record.payload.len() + self.rows.bytes().saturating_sub(bytes));
         if rows > 0
             && let Some(kept) =
                 self.unwrapped.get_or_insert_with(|| raw.records.clone()).get_mut(usize::try_from(number).unwrap_or(0))
@@ -92,4 +92,42 @@ impl<'a> Records<'a> {
 fn is_legible(reject: &Reject) -> bool {
     let is_text = ![Reason::EmptyPayload, Reason::InvalidUtf8].iter().any(|reason| reason.as_str() == reject.reason);
     is_text && reject.payload.len() <= MAX_REFUSED_TEXT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{Position, SequenceNumber, ShardId};
+    use crate::decode::Decoder;
+    use crate::schema::Field;
+
+    #[test]
+    fn what_is_read_from_small_bombs_counts_as_kept_too() {
+        // A few bytes that make a thousand rows of 650 bytes and more: were only texts counted, a batch of them would
+        // fill the memory.
+        let field = |number: usize| Field {
+            name: format!("d{number}"),
+            path: Vec::new(),
+            field_type: "decimal(38,0)".parse().expect("a type"),
+            required: false,
+        };
+        let decoder = Decoder::new(&(0..40).map(field).collect::<Vec<_>>());
+        let bomb = zstd::encode_all("{}".repeat(1000).as_bytes(), 1).expect("compressed");
+        let record = |payload: &[u8]| RawRecord {
+            shard: ShardId::new("shardId-000000000000"),
+            position: Position::new(SequenceNumber::from(1), 0),
+            arrived_at: 0,
+            payload: payload.to_vec().into(),
+            damage: None,
+        };
+        let mut records = vec![record(&bomb); 6];
+        records.push(record(b"{}"));
+        let raw = Arc::new(RawBatch { records, ..RawBatch::default() });
+        let mut reading = Records::new(&decoder.declared, raw.records.len());
+        reading.budget.kept = 2 << 20;
+        let decoded = reading.decode(raw);
+        let reasons: Vec<&str> = decoded.rejects.iter().map(|reject| reject.reason.as_str()).collect();
+        assert_eq!((decoded.events.num_rows(), reasons), (3 * 1000 + 1, vec!["batch_full"; 3]));
+        assert!(decoded.rejects.iter().all(|reject| reject.payload == bomb), "the original bytes");
+    }
 }

@@ -26,10 +26,6 @@ const MAX_INFLATED: usize = 4 << 30;
 /// Whoever compresses twice (the producer, then its library) is served; nobody means a third time.
 const MAX_LAYERS: usize = 2;
 
-/// So much an event takes in the system columns, and in each declared one, before its own text.
-const EVENT_BYTES: usize = 256;
-const FIELD_BYTES: usize = 16;
-
 /// What a zstd frame may ask a decoder to remember, as a power of two: zstd's own default, 128 MiB.
 const MAX_WINDOW_LOG: u32 = 27;
 
@@ -38,9 +34,9 @@ const ZSTD: &[u8] = b"\x28\xB5\x2F\xFD";
 
 /// What unwrapping may still cost in this batch, in bytes.
 pub(super) struct Budget {
-    record: usize,
-    kept: usize,
-    inflated: usize,
+    pub(super) record: usize,
+    pub(super) kept: usize,
+    pub(super) inflated: usize,
 }
 
 /// What was in the wrappers.
@@ -76,10 +72,9 @@ impl Budget {
         })
     }
 
-    /// Counts what an unwrapped record has become: bytes of text, and events of so many fields.
-    pub(super) fn keep(&mut self, text: usize, events: usize, fields: usize) {
-        let read = events.saturating_mul(EVENT_BYTES + FIELD_BYTES * fields);
-        self.kept = self.kept.saturating_sub(text).saturating_sub(read);
+    /// Counts what an unwrapped record has become, its text and what was read from it, in bytes.
+    pub(super) fn keep(&mut self, bytes: usize) {
+        self.kept = self.kept.saturating_sub(bytes);
     }
 
     #[inline]
@@ -170,12 +165,12 @@ mod tests {
 
     #[test]
     fn what_a_batch_keeps_and_what_it_decompresses_are_bounded() {
-        let mut budget = Budget { record: 1000, kept: 1500 + 2 * (EVENT_BYTES + 3 * FIELD_BYTES), inflated: 1 << 20 };
+        let mut budget = Budget { record: 1000, kept: 1500, inflated: 1 << 20 };
         assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 1000]))), Ok(1000));
-        budget.keep(1000, 2, 3);
+        budget.keep(1000);
         assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 501]))), Err(Reason::BatchFull));
         assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 500]))), Ok(500), "a smaller one still has room");
-        budget.keep(500, usize::MAX, 3);
+        budget.keep(usize::MAX);
         assert_eq!(text_of(budget.unwrap(&zstd(b""))), Err(Reason::BatchFull));
 
         let mut budget = Budget { record: 1000, kept: 1 << 20, inflated: 2500 };
