@@ -32,6 +32,8 @@ pub(super) struct Share {
     context: Context,
     /// Whether a heartbeat of ours has ever been written.
     is_known: bool,
+    /// Shards read here, by the last heartbeat.
+    shards: usize,
 }
 
 impl Share {
@@ -39,7 +41,7 @@ impl Share {
     pub(super) fn new(store: Store, context: Context) -> Self {
         let membership = Membership::new(store, context.clone());
         let members = Members::alone(membership.id().clone());
-        Self { membership, members, duty: Duty(Arc::new(AtomicBool::new(true))), context, is_known: false }
+        Self { membership, members, duty: Duty(Arc::new(AtomicBool::new(true))), context, is_known: false, shards: 0 }
     }
 
     pub(super) fn members(&self) -> &Members {
@@ -55,12 +57,14 @@ impl Share {
     /// # Errors
     /// The store's, where not even a first heartbeat can be written.
     pub(super) async fn beat(&mut self, reports: Vec<ShardReport>) -> Result<()> {
+        let shards = reports.len();
         match self.membership.beat(reports).await {
             Ok(members) => {
-                if members != self.members {
-                    tracing::info!(workers = members.ids().count(), "the workers of this stream have changed");
+                if self.duty.0.swap(members.loads(), Ordering::Relaxed) != members.loads() {
+                    let whose = if members.loads() { "this worker's" } else { "another worker's" };
+                    tracing::info!("loading is {whose} from now on");
                 }
-                self.duty.0.store(members.loads(), Ordering::Relaxed);
+                self.tell(shards);
                 self.members = members;
                 self.is_known = true;
                 Ok(())
@@ -70,6 +74,14 @@ impl Share {
                 Ok(())
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Logs how many shards are read here, where that has changed.
+    fn tell(&mut self, shards: usize) {
+        if shards != self.shards {
+            tracing::info!(shards, before = self.shards, "this worker reads another number of shards");
+            self.shards = shards;
         }
     }
 

@@ -20,6 +20,8 @@ mod python;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
+mod workers;
+#[cfg(test)]
 mod wrappers;
 #[cfg(test)]
 mod wrong_input;
