@@ -21,7 +21,7 @@ use crate::oracle::Oracle;
 
 const STREAM: &str = "incoming-food-order-data";
 const SHARDS: usize = 16;
-/// How long the shards of one that dies may stand still.
+/// How long the shards of one that dies or freezes may stand still.
 const HAND_OVER: Duration = Duration::from_secs(15);
 /// How soon a worker goes on that was killed and started again: before anyone could take it for dead by its silence.
 const RESTART: Duration = Duration::from_secs(5);
@@ -39,15 +39,15 @@ enum Event {
 struct Heartbeat {
     worker: String,
     pid: u32,
-    /// The shards read, and how far each is committed.
-    shards: BTreeMap<String, String>,
+    /// The shards read.
+    shards: BTreeSet<String>,
 }
 
 fn heartbeat(path: PathBuf) -> Option<Heartbeat> {
     // A worker that leaves takes it away under our eyes.
     let json: Value = serde_json::from_slice(&fs::read(path).ok()?).expect("a heartbeat is written whole");
     let reports = json["shards"].as_array().expect("shards");
-    let shard = |report: &Value| (report["shard"].as_str().expect("a name").to_owned(), report["position"].to_string());
+    let shard = |report: &Value| report["shard"].as_str().expect("a name").to_owned();
     Some(Heartbeat {
         worker: json["worker"].as_str().expect("an id").to_owned(),
         pid: u32::try_from(json["host"]["pid"].as_u64().expect("a process")).expect("a process"),
@@ -101,7 +101,7 @@ impl<'a> Fleet<'a> {
                 let shard = format!("shardId-{number:012}");
                 due.get_mut(&owner(heartbeats.iter(), &shard).pid).expect("known").insert(shard);
             }
-            heartbeats.iter().all(|heartbeat| heartbeat.shards.keys().eq(&due[&heartbeat.pid])).then_some(())
+            heartbeats.iter().all(|heartbeat| heartbeat.shards == due[&heartbeat.pid]).then_some(())
         });
         begun.elapsed()
     }
@@ -126,40 +126,60 @@ impl<'a> Fleet<'a> {
         json_files(&self.millstream.data.path().join("warehouse/fact_orders/_delta_log"))
     }
 
+    fn place(&self, pid: u32) -> usize {
+        self.running.iter().position(|running| running.pid() == pid).expect("it runs")
+    }
+
+    /// The shards that a process says it reads.
+    fn shards_of(&self, pid: u32) -> BTreeSet<String> {
+        self.heartbeats(&BTreeSet::from([pid])).into_iter().flat_map(|heartbeat| heartbeat.shards).collect()
+    }
+
+    /// Waits until the others, now that one is silent, have committed what arrived in its shards since, and say that
+    /// they read them.
+    fn until_taken_over(&mut self, lost: &BTreeSet<String>, others: &BTreeSet<u32>, what: &str) {
+        let (begun, before) = (Instant::now(), self.entries());
+        until_asking_every(Duration::from_millis(200), "the others committing a silent worker's shards", || {
+            let new: BTreeSet<String> = (before + 1..=self.entries()).flat_map(|number| self.ranges(number)).collect();
+            lost.is_subset(&new).then_some(())
+        });
+        let (handed_over, _) = (begun.elapsed(), self.until_shared_among(others));
+        let (shards, told) = (lost.len(), begun.elapsed());
+        println!(
+            "{shards} shards of a worker that {what}: committed by the others after {handed_over:.1?}, in their \
+             heartbeats after {told:.1?}"
+        );
+        assert!(handed_over <= HAND_OVER, "{handed_over:?}");
+    }
+
+    fn entries(&self) -> usize {
+        json_files(&self.millstream.data.path().join("lake/journal"))
+    }
+
+    /// The shards that a journal entry moves on; none where it is not there.
+    fn ranges(&self, number: usize) -> Vec<String> {
+        let path = self.millstream.data.path().join(format!("lake/journal/{number:020}.json"));
+        let entry: Value = serde_json::from_slice(&fs::read(path).expect("an entry")).expect("JSON");
+        entry["ranges"].as_object().into_iter().flat_map(|ranges| ranges.keys().cloned()).collect()
+    }
+
     fn kill(&mut self, pid: u32) {
-        let place = self.running.iter().position(|running| running.pid() == pid).expect("it runs");
-        let did_load = self.loader() == pid;
-        let mut killed = self.running.remove(place);
+        let (lost, loaded) = (self.shards_of(pid), self.loader() == pid);
+        let mut killed = self.running.remove(self.place(pid));
         killed.kill();
         self.woken.remove(&pid);
-        let handed_over = self.until_shared();
-        println!("shards of a killed worker read by the others after {handed_over:.1?} (it loaded: {did_load})");
-        assert!(handed_over <= HAND_OVER, "{handed_over:?}");
+        self.until_taken_over(&lost, &self.pids(), if loaded { "loaded and was killed" } else { "was killed" });
         let loads = self.loads();
         until("a load by another worker", || (self.loads() > loads).then_some(()));
     }
 
     /// Freezes a worker until the others have taken over and gone on with its shards, and wakes it again.
     fn freeze(&mut self, pid: u32) {
-        let place = self.running.iter().position(|running| running.pid() == pid).expect("it runs");
+        let (lost, place) = (self.shards_of(pid), self.place(pid));
         self.running[place].signal("STOP");
-        let frozen = BTreeSet::from([pid]);
-        let others = &self.pids() - &frozen;
-        let handed_over = self.until_shared_among(&others);
-        println!("shards of a frozen worker read by the others after {handed_over:.1?}");
-        assert!(handed_over <= HAND_OVER, "{handed_over:?}");
-
-        let had: Vec<String> = self.heartbeats(&frozen).into_iter().flat_map(|beat| beat.shards.into_keys()).collect();
-        let stand = |fleet: &Self| -> BTreeMap<String, String> {
-            fleet.heartbeats(&others).into_iter().flat_map(|beat| beat.shards).collect()
-        };
-        let before = stand(self);
-        until("the others committing what arrived in a frozen worker's shards", || {
-            let now = stand(self);
-            had.iter().all(|shard| now.get(shard) != before.get(shard)).then_some(())
-        });
+        self.until_taken_over(&lost, &(&self.pids() - &BTreeSet::from([pid])), "was frozen");
         self.running[place].signal("CONT");
-        if !had.is_empty() {
+        if !lost.is_empty() {
             self.woken.insert(pid);
         }
         println!("a woken worker has its share again after {:.1?}", self.until_shared());
@@ -180,8 +200,10 @@ impl<'a> Fleet<'a> {
             let said = running.wait();
             assert_eq!(said.code, Some(0), "{}", said.stderr);
             assert!(!said.stderr.contains("ERROR") && !said.stderr.contains("panicked"), "{}", said.stderr);
-            let was_fenced = said.stderr.contains("another worker moved on");
-            assert!(was_fenced || !self.woken.contains(&pid), "woken and not fenced: {}", said.stderr);
+            let was_woken = self.woken.contains(&pid);
+            for words in ["no heartbeat of ours for so long", "another worker moved on"] {
+                assert!(!was_woken || said.stderr.contains(words), "it was frozen, but not {words:?}: {}", said.stderr);
+            }
         }
     }
 }
