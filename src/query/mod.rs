@@ -91,7 +91,7 @@ impl Query {
     pub async fn open(holdings: Holdings<'_>, settings: QuerySettings) -> Result<Self> {
         let Holdings { store, warehouse, specs, entries } = holdings;
         let context = context(settings)?;
-        context.register_object_store(store.url(), store.objects());
+        context.register_object_store(store.url(), store.root());
         let mut tables = Tables::new(&context)?;
         for spec in specs {
             if OWN_TABLES.contains(&spec.name.as_str()) {
@@ -216,7 +216,7 @@ fn provider<'a>(
     schema: SchemaRef,
     files: impl Iterator<Item = &'a DataFile>,
 ) -> Result<Arc<dyn TableProvider>> {
-    Ok(Arc::new(Files::new(store.url(), schema, files.cloned().collect())?))
+    Ok(Arc::new(Files::new(store, schema, files.cloned())?))
 }
 
 /// The table's columns, then the version columns.
