@@ -161,7 +161,8 @@ mod tests {
 
     #[tokio::test]
     async fn each_failure_has_the_kind_that_says_what_to_do() {
-        let cases: [(fn() -> CredentialsError, ErrorKind, &str); 4] = [
+        type Fail = fn() -> CredentialsError;
+        let cases: [(Fail, ErrorKind, &str); 4] = [
             (|| CredentialsError::not_loaded("nothing there"), ErrorKind::Invalid, "the instance's metadata"),
             (|| CredentialsError::invalid_configuration("a loop"), ErrorKind::Invalid, "correct the profile"),
             (|| CredentialsError::provider_error("503"), ErrorKind::Transient, "aws sso login"),

@@ -5,6 +5,7 @@
 //! synced; one that a put failed on is either absent or whole. `local` writes to a folder, `s3` opens a bucket, `upload`
 //! puts large objects in parts.
 
+mod folder;
 mod local;
 mod s3;
 mod upload;
@@ -23,8 +24,9 @@ use object_store::prefix::PrefixStore;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use url::Url;
 
-use crate::error::{Error, Result, is_storage_full};
+use crate::error::{Error, ErrorKind, Result, is_storage_full};
 
+pub use folder::Folder;
 pub use s3::{S3Settings, parse_s3};
 
 /// What a conditional put found.
@@ -244,6 +246,19 @@ pub fn is_missing(error: &(dyn StdError + 'static)) -> bool {
     std::iter::successors(Some(error), |&error| error.source()).any(|error| missing(&error))
 }
 
+/// What to do about an error which an object store's caused, however deep: for readers and writers that go past
+/// [`Store`]. None where no object store's is among the causes, or all it says is that an object is not there.
+pub fn kind_of(error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
+    std::iter::successors(Some(error), |&error| error.source()).find_map(|cause| {
+        let own = cause.downcast_ref::<Error>().map(Error::kind);
+        own.or_else(|| s3::kind(cause)).or_else(|| match cause.downcast_ref::<object_store::Error>()? {
+            // These carry the reason as their cause.
+            object_store::Error::NotFound { .. } => None,
+            error => error.source().and_then(kind_of).or(Some(ErrorKind::Transient)),
+        })
+    })
+}
+
 fn fault(verb: &str, path: &str, error: object_store::Error) -> Error {
     if is_storage_full(&error) {
         return full(path).with_source(error);
@@ -302,6 +317,38 @@ mod tests {
         let missing = objects.head(&Path::from("nowhere")).await.expect_err("nothing there");
         assert!(is_missing(&Error::corrupt("query").with_source(Error::corrupt("scan").with_source(missing))));
         assert!(!is_missing(&Error::corrupt("query").with_source(std::io::Error::other("not found"))));
+    }
+
+    #[test]
+    fn an_object_stores_error_keeps_its_kind_through_any_wrapping() {
+        let away = || object_store::Error::Generic { store: "S3", source: "503".into() };
+        let denied = object_store::Error::Generic { store: "S3", source: Error::invalid("no credentials").into() };
+        let missing = object_store::Error::NotFound { path: "a".to_owned(), source: "404".into() };
+        let cases = [
+            (std::io::Error::other(Wrapped(std::io::Error::other(away()))), Some(ErrorKind::Transient)),
+            (std::io::Error::other(denied), Some(ErrorKind::Invalid)),
+            (std::io::Error::other(missing), None),
+            (std::io::Error::other("no JSON"), None),
+        ];
+        for (error, kind) in cases {
+            assert_eq!(kind_of(&Wrapped(error)), kind);
+        }
+    }
+
+    /// Gives what it wraps as its cause, as thiserror's enums do.
+    #[derive(Debug)]
+    struct Wrapped(std::io::Error);
+
+    impl fmt::Display for Wrapped {
+        fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("wrapped")
+        }
+    }
+
+    impl StdError for Wrapped {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            self.0.get_ref().map(|inner| inner as &(dyn StdError + 'static))
+        }
     }
 
     #[tokio::test]

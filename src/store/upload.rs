@@ -5,10 +5,13 @@
 //! upload whose process ends at that moment, and one that the store began but whose answer never came. A bucket should
 //! therefore have a lifecycle rule `AbortIncompleteMultipartUpload`.
 
+use std::fmt;
+
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, Result};
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload, PutResult, Result, UploadPart};
 
 use crate::error::Error;
 use crate::runtime::on_own_threads;
@@ -24,44 +27,73 @@ const AT_ONCE: usize = 4;
 
 /// Puts an object in parts; it is there when all of them are, or not at all.
 pub(super) async fn put(objects: &dyn ObjectStore, path: &Path, bytes: Bytes) -> Result<()> {
-    let upload = Unfinished(Some(objects.put_multipart(path).await?));
-    finish(upload, path, bytes).await
+    finish(objects.put_multipart(path).await?, path, bytes).await
 }
 
-async fn finish(mut upload: Unfinished, path: &Path, bytes: Bytes) -> Result<()> {
-    let outcome = upload.run(bytes).await;
-    if outcome.is_err() {
-        upload.abort(path).await;
+async fn finish(mut upload: Box<dyn MultipartUpload>, path: &Path, bytes: Bytes) -> Result<()> {
+    let outcome = run(upload.as_mut(), bytes).await;
+    if outcome.is_err()
+        && let Err(error) = upload.abort().await
+    {
+        tracing::warn!(%path, %error, "an unfinished upload stays for the bucket's lifecycle rule");
     }
-    // It is finished or taken back: nothing is left to do for it.
-    upload.0 = None;
     outcome
 }
 
-/// An upload that is taken back where nobody finishes it.
-struct Unfinished(Option<Box<dyn MultipartUpload>>);
+async fn run(upload: &mut dyn MultipartUpload, bytes: Bytes) -> Result<()> {
+    let part_size = PART.max(bytes.len().div_ceil(10_000));
+    let starts = (0..bytes.len()).step_by(part_size);
+    let parts = starts.map(|start| bytes.slice(start..(start + part_size).min(bytes.len())));
+    // The parts' numbers are given in the order of these calls; each shares the bytes, none copies them.
+    let parts: Vec<_> = parts.map(|part| upload.put_part(part.into())).collect();
+    stream::iter(parts).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
+    upload.complete().await.map(|_| ())
+}
 
-impl Unfinished {
-    async fn run(&mut self, bytes: Bytes) -> Result<()> {
-        let Some(upload) = self.0.as_mut() else { return Ok(()) };
-        let part_size = PART.max(bytes.len().div_ceil(10_000));
-        let starts = (0..bytes.len()).step_by(part_size);
-        let parts = starts.map(|start| bytes.slice(start..(start + part_size).min(bytes.len())));
-        // The parts' numbers are given in the order of these calls; each holds its bytes, none a copy.
-        let parts: Vec<_> = parts.map(|part| upload.put_part(part.into())).collect();
-        stream::iter(parts).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
-        upload.complete().await.map(|_| ())
+/// An upload that is taken back where it is dropped before it was completed or aborted.
+pub(super) struct TakenBack(Option<Box<dyn MultipartUpload>>);
+
+impl TakenBack {
+    pub(super) fn new(upload: Box<dyn MultipartUpload>) -> Self {
+        Self(Some(upload))
     }
 
-    async fn abort(&mut self, path: &Path) {
-        let Some(upload) = self.0.as_mut() else { return };
-        if let Err(error) = upload.abort().await {
-            tracing::warn!(%path, %error, "an unfinished upload stays for the bucket's lifecycle rule");
-        }
+    fn under_way(&mut self) -> Result<&mut Box<dyn MultipartUpload>> {
+        let ended = || object_store::Error::Generic { store: "upload", source: "it has ended already".into() };
+        self.0.as_mut().ok_or_else(ended)
     }
 }
 
-impl Drop for Unfinished {
+#[async_trait]
+impl MultipartUpload for TakenBack {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        match self.under_way() {
+            Ok(upload) => upload.put_part(data),
+            Err(error) => Box::pin(async { Err(error) }),
+        }
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let completed = self.under_way()?.complete().await?;
+        self.0 = None;
+        Ok(completed)
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        let aborted = self.under_way()?.abort().await;
+        // One that cannot be taken back now cannot be a moment later.
+        self.0 = None;
+        aborted
+    }
+}
+
+impl fmt::Debug for TakenBack {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("TakenBack")
+    }
+}
+
+impl Drop for TakenBack {
     fn drop(&mut self) {
         let Some(mut upload) = self.0.take() else { return };
         let abort = move || async move {
@@ -78,10 +110,8 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use async_trait::async_trait;
     use futures::FutureExt;
     use object_store::memory::InMemory;
-    use object_store::{PutPayload, PutResult, UploadPart};
     use tokio::sync::mpsc;
 
     use super::*;
@@ -149,11 +179,11 @@ mod tests {
         }
     }
 
-    fn scripted(third: Part) -> (Unfinished, Arc<[AtomicUsize; 2]>, mpsc::Receiver<()>) {
+    fn scripted(third: Part) -> (Box<dyn MultipartUpload>, Arc<[AtomicUsize; 2]>, mpsc::Receiver<()>) {
         let (aborted, listener) = mpsc::channel(8);
         let under_way = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
         let upload = Scripted { third, parts: 0, under_way: Arc::clone(&under_way), aborted };
-        (Unfinished(Some(Box::new(upload))), under_way, listener)
+        (Box::new(TakenBack::new(Box::new(upload))), under_way, listener)
     }
 
     #[tokio::test]

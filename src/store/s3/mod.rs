@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::runtime::SystemClock;
 
 pub use address::parse_s3;
-pub(super) use refusal::meaning;
+pub(super) use refusal::{kind, meaning};
 
 /// Tries again at most so often, and for no longer than this: then the caller hears of it.
 const RETRIES: usize = 6;

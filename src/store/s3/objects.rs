@@ -1,4 +1,5 @@
-//! S3 as object_store has it, with errors that hold no secret: for us, and for readers that go past `Store`.
+//! S3 as object_store has it, with errors that hold no secret and uploads that are taken back where nobody finishes
+//! them: for us, and for readers and writers that go past `Store`.
 
 use std::fmt;
 use std::ops::Range;
@@ -14,6 +15,7 @@ use object_store::{
     PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 
+use super::super::upload::TakenBack;
 use super::refusal::told;
 
 /// A bucket.
@@ -44,7 +46,7 @@ impl ObjectStore for S3Objects {
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         let upload = self.0.put_multipart_opts(location, options).await.map_err(told)?;
-        Ok(Box::new(Upload(upload)))
+        Ok(Box::new(Upload(TakenBack::new(upload))))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -77,7 +79,7 @@ impl ObjectStore for S3Objects {
 }
 
 #[derive(Debug)]
-struct Upload(Box<dyn MultipartUpload>);
+struct Upload(TakenBack);
 
 #[async_trait]
 impl MultipartUpload for Upload {

@@ -28,6 +28,24 @@ enum Reason {
     Passing,
 }
 
+impl Reason {
+    fn meaning(self) -> (ErrorKind, &'static str) {
+        let (invalid, transient) = (ErrorKind::Invalid, ErrorKind::Transient);
+        match self {
+            Self::NoBucket => (invalid, "there is no such bucket: make it, or correct the store's address"),
+            Self::Denied => (
+                invalid,
+                "the credentials do not allow it: they need s3:ListBucket on the bucket, and s3:GetObject, \
+                 s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on its objects",
+            ),
+            Self::WrongRegion => (invalid, "the bucket is in another region: set the target's region to it"),
+            Self::ClockOff => (invalid, "this machine's clock is wrong, so its signatures are: set it"),
+            Self::Race => (transient, "another writer was at it at the same time: the same again tells who won"),
+            Self::Passing => (transient, "the store does not answer as it should for now"),
+        }
+    }
+}
+
 /// A refusal of S3's, without what the server repeated of the request.
 #[derive(Debug)]
 struct Refusal {
@@ -148,21 +166,13 @@ pub(in crate::store) fn meaning(verb: &str, path: &str, error: &StoreError) -> O
         return Some(Error::new(own.kind(), format!("cannot {verb} {path} in the object store: {own}")));
     }
     let refusal = causes(error).find_map(|cause| cause.downcast_ref::<Refusal>())?;
-    let (kind, advice) = match refusal.reason {
-        Reason::NoBucket => (ErrorKind::Invalid, "there is no such bucket: make it, or correct the store's address"),
-        Reason::Denied => (
-            ErrorKind::Invalid,
-            "the credentials do not allow it: they need s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject, \
-             s3:DeleteObject and s3:AbortMultipartUpload on its objects",
-        ),
-        Reason::WrongRegion => (ErrorKind::Invalid, "the bucket is in another region: set the target's region to it"),
-        Reason::ClockOff => (ErrorKind::Invalid, "this machine's clock is wrong, so its signatures are: set it"),
-        Reason::Race => {
-            (ErrorKind::Transient, "another writer was at it at the same time: the same again tells who won")
-        }
-        Reason::Passing => (ErrorKind::Transient, "the store does not answer as it should for now"),
-    };
+    let (kind, advice) = refusal.reason.meaning();
     Some(Error::new(kind, format!("cannot {verb} {path} in the object store: {advice}: {refusal}")))
+}
+
+/// What to do about this cause of an error, where it is S3's refusal.
+pub(in crate::store) fn kind(cause: &(dyn StdError + 'static)) -> Option<ErrorKind> {
+    cause.downcast_ref::<Refusal>().map(|refusal| refusal.reason.meaning().0)
 }
 
 /// An error of Millstream's own (the credentials') that came through object_store.
