@@ -181,7 +181,7 @@ impl Lake {
 /// A warehouse under test.
 enum House {
     Memory(MemoryWarehouse),
-    Delta(DeltaWarehouse, Home),
+    Delta(Box<DeltaWarehouse>, Home),
 }
 
 /// The folder of a Delta warehouse.
@@ -259,7 +259,7 @@ impl House {
 
     async fn of(lake: &Lake, specs: &[TableSpec]) -> [Self; 3] {
         let memory = MemoryWarehouse::new(lake.store.clone(), specs, "p", Context::system()).expect("a warehouse");
-        let [disk, stored] = Home::both().map(|home| Self::Delta(home.warehouse(lake, specs), home));
+        let [disk, stored] = Home::both().map(|home| Self::Delta(Box::new(home.warehouse(lake, specs)), home));
         let houses = [Self::Memory(memory), disk, stored];
         for house in &houses {
             house.get().prepare().await.expect("prepared");
@@ -270,7 +270,7 @@ impl House {
     fn get(&self) -> &dyn Warehouse {
         match self {
             Self::Memory(warehouse) => warehouse,
-            Self::Delta(warehouse, _) => warehouse,
+            Self::Delta(warehouse, _) => warehouse.as_ref(),
         }
     }
 
