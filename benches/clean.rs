@@ -134,6 +134,7 @@ fn orders(rows: i32, refuse: Option<i32>) -> Decoded {
         position: position(row),
         arrived_at: arrived_at(row),
         payload: payload.clone(),
+        damage: None,
     };
     let raw = RawBatch { records: (0..rows).map(record).collect(), ..RawBatch::default() };
     let origins = (0..rows as u32).map(|record| Origin { record, index: 0, start: 0, end }).collect();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use millstream::batch::{Position, Ranges, RawBatch, RawRecord, SequenceNumber, ShardId};
+use millstream::batch::{Position, RawBatch, RawRecord, SequenceNumber, ShardId};
 use millstream::decode::Decoder;
 use millstream::schema::Field;
 
@@ -66,8 +66,9 @@ fn batch(payloads: impl Iterator<Item = String>) -> Arc<RawBatch> {
         position: Position::new(SequenceNumber::parse(&format!("{first}{number:08}")).expect("digits"), 0),
         arrived_at: 1_714_567_890_000_000,
         payload: Bytes::from(payload),
+        damage: None,
     };
-    Arc::new(RawBatch { records: payloads.enumerate().map(record).collect(), ranges: Ranges::new() })
+    Arc::new(RawBatch { records: payloads.enumerate().map(record).collect(), ..RawBatch::default() })
 }
 
 fn decode(criterion: &mut Criterion) {

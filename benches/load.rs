@@ -9,7 +9,7 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, Decimal128Array, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use millstream::batch::{Counts, DataFile, Entry, Ranges};
+use millstream::batch::{Counts, DataFile, Entry, Marks, Ranges};
 use millstream::load::{DeltaWarehouse, LoadBounds, Place, Warehouse};
 use millstream::runtime::{Clock, Context, SystemClock};
 use millstream::schema::{History, TableKind, TableSpec};
@@ -121,6 +121,7 @@ impl Bench {
             written_at: 0,
             opening: None,
             ranges: Ranges::default(),
+            marks: Marks::default(),
             tables: BTreeMap::from([("fact_orders".to_owned(), vec![file])]),
             quarantine: vec![],
             counts: Counts::default(),

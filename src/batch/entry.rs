@@ -1,13 +1,14 @@
 //! What is persisted and handed across: journal entries, and the receipts of loads.
 //!
-//! Owns the entry's fields and their JSON form (format 1, fixed by exact-byte tests in `journal`). The journal owns
+//! Owns the entry's fields and their JSON form (format 2, fixed by exact-byte tests in `journal`). The journal owns
 //! the protocol; stage fills the files in; load reads them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::position::Position;
+use super::marks::Marks;
+use super::position::{Position, ShardId};
 use super::ranges::Ranges;
 
 /// Which stream this is: one made anew under the same name is another.
@@ -40,6 +41,10 @@ pub struct Opening {
     pub stream: StreamIdentity,
     /// Where shards without a position start (`latest` has become a time).
     pub start: StartAt,
+    /// The shards that the stream had then: `start` is about them, while those that come later are read from their
+    /// beginning. None in an entry of format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shards: Option<BTreeSet<ShardId>>,
 }
 
 /// A Parquet object, named by its path in the store.
@@ -108,7 +113,7 @@ impl Counts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// The form of this record: 1.
+    /// The form of this record: 2, or 1 in a journal that an earlier Millstream wrote.
     pub format: u32,
     /// The entry's number, from 1, as in its object's name.
     pub number: u64,
@@ -126,6 +131,9 @@ pub struct Entry {
     /// What was read, per shard.
     #[serde(default)]
     pub ranges: Ranges,
+    /// What else became known of the shards.
+    #[serde(default, skip_serializing_if = "Marks::is_empty")]
+    pub marks: Marks,
     /// Each table's new files.
     #[serde(default)]
     pub tables: BTreeMap<String, Vec<DataFile>>,

@@ -11,6 +11,7 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 
 use super::entry::{Counts, DataFile, DimensionFile};
+use super::marks::Marks;
 use super::position::{Position, ShardId};
 use super::ranges::Ranges;
 
@@ -23,8 +24,19 @@ pub struct RawRecord {
     pub position: Position,
     /// When the stream took it, µs since 1970 UTC.
     pub arrived_at: i64,
-    /// The producer's bytes.
+    /// The producer's bytes: a plain record's, or one part's of an aggregated record.
     pub payload: Bytes,
+    /// Why an aggregated record could not be taken apart: its payload is then the whole of it, for quarantine.
+    pub damage: Option<Box<Damage>>,
+}
+
+/// Why the source could not take a record apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// A short name to count by: `damaged_aggregate`.
+    pub reason: &'static str,
+    /// The sentence for a person.
+    pub message: String,
 }
 
 impl fmt::Debug for RawRecord {
@@ -42,6 +54,8 @@ pub struct RawBatch {
     pub records: Vec<RawRecord>,
     /// What they cover.
     pub ranges: Ranges,
+    /// What else became known of the shards.
+    pub marks: Marks,
 }
 
 impl RawBatch {
@@ -158,6 +172,8 @@ pub struct Cleaned {
     pub counts: Counts,
     /// What the batch covers; empty for dimension files.
     pub ranges: Ranges,
+    /// As read.
+    pub marks: Marks,
     /// When its records arrived.
     pub arrivals: Arrivals,
     /// The dimension files that the rows came from, by table; empty for a batch of the stream.
@@ -181,6 +197,8 @@ pub struct Staged {
     pub counts: Counts,
     /// As read.
     pub ranges: Ranges,
+    /// As read.
+    pub marks: Marks,
     /// As read.
     pub arrivals: Arrivals,
     /// As cleaned.

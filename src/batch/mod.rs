@@ -5,10 +5,12 @@
 
 mod entry;
 mod handover;
+mod marks;
 mod position;
 mod ranges;
 
 pub use entry::{Counts, DataFile, DimensionFile, Entry, Opening, Receipt, StartAt, StreamIdentity, TableCounts};
-pub use handover::{Arrivals, Cleaned, Decoded, Origin, RawBatch, RawRecord, Reject, Staged, TableRows};
+pub use handover::{Arrivals, Cleaned, Damage, Decoded, Origin, RawBatch, RawRecord, Reject, Staged, TableRows};
+pub use marks::{Loss, Marks};
 pub use position::{InvalidSequence, Position, SequenceNumber, ShardId};
 pub use ranges::{Range, RangeError, Ranges};

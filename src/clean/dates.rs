@@ -37,7 +37,13 @@ pub(super) fn days(from: NaiveDate, through: NaiveDate, file: &DimensionFile, st
         let payload = Bytes::from(day.to_string());
         let end = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         origins.push(Origin { record, index: 0, start: 0, end });
-        raw.records.push(RawRecord { shard: shard.clone(), position, arrived_at: file.effective_at, payload });
+        raw.records.push(RawRecord {
+            shard: shard.clone(),
+            position,
+            arrived_at: file.effective_at,
+            payload,
+            damage: None,
+        });
     }
     let arrived_at = vec![file.effective_at; dates.len()];
     let columns: Vec<ArrayRef> = vec![

@@ -214,7 +214,13 @@ fn open(decoded: &Decoded, refused: &Refused, passed: usize) -> Cleaned {
         passed: as_u64(passed),
         tables: BTreeMap::new(),
     };
-    Cleaned { counts, ranges: decoded.raw.ranges.clone(), arrivals, ..Cleaned::default() }
+    Cleaned {
+        counts,
+        ranges: decoded.raw.ranges.clone(),
+        marks: decoded.raw.marks.clone(),
+        arrivals,
+        ..Cleaned::default()
+    }
 }
 
 /// Decode's rejects, then those of the refused events, in the events' order.

@@ -82,7 +82,7 @@ async fn look(source: &KinesisSource, shard: &Shard, state: &State, now: i64) ->
         (None, Some(opening)) => opening.start.clone(),
         (None, None) => StartAt::TrimHorizon,
     };
-    let page = source.open(&shard.id, start).await?.next().await?;
+    let page = source.open(shard, start).await?.next().await?;
     let unread_since = page.records.first().map(|record| record.arrived_at.div_euclid(1000));
     let behind_ms = match unread_since {
         Some(arrived) => Some(u64::try_from(now - arrived).unwrap_or(0)),

@@ -12,7 +12,7 @@ use super::csv::{Cells, Line, Lines};
 use super::fault::{Absence, Reason, absent_sentence, shortened, value_sentence};
 use super::plan::{Label, keys_of};
 use super::rows::Rows;
-use crate::batch::{Decoded, Origin, Position, Ranges, RawBatch, RawRecord, Reject, SequenceNumber, ShardId};
+use crate::batch::{Decoded, Origin, Position, RawBatch, RawRecord, Reject, SequenceNumber, ShardId};
 use crate::error::Error;
 use crate::schema::{Field, input_schema};
 
@@ -90,7 +90,7 @@ pub fn decode_file(fields: &[Field], info: &FileInfo, bytes: Bytes) -> Result<De
     let reader = RowReader { fields, columns, labels: fields.iter().map(label).collect(), headings: headings.len() };
     let room = memchr::memchr_iter(b'\n', &bytes).count();
     let mut rows = Rows::new(fields, room);
-    let mut raw = RawBatch { records: Vec::with_capacity(room), ranges: Ranges::new() };
+    let mut raw = RawBatch { records: Vec::with_capacity(room), ..RawBatch::default() };
     let shard = ShardId::new(info.name.as_str());
     let staged_at = SequenceNumber::from(u64::try_from(info.staged_at).unwrap_or(0));
     let mut cells = Cells::default();
@@ -100,6 +100,7 @@ pub fn decode_file(fields: &[Field], info: &FileInfo, bytes: Bytes) -> Result<De
             position: Position::new(staged_at.clone(), line.number),
             arrived_at: info.effective_at,
             payload: bytes.slice(line.start..line.end),
+            damage: None,
         };
         let index = u32::try_from(raw.records.len()).unwrap_or(u32::MAX);
         reader.read(&line, &cells, (index, &record), &mut rows);

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::batch::{Position, Ranges, RawRecord, Reject, SequenceNumber, ShardId};
+use crate::batch::{Position, RawRecord, Reject, SequenceNumber, ShardId};
 use crate::error::{Error, ErrorKind};
 use crate::schema::FieldType;
 
@@ -40,8 +40,9 @@ fn batch(payloads: &[&[u8]]) -> Arc<RawBatch> {
         position: Position::new(SequenceNumber::from(100 + number), number),
         arrived_at: 1_700_000_000_000_000 + i64::try_from(number).expect("small"),
         payload: Bytes::copy_from_slice(payload),
+        damage: None,
     };
-    Arc::new(RawBatch { records: (0..).zip(payloads).map(record).collect(), ranges: Ranges::new() })
+    Arc::new(RawBatch { records: (0..).zip(payloads).map(record).collect(), ..RawBatch::default() })
 }
 
 fn decode(fields: &[Field], payload: &[u8]) -> Decoded {

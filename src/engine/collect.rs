@@ -110,10 +110,11 @@ mod tests {
             position: at(number),
             arrived_at: 0,
             payload: vec![b'x'; bytes].into(),
+            damage: None,
         };
         let through = at(*numbers.end());
         let range = Some(Range::new(after.map(at), through));
-        Page { records: numbers.map(record).collect(), range, behind: None, end_of_shard: false }
+        Page { records: numbers.map(record).collect(), range, behind: None, end_of_shard: false, gap: None }
     }
 
     fn shapes(batches: &[RawBatch]) -> Vec<(usize, String)> {
@@ -157,6 +158,7 @@ mod tests {
             range: Some(Range::new(Some(at(5)), at(8))),
             behind: None,
             end_of_shard: false,
+            gap: None,
         };
         collector.add(&ShardId::new("s"), empty, 0).expect("joins");
         assert_eq!(shapes(&[collector.open.clone()]), [(1, r#"{"s": (-, 8]}"#.to_owned())]);

@@ -19,7 +19,7 @@ use crate::batch::{Cleaned, RawBatch, ShardId, StartAt};
 use crate::error::Result;
 use crate::journal::Journal;
 use crate::runtime::{Tasks, blocking};
-use crate::source::{Page, ShardReader, Source};
+use crate::source::{Page, Shard, ShardReader, Source};
 
 /// Pages that wait to be collected, over all shards: with at most 10 MB a page, what reading holds at most.
 const PAGES_WAITING: usize = 4;
@@ -55,9 +55,10 @@ pub(super) async fn pass(
 
     let mut tasks = Tasks::new();
     let starts = starts(source, &journal, finished).await?;
-    let reading: BTreeSet<ShardId> = starts.iter().map(|(shard, _)| shard.clone()).collect();
+    let reading: BTreeSet<ShardId> = starts.iter().map(|(shard, _)| shard.id.clone()).collect();
     for (shard, start) in starts {
         let reader = source.open(&shard, start).await?;
+        let shard = shard.id;
         tasks.spawn(format!("reading {shard}"), read(shard, reader, page_sender.clone(), end.clone()));
     }
     drop(page_sender);
@@ -92,18 +93,14 @@ pub(super) async fn pass(
 }
 
 /// Every shard that is not read to its end yet, with the place to read it from.
-async fn starts(
-    source: &dyn Source,
-    journal: &Journal,
-    finished: &BTreeSet<ShardId>,
-) -> Result<Vec<(ShardId, StartAt)>> {
+async fn starts(source: &dyn Source, journal: &Journal, finished: &BTreeSet<ShardId>) -> Result<Vec<(Shard, StartAt)>> {
     let state = journal.state();
     let start = state.opening.as_ref().map_or(StartAt::TrimHorizon, |opening| opening.start.clone());
     let shards = source.shards().await?.into_iter().filter(|shard| !finished.contains(&shard.id));
     Ok(shards
         .map(|shard| match state.positions.get(&shard.id) {
-            Some(position) => (shard.id, StartAt::After(position.clone())),
-            None => (shard.id, start.clone()),
+            Some(position) => (shard, StartAt::After(position.clone())),
+            None => (shard, start.clone()),
         })
         .collect())
 }

@@ -180,6 +180,7 @@ mod tests {
             written_at: 0,
             opening: None,
             ranges: Default::default(),
+            marks: Default::default(),
             tables: BTreeMap::new(),
             quarantine: Vec::new(),
             counts: Counts { records, events: records, passed: records, tables, ..Counts::default() },

@@ -119,7 +119,7 @@ impl Run {
 /// Opens a chain where the journal has none for this very stream, and journals where it starts at once: `latest`
 /// becomes the present time, so that a crash before the first batch loses nothing.
 async fn open_chain(job: &Job, source: &dyn Source, journal: &mut Journal) -> Result<()> {
-    let stream = source.identity().await?;
+    let stream = source.describe().await?.identity;
     if let Some(opening) = &journal.state().opening {
         if opening.stream == stream {
             return Ok(());
@@ -133,7 +133,8 @@ async fn open_chain(job: &Job, source: &dyn Source, journal: &mut Journal) -> Re
         Start::Latest => StartAt::Time(job.context.clock.now_millis()),
         Start::Time(time) => StartAt::Time(time),
     };
-    journal.open_chain(Opening { stream, start }).await.map(drop)
+    let shards = source.shards().await?.into_iter().map(|shard| shard.id).collect();
+    journal.open_chain(Opening { stream, start, shards: Some(shards) }).await.map(drop)
 }
 
 fn same_name(journaled: &StreamIdentity, found: &StreamIdentity) -> Result<()> {

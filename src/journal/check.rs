@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::batch::{DataFile, Entry, RangeError, StreamIdentity};
+use crate::batch::{DataFile, Entry, RangeError, ShardId, StreamIdentity};
 
 /// Why an entry cannot stand in the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,12 +15,14 @@ pub(super) enum Broken {
     OutOfOrder { expected: u64, found: u64 },
     #[error("it belongs to the pipeline {found:?}, the entries before it to {expected:?}")]
     Pipeline { expected: String, found: String },
-    #[error("it has neither an opening, ranges, files nor rejects")]
+    #[error("it has neither an opening, ranges, marks, files nor rejects")]
     Empty,
     #[error("it has ranges, but no entry before it has opened a chain")]
     NoChain,
     #[error("it opens the stream {} a second time, which would read everything in it twice", .0.arn)]
     Reopened(StreamIdentity),
+    #[error("it reads {0}, which an entry before it says was read to its end")]
+    Ended(ShardId),
     #[error(transparent)]
     Ranges(#[from] RangeError),
     #[error("{events} events are not {undecodable} undecodable + {failed} failed + {passed} passed")]
@@ -73,6 +75,7 @@ fn events(entry: &Entry) -> Result<(), Broken> {
 fn is_empty(entry: &Entry) -> bool {
     entry.opening.is_none()
         && entry.ranges.is_empty()
+        && entry.marks.is_empty()
         && entry.tables.values().all(Vec::is_empty)
         && entry.quarantine.is_empty()
         && entry.dimension_files.is_empty()

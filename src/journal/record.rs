@@ -1,6 +1,6 @@
 //! The bytes of what the journal keeps: one JSON object in one line, with the number of its format.
 //!
-//! Owns the objects' names and format 1. It judges no contents: that is `check`'s and `state`'s.
+//! Owns the objects' names and format 2, which is format 1 with marks and an opening's shards. It judges no contents: that is `check`'s and `state`'s.
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -9,8 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::batch::Entry;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The format that is written, and the only one that is read.
-pub(super) const FORMAT: u32 = 1;
+/// The format that is written.
+pub(super) const FORMAT: u32 = 2;
+
+/// The oldest format that is read.
+const OLDEST: u32 = 1;
 
 /// The folder of the log.
 pub(super) const FOLDER: &str = "journal";
@@ -87,7 +90,7 @@ fn read<T: Versioned>(bytes: &[u8]) -> Result<T, Unreadable> {
     if format > FORMAT {
         return Err(Unreadable::Newer(format));
     }
-    if format < FORMAT {
+    if format < OLDEST {
         return Err(Unreadable::Unknown(format));
     }
     parsed.map_err(Unreadable::Torn)

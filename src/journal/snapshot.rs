@@ -22,7 +22,7 @@ const KEPT: usize = 2;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Snapshot {
-    /// The form of this record: 1.
+    /// The form of this record: 2, or 1.
     pub(super) format: u32,
     /// The pipeline that it belongs to.
     pub(super) pipeline: String,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::{Broken, alone};
 use super::record::entry_path;
-use crate::batch::{Counts, DataFile, DimensionFile, Entry, Opening, Position, ShardId, TableCounts};
+use crate::batch::{Counts, DataFile, DimensionFile, Entry, Marks, Opening, Position, ShardId, TableCounts};
 use crate::error::{Error, Result};
 
 /// Files, rows and bytes together.
@@ -33,6 +33,9 @@ pub struct State {
     pub opening: Option<Opening>,
     /// Where each shard stands in the newest chain, inclusive.
     pub positions: BTreeMap<ShardId, Position>,
+    /// What else is known of the newest chain's shards.
+    #[serde(default, skip_serializing_if = "Marks::is_empty")]
+    pub marks: Marks,
     /// Everything counted over all chains; rows of dimension files are not of the stream and not counted here.
     pub counts: Counts,
     /// Each table's staged files.
@@ -57,10 +60,13 @@ impl State {
         }
         alone(entry)?;
         let Some(opening) = &entry.opening else {
-            if self.opening.is_none() && !entry.ranges.is_empty() {
+            if self.opening.is_none() && !(entry.ranges.is_empty() && entry.marks.is_empty()) {
                 return Err(Broken::NoChain);
             }
-            return Ok(entry.ranges.follow(&self.positions)?);
+            entry.ranges.follow(&self.positions)?;
+            let touched = entry.ranges.iter().map(|(shard, _)| shard).chain(&entry.marks.ended);
+            let ended = touched.into_iter().find(|shard| self.marks.ended.contains(*shard));
+            return ended.map_or(Ok(()), |shard| Err(Broken::Ended(shard.clone())));
         };
         if self.opening.as_ref().is_some_and(|open| open.stream == opening.stream) {
             return Err(Broken::Reopened(opening.stream.clone()));
@@ -76,8 +82,10 @@ impl State {
         if let Some(opening) = &entry.opening {
             self.opening = Some(opening.clone());
             self.positions.clear();
+            self.marks = Marks::default();
         }
         entry.ranges.advance(&mut self.positions);
+        self.marks.extend(&entry.marks);
         if entry.dimension_files.is_empty() {
             add_counts(&mut self.counts, &entry.counts);
         }

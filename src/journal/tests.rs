@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::batch::{
-    Counts, DataFile, DimensionFile, Entry, Opening, Position, Range, Ranges, ShardId, Staged, StartAt, StreamIdentity,
-    TableCounts,
+    Counts, DataFile, DimensionFile, Entry, Loss, Marks, Opening, Position, Range, Ranges, ShardId, Staged, StartAt,
+    StreamIdentity, TableCounts,
 };
 use crate::runtime::{Context, ManualClock, Random};
 use crate::store::Store;
@@ -45,7 +45,7 @@ async fn opened(store: &Store, seed: u64) -> Journal {
 
 fn opening(created_at: i64) -> Opening {
     let arn = "arn:aws:kinesis:us-east-1:000000000000:stream/orders".to_owned();
-    Opening { stream: StreamIdentity { arn, created_at }, start: StartAt::TrimHorizon }
+    Opening { stream: StreamIdentity { arn, created_at }, start: StartAt::TrimHorizon, shards: None }
 }
 
 fn at(number: u64) -> Position {

@@ -13,7 +13,7 @@ use super::log::{BACKOFF, Log};
 use super::record::{FORMAT, encode, entry_path};
 use super::snapshot;
 use super::state::State;
-use crate::batch::{Counts, Entry, Opening, RangeError, Ranges, Staged};
+use crate::batch::{Counts, Entry, Marks, Opening, RangeError, Ranges, Staged};
 use crate::error::{Error, Result};
 use crate::runtime::{Context, retry};
 use crate::store::{Put, Store};
@@ -90,6 +90,7 @@ impl Journal {
     pub async fn commit(&mut self, staged: &Staged) -> Result<Arc<Entry>> {
         let draft = Entry {
             ranges: staged.ranges.clone(),
+            marks: staged.marks.clone(),
             tables: staged.tables.clone(),
             quarantine: staged.quarantine.clone(),
             counts: staged.counts.clone(),
@@ -110,6 +111,7 @@ impl Journal {
             written_at: 0,
             opening: None,
             ranges: Ranges::new(),
+            marks: Marks::default(),
             tables: Default::default(),
             quarantine: Vec::new(),
             counts: Counts::default(),
@@ -157,7 +159,7 @@ impl Journal {
     /// The opening that the caller does not know of, where it is the one that `draft` wants; Fenced where the draft
     /// rests on the chain before.
     fn same_chain(&mut self, draft: &Entry) -> Result<Option<Arc<Entry>>> {
-        let rests_on_chain = draft.opening.is_some() || !draft.ranges.is_empty();
+        let rests_on_chain = draft.opening.is_some() || !(draft.ranges.is_empty() && draft.marks.is_empty());
         let Some(chain) = self.untold_chain.take_if(|_| rests_on_chain) else { return Ok(None) };
         let stream = |entry: &Entry| entry.opening.as_ref().map(|opening| opening.stream.clone());
         if stream(&chain) == stream(draft) {
@@ -215,6 +217,7 @@ impl Journal {
 fn same_contents(left: &Entry, right: &Entry) -> bool {
     left.opening == right.opening
         && left.ranges == right.ranges
+        && left.marks == right.marks
         && left.tables == right.tables
         && left.quarantine == right.quarantine
         && left.counts == right.counts
@@ -225,9 +228,11 @@ fn same_contents(left: &Entry, right: &Entry) -> bool {
 fn refusal(number: u64, broken: Broken) -> Error {
     let path = entry_path(number);
     match broken {
-        Broken::Ranges(RangeError::NotContiguous { .. }) | Broken::Reopened(_) => Error::fenced(format!(
-            "{path} is not written: {broken}; another writer was first: drop the batch and start again from the journal"
-        )),
+        Broken::Ranges(RangeError::NotContiguous { .. }) | Broken::Reopened(_) | Broken::Ended(_) => {
+            Error::fenced(format!(
+                "{path} is not written: {broken}; another writer was first: drop the batch and start again from the journal"
+            ))
+        }
         broken => Error::internal(format!("{path} is not written: {broken}")),
     }
 }

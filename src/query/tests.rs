@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use url::Url;
 
 use super::*;
-use crate::batch::{Counts, Position, Range, Ranges, ShardId};
+use crate::batch::{Counts, Marks, Position, Range, Ranges, ShardId};
 use crate::error::ErrorKind;
 use crate::schema::{History, TableKind};
 
@@ -92,6 +92,7 @@ fn entry(number: u64, tables: BTreeMap<String, Vec<DataFile>>, quarantine: Vec<D
         written_at: 1_700_000_000_123,
         opening: None,
         ranges,
+        marks: Marks::default(),
         tables,
         quarantine,
         counts,

@@ -25,9 +25,9 @@ pub(super) async fn source_contract(source: &dyn Source, filler: &dyn Filler, sh
 }
 
 async fn the_stream_describes_itself(source: &dyn Source, shards: usize) -> Vec<Shard> {
-    let identity = source.identity().await.expect("an identity");
-    assert!(!identity.arn.is_empty());
-    assert_eq!(source.identity().await.expect("an identity"), identity);
+    let description = source.describe().await.expect("a description");
+    assert!(!description.identity.arn.is_empty());
+    assert_eq!(source.describe().await.expect("a description"), description);
     let listed = source.shards().await.expect("shards");
     assert_eq!(listed.len(), shards);
     assert!(listed.iter().all(|shard| shard.parents.is_empty() && !shard.closed));
@@ -38,7 +38,7 @@ async fn the_stream_describes_itself(source: &dyn Source, shards: usize) -> Vec<
 async fn an_empty_answer_is_not_the_end(source: &dyn Source, filler: &dyn Filler, listed: &[Shard]) {
     let mut readers = Vec::new();
     for shard in listed {
-        let mut reader = source.open(&shard.id, StartAt::TrimHorizon).await.expect("open");
+        let mut reader = source.open(shard, StartAt::TrimHorizon).await.expect("open");
         for _ in 0..3 {
             let page = reader.next().await.expect("a page");
             assert!(page.records.is_empty() && page.range.is_none() && !page.end_of_shard, "{page:?}");
@@ -88,7 +88,7 @@ async fn the_rest_after_a_position_is_exactly_the_rest(source: &dyn Source, list
 async fn a_dropped_call_loses_nothing(source: &dyn Source, listed: &[Shard]) {
     for shard in listed {
         let all = positions(source, shard, StartAt::TrimHorizon).await;
-        let mut reader = source.open(&shard.id, StartAt::TrimHorizon).await.expect("open");
+        let mut reader = source.open(shard, StartAt::TrimHorizon).await.expect("open");
         let mut read = Vec::new();
         let mut dropped = 0;
         for patience in [0, 1, 2, 3, 5, 8, 16, 32, 64, 128, 256, 512] {
@@ -110,7 +110,7 @@ async fn a_time_starts_without_a_position(source: &dyn Source, listed: &[Shard])
     for shard in listed {
         let all = positions(source, shard, StartAt::TrimHorizon).await;
         assert_eq!(positions(source, shard, StartAt::Time(0)).await, all);
-        let mut reader = source.open(&shard.id, StartAt::Time(32_503_680_000_000)).await.expect("open");
+        let mut reader = source.open(shard, StartAt::Time(32_503_680_000_000)).await.expect("open");
         let page = reader.next().await.expect("a page");
         assert!(page.records.is_empty() && page.range.is_none() && !page.end_of_shard, "the year 3000: {page:?}");
     }
@@ -121,7 +121,7 @@ async fn positions(source: &dyn Source, shard: &Shard, start: StartAt) -> Vec<Po
         StartAt::After(position) => Some(position.clone()),
         StartAt::TrimHorizon | StartAt::Time(_) => None,
     };
-    let mut reader = source.open(&shard.id, start).await.expect("open");
+    let mut reader = source.open(shard, start).await.expect("open");
     let records = read_to_the_tip(reader.as_mut(), after).await;
     records.into_iter().map(|record| record.position).collect()
 }

@@ -3,15 +3,14 @@
 //! Owns records, shards and splits for the life of its last clone; clones share them, so that a test can push while
 //! another reads. It has no retention and no limits.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use md5::{Digest, Md5};
 
-use super::{Page, Shard, ShardReader, Source};
+use super::{Gap, HashRange, Page, Shard, ShardReader, Source, StreamDescription};
 use crate::batch::{Position, Range, RawRecord, ShardId, StartAt, StreamIdentity};
 use crate::error::{Error, Result};
 use crate::runtime::{Clock, SystemClock};
@@ -23,6 +22,7 @@ const TIP_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Clone)]
 pub struct MemorySource {
     identity: StreamIdentity,
+    retention: Option<Duration>,
     page_size: usize,
     clock: Arc<dyn Clock>,
     state: Arc<Mutex<State>>,
@@ -38,8 +38,10 @@ struct MemoryShard {
     id: ShardId,
     parents: Vec<ShardId>,
     /// The hashes of partition keys that it takes, both ends inclusive.
-    hashes: (u64, u64),
+    hashes: HashRange,
     closed: bool,
+    /// Past retention: listed no more.
+    gone: bool,
     records: Vec<RawRecord>,
 }
 
@@ -47,15 +49,16 @@ impl MemorySource {
     /// A stream of this name with so many open shards (at least one), on the machine's clock, in pages of 10,000
     /// records.
     pub fn new(name: &str, shards: usize) -> Self {
-        let count = shards.max(1) as u64;
-        let width = u64::MAX / count;
-        let open = |index: u64| {
-            let last = if index + 1 == count { u64::MAX } else { (index + 1) * width - 1 };
-            MemoryShard::new(index as usize, Vec::new(), (index * width, last))
+        let count = shards.max(1) as u128;
+        let width = u128::MAX / count;
+        let open = |index: u128| {
+            let last = if index + 1 == count { u128::MAX } else { (index + 1) * width - 1 };
+            MemoryShard::new(index as usize, Vec::new(), HashRange { first: index * width, last })
         };
         let state = State { shards: (0..count).map(open).collect(), last_sequence: 0 };
         Self {
             identity: StreamIdentity { arn: name.to_owned(), created_at: 0 },
+            retention: None,
             page_size: 10_000,
             clock: Arc::new(SystemClock),
             state: Arc::new(Mutex::new(state)),
@@ -65,6 +68,12 @@ impl MemorySource {
     /// The same stream, read in pages of so many records (at least one).
     pub fn with_page_size(mut self, records: usize) -> Self {
         self.page_size = records.max(1);
+        self
+    }
+
+    /// The same stream, saying that it keeps records so long; what it drops is told by [`MemorySource::trim`].
+    pub fn with_retention(mut self, retention: Duration) -> Self {
+        self.retention = Some(retention);
         self
     }
 
@@ -88,10 +97,8 @@ impl MemorySource {
     /// # Errors
     /// Invalid where that shard has been closed and no other took its place.
     pub fn put(&self, partition_key: &str, payload: impl Into<Bytes>, arrived_at: i64) -> Result<Position> {
-        let mut hasher = DefaultHasher::new();
-        partition_key.hash(&mut hasher);
-        let hash = hasher.finish();
-        let takes = |shard: &MemoryShard| !shard.closed && shard.hashes.0 <= hash && hash <= shard.hashes.1;
+        let hash_key = u128::from_be_bytes(Md5::digest(partition_key).into());
+        let takes = |shard: &MemoryShard| !shard.closed && shard.hashes.contains(hash_key);
         let mut state = self.state();
         let index = state.shards.iter().position(takes);
         let nobody = || Error::invalid(format!("no open shard of {} takes the key {partition_key}", self.identity.arn));
@@ -116,14 +123,43 @@ impl MemorySource {
         let first = state.shards.len();
         let parent = state.shard_mut(shard_index)?;
         parent.closed = true;
-        let (low, high) = parent.hashes;
+        let HashRange { first: low, last: high } = parent.hashes;
         let middle = low + (high - low) / 2;
         let parents = vec![parent.id.clone()];
-        let children = [(first, (low, middle)), (first + 1, (middle.saturating_add(1), high))];
-        for (index, hashes) in children {
+        let upper = HashRange { first: middle.saturating_add(1), last: high };
+        for (index, hashes) in [(first, HashRange { first: low, last: middle }), (first + 1, upper)] {
             state.shards.push(MemoryShard::new(index, parents.clone(), hashes));
         }
         Ok([first, first + 1])
+    }
+
+    /// Closes two shards and opens one child in their place; returns its index.
+    ///
+    /// # Errors
+    /// Invalid where one of them is not there.
+    pub fn merge(&self, shard_index: usize, adjacent_index: usize) -> Result<usize> {
+        let mut state = self.state();
+        let child = state.shards.len();
+        let mut parents = Vec::new();
+        let mut hashes = HashRange { first: u128::MAX, last: 0 };
+        for index in [shard_index, adjacent_index] {
+            let parent = state.shard_mut(index)?;
+            parent.closed = true;
+            parents.push(parent.id.clone());
+            hashes =
+                HashRange { first: hashes.first.min(parent.hashes.first), last: hashes.last.max(parent.hashes.last) };
+        }
+        state.shards.push(MemoryShard::new(child, parents, hashes));
+        Ok(child)
+    }
+
+    /// Drops the records that arrived before this time (µs since 1970 UTC), as retention does, and the closed shards
+    /// that are empty then.
+    pub fn trim(&self, before: i64) {
+        for shard in &mut self.state().shards {
+            shard.records.retain(|record| record.arrived_at >= before);
+            shard.gone = shard.closed && shard.records.is_empty();
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -135,7 +171,8 @@ impl State {
     fn append(&mut self, index: usize, payload: Bytes, arrived_at: i64) -> Result<Position> {
         let position = Position::new((self.last_sequence + 1).into(), 0);
         let shard = self.shard_mut(index)?;
-        let record = RawRecord { shard: shard.id.clone(), position: position.clone(), arrived_at, payload };
+        let record =
+            RawRecord { shard: shard.id.clone(), position: position.clone(), arrived_at, payload, damage: None };
         shard.records.push(record);
         self.last_sequence += 1;
         Ok(position)
@@ -149,9 +186,9 @@ impl State {
 }
 
 impl MemoryShard {
-    fn new(index: usize, parents: Vec<ShardId>, hashes: (u64, u64)) -> Self {
+    fn new(index: usize, parents: Vec<ShardId>, hashes: HashRange) -> Self {
         let id = ShardId::new(format!("shardId-{index:012}"));
-        Self { id, parents, hashes, closed: false, records: Vec::new() }
+        Self { id, parents, hashes, closed: false, gone: false, records: Vec::new() }
     }
 
     fn first_index(&self, start: &StartAt) -> usize {
@@ -169,20 +206,27 @@ impl MemoryShard {
 
 #[async_trait]
 impl Source for MemorySource {
-    async fn identity(&self) -> Result<StreamIdentity> {
-        Ok(self.identity.clone())
+    async fn describe(&self) -> Result<StreamDescription> {
+        Ok(StreamDescription { identity: self.identity.clone(), retention: self.retention })
     }
 
     async fn shards(&self) -> Result<Vec<Shard>> {
-        let listed =
-            |shard: &MemoryShard| Shard { id: shard.id.clone(), parents: shard.parents.clone(), closed: shard.closed };
-        Ok(self.state().shards.iter().map(listed).collect())
+        let listed = |shard: &MemoryShard| {
+            let (id, parents) = (shard.id.clone(), shard.parents.clone());
+            Shard { id, parents, closed: shard.closed, hashes: shard.hashes }
+        };
+        Ok(self.state().shards.iter().filter(|shard| !shard.gone).map(listed).collect())
     }
 
-    async fn open(&self, shard: &ShardId, start: StartAt) -> Result<Box<dyn ShardReader>> {
-        let index = self.state().shards.iter().position(|candidate| candidate.id == *shard);
-        let index = index.ok_or_else(|| Error::invalid(format!("{} has no shard {shard}", self.identity.arn)))?;
-        Ok(Box::new(MemoryReader { source: self.clone(), index, start, full_stop: false }))
+    async fn open(&self, shard: &Shard, start: StartAt) -> Result<Box<dyn ShardReader>> {
+        let index = self.state().shards.iter().position(|candidate| candidate.id == shard.id);
+        let unknown = || Error::invalid(format!("{} has no shard {}", self.identity.arn, shard.id));
+        let index = index.ok_or_else(unknown)?;
+        let anchor = match &start {
+            StartAt::After(position) => Some(position.clone()),
+            StartAt::TrimHorizon | StartAt::Time(_) => None,
+        };
+        Ok(Box::new(MemoryReader { source: self.clone(), index, start, anchor, full_stop: false }))
     }
 }
 
@@ -191,12 +235,14 @@ struct MemoryReader {
     index: usize,
     /// Moves on to `After` with the first page.
     start: StartAt,
+    /// The position that it started after, until it is known whether its record is still there.
+    anchor: Option<Position>,
     /// Whether the last page ended the shard.
     full_stop: bool,
 }
 
 impl MemoryReader {
-    fn page(&self) -> Result<Page> {
+    fn page(&mut self) -> Result<Page> {
         let mut state = self.source.state();
         let shard = state.shard_mut(self.index)?;
         let first = shard.first_index(&self.start);
@@ -213,7 +259,13 @@ impl MemoryReader {
             StartAt::TrimHorizon | StartAt::Time(_) => None,
         };
         let range = records.last().map(|last| Range::new(after, last.position.clone()));
-        Ok(Page { records, range, behind: Some(behind), end_of_shard: at_tip && shard.closed })
+        let is_there =
+            |anchor: &Position| shard.records.iter().any(|record| record.position.sequence == anchor.sequence);
+        let gap = self.anchor.take().filter(|anchor| !is_there(anchor)).map(|after| {
+            let next = records.first().map(|record| (record.position.clone(), record.arrived_at));
+            Gap { after, next }
+        });
+        Ok(Page { records, range, behind: Some(behind), end_of_shard: at_tip && shard.closed, gap })
     }
 }
 
@@ -228,7 +280,7 @@ impl ShardReader for MemoryReader {
             return Ok(Page { behind: Some(Duration::ZERO), end_of_shard: true, ..Page::default() });
         }
         let mut page = self.page()?;
-        if page.records.is_empty() && !page.end_of_shard {
+        if page.records.is_empty() && !page.end_of_shard && page.gap.is_none() {
             self.source.clock.sleep(TIP_PAUSE).await;
             page = self.page()?;
         }
@@ -267,6 +319,10 @@ mod tests {
         MemorySource::new("orders", shards).with_clock(Arc::new(ManualClock::at(0)))
     }
 
+    async fn first(source: &MemorySource) -> Shard {
+        source.shards().await.expect("shards").remove(0)
+    }
+
     #[tokio::test]
     async fn it_keeps_the_contract_whatever_its_page_size() {
         for page_size in [1, 7, 10_000] {
@@ -279,7 +335,7 @@ mod tests {
     async fn a_reader_at_the_tip_waits_and_then_sees_what_is_pushed() {
         let clock = Arc::new(ManualClock::at(0));
         let source = source(1).with_clock(clock.clone());
-        let mut reader = source.open(&ShardId::new("shardId-000000000000"), StartAt::TrimHorizon).await.expect("open");
+        let mut reader = source.open(&first(&source).await, StartAt::TrimHorizon).await.expect("open");
         let page = reader.next().await.expect("a page");
         assert!(page.records.is_empty() && !page.end_of_shard && page.behind == Some(Duration::ZERO));
         assert_eq!(clock.now_micros(), 10_000);
@@ -295,7 +351,7 @@ mod tests {
             source.push(0, payload, arrived_at).expect("a shard");
         }
         for (millis, expected) in [(0, vec!["a", "b", "c"]), (2, vec!["b", "c"]), (3, vec![])] {
-            let shard = ShardId::new("shardId-000000000000");
+            let shard = first(&source).await;
             let page = source.open(&shard, StartAt::Time(millis)).await.expect("open").next().await.expect("a page");
             let payloads: Vec<&[u8]> = page.records.iter().map(|record| record.payload.as_ref()).collect();
             assert_eq!(payloads, expected.iter().map(|text| text.as_bytes()).collect::<Vec<_>>(), "{millis}");
@@ -307,7 +363,7 @@ mod tests {
         let source = source(1).with_page_size(1);
         source.push(0, "a", 1_000_000).expect("a shard");
         source.push(0, "b", 4_000_000).expect("a shard");
-        let mut reader = source.open(&ShardId::new("shardId-000000000000"), StartAt::TrimHorizon).await.expect("open");
+        let mut reader = source.open(&first(&source).await, StartAt::TrimHorizon).await.expect("open");
         let behind = [reader.next().await.expect("a page").behind, reader.next().await.expect("a page").behind];
         assert_eq!(behind, [Some(Duration::from_secs(3)), Some(Duration::ZERO)]);
     }
@@ -325,18 +381,50 @@ mod tests {
         assert_eq!(closed, [true, false, false]);
         assert!(shards[1].parents == [shards[0].id.clone()] && shards[2].parents == [shards[0].id.clone()]);
 
-        let mut parent = source.open(&shards[0].id, StartAt::TrimHorizon).await.expect("open");
+        let mut parent = source.open(&shards[0], StartAt::TrimHorizon).await.expect("open");
         let page = parent.next().await.expect("a page");
         assert!(page.end_of_shard && page.records.len() == 1);
         let page = parent.next().await.expect("a page");
         assert!(page.end_of_shard && page.records.is_empty() && page.range.is_none());
         let mut in_children = 0;
         for child in &shards[1..] {
-            let page = source.open(&child.id, StartAt::TrimHorizon).await.expect("open").next().await.expect("a page");
+            let page = source.open(child, StartAt::TrimHorizon).await.expect("open").next().await.expect("a page");
             assert!(!page.records.is_empty(), "both children get some of 50 keys");
             in_children += page.records.len();
         }
         assert_eq!(in_children, 50);
+    }
+
+    #[tokio::test]
+    async fn a_merged_child_takes_what_both_parents_took() {
+        let source = source(2);
+        assert_eq!(source.merge(0, 1).expect("merged"), 2);
+        source.put("any", "x", 0).expect("the child is open");
+        let shards = source.shards().await.expect("shards");
+        assert_eq!(shards[2].parents, [shards[0].id.clone(), shards[1].id.clone()]);
+        assert_eq!(shards[2].hashes, HashRange::ALL);
+    }
+
+    #[tokio::test]
+    async fn a_reader_says_once_that_the_record_at_its_start_is_gone() {
+        let source = source(1);
+        let positions: Vec<Position> = (1..=4).map(|at| source.push(0, "x", at * 1_000).expect("open")).collect();
+        let start = StartAt::After(positions[0].clone());
+        let mut reader = source.open(&first(&source).await, start.clone()).await.expect("open");
+        assert_eq!(reader.next().await.expect("a page").gap, None, "its record is there");
+        source.trim(3_000);
+        let mut reader = source.open(&first(&source).await, start.clone()).await.expect("open");
+        let page = reader.next().await.expect("a page");
+        let next = Some((positions[2].clone(), 3_000));
+        assert_eq!(page.gap, Some(Gap { after: positions[0].clone(), next }));
+        assert_eq!(page.records.len(), 2);
+        assert_eq!(reader.next().await.expect("a page").gap, None, "told once");
+        source.trim(9_000);
+        let mut reader = source.open(&first(&source).await, start).await.expect("open");
+        assert_eq!(reader.next().await.expect("a page").gap, Some(Gap { after: positions[0].clone(), next: None }));
+        source.close(0).expect("a shard");
+        source.trim(9_000);
+        assert_eq!(source.shards().await.expect("shards"), [], "closed, empty and past retention");
     }
 
     #[tokio::test]
@@ -345,6 +433,7 @@ mod tests {
         source.close(0).expect("a shard");
         assert!(source.put("k", "x", 0).is_err(), "no open shard is left");
         assert!(source.push(1, "x", 0).is_err() && source.split(1).is_err() && source.close(1).is_err());
-        assert!(source.open(&ShardId::new("elsewhere"), StartAt::TrimHorizon).await.is_err());
+        let elsewhere = Shard { id: ShardId::new("elsewhere"), ..first(&source).await };
+        assert!(source.open(&elsewhere, StartAt::TrimHorizon).await.is_err());
     }
 }

@@ -17,14 +17,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::batch::{Range, RawRecord, ShardId, StartAt, StreamIdentity};
+use crate::batch::{Position, Range, RawRecord, ShardId, StartAt, StreamIdentity};
 use crate::error::Result;
 
 pub use kinesis::{CallCounts, Credentials, KinesisSettings, KinesisSource, Producer, PutItem, PutReport, StreamAdmin};
 pub use memory::MemorySource;
 
 /// A shard as the stream lists it.
-// The range of hash keys belongs here when aggregated records need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shard {
     /// Its name.
@@ -33,6 +32,45 @@ pub struct Shard {
     pub parents: Vec<ShardId>,
     /// Whether it takes no more records (it has an ending sequence number); it may still hold some.
     pub closed: bool,
+    /// The hash keys that it takes.
+    pub hashes: HashRange,
+}
+
+/// A range of hash keys, both ends inclusive: the MD5 of a partition key, or the explicit hash key, as a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HashRange {
+    /// The lowest.
+    pub first: u128,
+    /// The highest.
+    pub last: u128,
+}
+
+impl HashRange {
+    /// All hash keys.
+    pub const ALL: Self = Self { first: 0, last: u128::MAX };
+
+    /// Whether the key is in it.
+    pub fn contains(&self, hash_key: u128) -> bool {
+        self.first <= hash_key && hash_key <= self.last
+    }
+}
+
+/// What a stream says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamDescription {
+    /// Which stream it is.
+    pub identity: StreamIdentity,
+    /// How long it keeps a record; none for ever.
+    pub retention: Option<Duration>,
+}
+
+/// A reader went on after a position whose record the stream holds no more: what stood between may be lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// The position, exclusive.
+    pub after: Position,
+    /// The first record that is there after it, and when it arrived (µs since 1970 UTC); none where none is left.
+    pub next: Option<(Position, i64)>,
 }
 
 /// One answer to a reader: some records, or none.
@@ -48,6 +86,8 @@ pub struct Page {
     pub behind: Option<Duration>,
     /// The shard is closed and read to its end: nothing will follow.
     pub end_of_shard: bool,
+    /// Told once, with the first page that shows it.
+    pub gap: Option<Gap>,
 }
 
 impl fmt::Debug for Page {
@@ -62,17 +102,19 @@ impl fmt::Debug for Page {
 /// Invalid where the user must change something, Corrupt where the stream's answers contradict themselves.
 #[async_trait]
 pub trait Source: Send + Sync {
-    /// Which stream this is.
-    async fn identity(&self) -> Result<StreamIdentity>;
+    /// Which stream this is, and how long it keeps a record.
+    async fn describe(&self) -> Result<StreamDescription>;
 
     /// All its shards, the closed ones too.
     async fn shards(&self) -> Result<Vec<Shard>>;
 
     /// A reader of a shard from `start` on. Nothing is asked of the stream before the reader's first `next`.
-    async fn open(&self, shard: &ShardId, start: StartAt) -> Result<Box<dyn ShardReader>>;
+    async fn open(&self, shard: &Shard, start: StartAt) -> Result<Box<dyn ShardReader>>;
 }
 
-/// A place in a shard that moves on with each page.
+/// A place in a shard that moves on with each page. A reader that starts after a position, or has fallen so far behind
+/// that the stream may have dropped what it would read next, looks whether the record at its position is still there,
+/// and where it is not says so by [`Page::gap`].
 #[async_trait]
 pub trait ShardReader: Send {
     /// The next answer, possibly empty: an empty answer is not the end. It waits as long as the stream's limits and

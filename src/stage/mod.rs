@@ -55,7 +55,7 @@ impl Stager {
     /// # Errors
     /// The store's: Transient, or Invalid where it is full. The batch is then not staged, whatever was written.
     pub async fn stage(&self, cleaned: Cleaned) -> Result<Staged> {
-        let Cleaned { tables, rejects, counts, ranges, arrivals, dimension_files } = cleaned;
+        let Cleaned { tables, rejects, counts, ranges, marks, arrivals, dimension_files } = cleaned;
         let mut parts: Vec<Part> =
             tables.into_iter().map(|rows| Part { table: Some(rows.table), rows: rows.rows }).collect();
         parts.push(Part { table: None, rows: blocking(move || quarantine::rows(&rejects)).await? });
@@ -70,7 +70,7 @@ impl Stager {
                 None => quarantine = files,
             }
         }
-        Ok(Staged { tables, quarantine, counts, ranges, arrivals, dimension_files })
+        Ok(Staged { tables, quarantine, counts, ranges, marks, arrivals, dimension_files })
     }
 
     async fn write(&self, part: Part) -> Result<(Option<String>, Vec<DataFile>)> {

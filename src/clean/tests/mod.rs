@@ -99,7 +99,13 @@ pub(super) fn records(records: &[Vec<Event>]) -> Decoded {
         }
         let position = Position::new(u64::from(number + 1).into(), 0);
         let arrived_at = i64::from(number) * 1000;
-        raw.records.push(RawRecord { shard: shard.clone(), position, arrived_at, payload: Bytes::from(payload) });
+        raw.records.push(RawRecord {
+            shard: shard.clone(),
+            position,
+            arrived_at,
+            payload: Bytes::from(payload),
+            damage: None,
+        });
     }
     if let Some(last) = raw.records.last() {
         raw.ranges.extend(&shard, Range::new(None, last.position.clone())).expect("a range");

@@ -21,10 +21,10 @@ use object_store::{
 };
 
 use super::*;
-use crate::batch::{Receipt, ShardId, StreamIdentity};
+use crate::batch::Receipt;
 use crate::load::Ledger;
 use crate::runtime::{ManualClock, Random};
-use crate::source::{Page, Shard, ShardReader};
+use crate::source::{Page, Shard, ShardReader, StreamDescription};
 
 /// 2026-01-15 12:00:00 UTC, in µs.
 const NOON: i64 = 1_768_478_400_000_000;
@@ -105,8 +105,8 @@ impl BreakingSource {
 
 #[async_trait]
 impl Source for BreakingSource {
-    async fn identity(&self) -> Result<StreamIdentity> {
-        self.inner.identity().await
+    async fn describe(&self) -> Result<StreamDescription> {
+        self.inner.describe().await
     }
 
     async fn shards(&self) -> Result<Vec<Shard>> {
@@ -114,7 +114,7 @@ impl Source for BreakingSource {
         self.inner.shards().await
     }
 
-    async fn open(&self, shard: &ShardId, start: StartAt) -> Result<Box<dyn ShardReader>> {
+    async fn open(&self, shard: &Shard, start: StartAt) -> Result<Box<dyn ShardReader>> {
         let inner = self.inner.open(shard, start).await?;
         Ok(Box::new(BreakingReader { inner, script: Arc::clone(&self.script), fail_with: self.fail_with }))
     }

@@ -249,6 +249,7 @@ fn headless() -> Entry {
         written_at: 0,
         opening: None,
         ranges: staged.ranges,
+        marks: Marks::default(),
         tables: staged.tables,
         quarantine: Vec::new(),
         counts: staged.counts,

@@ -16,11 +16,12 @@ mod stand_in;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_kinesis::types;
 
-use super::{Shard, ShardReader, Source};
+use super::{HashRange, Shard, ShardReader, Source, StreamDescription};
 use crate::batch::{ShardId, StartAt, StreamIdentity};
 use crate::error::{Error, Result};
 use crate::runtime::Context;
@@ -53,7 +54,7 @@ impl KinesisSource {
 
 #[async_trait]
 impl Source for KinesisSource {
-    async fn identity(&self) -> Result<StreamIdentity> {
+    async fn describe(&self) -> Result<StreamDescription> {
         let Connection { client, settings, .. } = &*self.connection;
         let call = || client.describe_stream_summary().stream_name(&settings.stream).send();
         let answer = self.connection.repeat(call).await;
@@ -61,7 +62,9 @@ impl Source for KinesisSource {
         let unnamed = || Error::corrupt(format!("the stream {} does not describe itself", settings.stream));
         let summary = answer.stream_description_summary.ok_or_else(unnamed)?;
         let created_at = summary.stream_creation_timestamp.to_millis().map_err(|error| unnamed().with_source(error))?;
-        Ok(StreamIdentity { arn: summary.stream_arn, created_at })
+        let hours = u64::try_from(summary.retention_period_hours).unwrap_or(24);
+        let identity = StreamIdentity { arn: summary.stream_arn, created_at };
+        Ok(StreamDescription { identity, retention: Some(Duration::from_secs(hours * 3600)) })
     }
 
     /// Pages are asked for by the last shard's name and not by `NextToken`: a token lives 5 minutes only, and
@@ -85,17 +88,23 @@ impl Source for KinesisSource {
         }
     }
 
-    async fn open(&self, shard: &ShardId, start: StartAt) -> Result<Box<dyn ShardReader>> {
-        Ok(Box::new(KinesisReader::new(self.connection.clone(), shard.clone(), start)))
+    async fn open(&self, shard: &Shard, start: StartAt) -> Result<Box<dyn ShardReader>> {
+        Ok(Box::new(KinesisReader::new(self.connection.clone(), shard.id.clone(), start)))
     }
 }
 
 fn listed(shard: types::Shard) -> Shard {
     let parents = shard.parent_shard_id.into_iter().chain(shard.adjacent_parent_shard_id);
     let range = shard.sequence_number_range;
+    // A stream whose hash keys cannot be read takes all of them in each shard: nothing is dropped by mistake.
+    let hashes = shard.hash_key_range.and_then(|range| {
+        let (first, last) = (range.starting_hash_key.parse().ok()?, range.ending_hash_key.parse().ok()?);
+        Some(HashRange { first, last })
+    });
     Shard {
         id: ShardId::new(shard.shard_id),
         parents: parents.map(ShardId::new).collect(),
         closed: range.is_some_and(|range| range.ending_sequence_number.is_some()),
+        hashes: hashes.unwrap_or(HashRange::ALL),
     }
 }

@@ -151,7 +151,7 @@ impl KinesisReader {
         if let Some(range) = &range {
             self.position = Some(range.through.clone());
         }
-        Ok(Page { records, range, behind, end_of_shard: self.ended })
+        Ok(Page { records, range, behind, end_of_shard: self.ended, gap: None })
     }
 
     fn records(&self, answered: Vec<Record>) -> Result<Vec<RawRecord>> {
@@ -203,7 +203,7 @@ fn raw_record(shard: &ShardId, record: Record) -> Result<RawRecord> {
     };
     let arrived_at = arrived.secs().saturating_mul(1_000_000).saturating_add(i64::from(arrived.subsec_nanos() / 1000));
     let (shard, position) = (shard.clone(), Position::new(sequence, 0));
-    Ok(RawRecord { shard, position, arrived_at, payload: record.data.into_bytes() })
+    Ok(RawRecord { shard, position, arrived_at, payload: record.data.into_bytes(), damage: None })
 }
 
 #[async_trait]

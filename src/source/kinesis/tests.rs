@@ -30,8 +30,8 @@ fn source(stand_in: &StandIn) -> KinesisSource {
     KinesisSource::new(stand_in.settings("orders"), context())
 }
 
-fn first_shard() -> ShardId {
-    ShardId::new("shardId-000000000000")
+fn first_shard() -> Shard {
+    Shard { id: ShardId::new("shardId-000000000000"), parents: vec![], closed: false, hashes: HashRange::ALL }
 }
 
 async fn first_reader(source: &KinesisSource) -> Box<dyn ShardReader> {
@@ -82,7 +82,7 @@ async fn closed_shards_are_listed_with_their_children_and_come_to_an_end() {
     let shards = source.shards().await.expect("shards");
     assert_eq!(shards.iter().map(|shard| shard.closed).collect::<Vec<_>>(), [true, true, false]);
     assert_eq!(shards[2].parents, names.map(ShardId::new));
-    let mut reader = source.open(&shards[holder].id, StartAt::TrimHorizon).await.expect("open");
+    let mut reader = source.open(&shards[holder], StartAt::TrimHorizon).await.expect("open");
     let mut read = Vec::new();
     for _ in 0..10 {
         let page = reader.next().await.expect("a page");
@@ -185,7 +185,7 @@ async fn a_stream_that_does_not_exist_is_the_users_to_change() {
     let stand_in = StandIn::start(options()).await;
     let source = source(&stand_in);
     let errors = [
-        source.identity().await.expect_err("no stream"),
+        source.describe().await.expect_err("no stream"),
         source.shards().await.expect_err("no stream"),
         first_reader(&source).await.next().await.expect_err("no stream"),
     ];
