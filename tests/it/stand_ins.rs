@@ -3,9 +3,8 @@
 //! Owns their start and their end. Each lives as long as a pipe to this process: when the tests are over, however they
 //! end, the pipe closes, and the server ends by itself.
 
-use std::fs::File;
+use std::io::{Read, Seek};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
@@ -23,33 +22,36 @@ pub(crate) struct Server {
 impl Server {
     /// Starts what `command` makes for a port, and waits until it listens there.
     pub(crate) fn start(name: &'static str, command: impl Fn(u16) -> Command) -> Self {
+        let mut said = String::new();
         // Another program may take the port before the server does.
-        let started = (0..5).find_map(|_| Self::try_start(name, &command));
-        started.unwrap_or_else(|| panic!("{name} does not start; it said: {}", said(name)))
+        for _ in 0..5 {
+            match Self::try_start(name, &command) {
+                Ok(server) => return server,
+                Err(log) => said = log,
+            }
+        }
+        panic!("{name} does not start; it said: {said}")
     }
 
-    fn try_start(name: &'static str, command: impl Fn(u16) -> Command) -> Option<Self> {
+    /// The server, or what it said before it ended.
+    fn try_start(name: &'static str, command: impl Fn(u16) -> Command) -> Result<Self, String> {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
-        let log = || Stdio::from(File::options().create(true).append(true).open(log(name)).expect("a log"));
-        File::create(self::log(name)).expect("a log");
-        let mut child = command(port).stdin(Stdio::piped()).stdout(log()).stderr(log()).spawn().expect("it starts");
+        let mut log = tempfile::tempfile().expect("a log");
+        let sink = || Stdio::from(log.try_clone().expect("a log"));
+        let mut child = command(port).stdin(Stdio::piped()).stdout(sink()).stderr(sink()).spawn().expect("it starts");
         let listens = until(&format!("{name} on port {port}"), || {
             if child.try_wait().expect("its state").is_some() {
                 return Some(false);
             }
             TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true)
         });
-        listens.then_some(Self { name, port, _child: child })
+        if listens {
+            return Ok(Self { name, port, _child: child });
+        }
+        let mut said = Vec::new();
+        log.rewind().and_then(|()| log.read_to_end(&mut said)).expect("its log");
+        Err(String::from_utf8_lossy(&said[said.len().saturating_sub(4_000)..]).into_owned())
     }
-}
-
-fn log(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.log", std::process::id()))
-}
-
-fn said(name: &str) -> String {
-    let text = std::fs::read(log(name)).unwrap_or_default();
-    String::from_utf8_lossy(&text[text.len().saturating_sub(4_000)..]).into_owned()
 }
 
 /// Two servers that speak S3, from different hands.
@@ -66,4 +68,10 @@ pub(crate) fn s3_servers() -> [&'static Server; 2] {
         [Server::start("ministack", ministack), Server::start("moto", moto)]
     });
     [ministack, moto]
+}
+
+#[test]
+#[should_panic(expected = "nobody does not start; it said:")]
+fn a_server_that_ends_at_once_is_told_with_what_it_said() {
+    Server::start("nobody", |_| server("no_such_module", &[]));
 }
