@@ -47,7 +47,7 @@ pub(super) async fn check(common: &Common, folder: &Path) -> Result<ExitCode> {
 async fn report_faults(plan: &Plan) -> Result<Vec<Fault>> {
     let store = Store::memory("check")?;
     let settings = QuerySettings { memory_bytes: MEMORY, partitions: partitions() };
-    let nowhere = plan.pipeline.folder.join("no-warehouse");
+    let nowhere = plan.pipeline.folder.join("no-warehouse").into();
     let holdings = Holdings { store: &store, warehouse: &nowhere, specs: plan.cleaner.specs(), entries: &[] };
     let session = Query::open(holdings, settings).await?;
     let mut faults = Vec::new();

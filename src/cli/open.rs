@@ -149,7 +149,8 @@ impl Local {
         let context = Context::system();
         let store = Store::local(&data.lake())?;
         let bounds = LoadBounds { memory_bytes: LOAD_MEMORY, partitions: partitions() };
-        let place = Place { folder: data.warehouse(), store: store.clone(), pipeline: plan.pipeline.name.clone() };
+        let place =
+            Place { folder: data.warehouse().into(), store: store.clone(), pipeline: plan.pipeline.name.clone() };
         let warehouse = DeltaWarehouse::new(place, plan.cleaner.specs(), context.clone(), bounds)?;
         Ok(Self { plan, data, store, warehouse: Arc::new(warehouse), context })
     }

@@ -37,7 +37,7 @@ pub(super) async fn open(local: &Local) -> Result<Query> {
 pub(super) async fn over(local: &Local, entries: &[Arc<Entry>]) -> Result<Query> {
     let settings = QuerySettings { memory_bytes: MEMORY, partitions: partitions() };
     let (store, specs) = (&local.store, local.plan.cleaner.specs());
-    Query::open(Holdings { store, warehouse: &local.data.warehouse(), specs, entries }, settings).await
+    Query::open(Holdings { store, warehouse: &local.data.warehouse().into(), specs, entries }, settings).await
 }
 
 /// Prints the answers of the pipeline's report/*.sql, each under its name.
