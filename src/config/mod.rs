@@ -12,6 +12,7 @@ mod folder;
 mod model;
 mod settings;
 mod tables;
+mod targets;
 mod values;
 
 pub use fault::{Fault, refuse};
