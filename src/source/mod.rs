@@ -6,6 +6,7 @@
 //! the journal's. The contract: the pages of a reader, one after the other, are the shard from its start on, without
 //! a gap, without a repeat, in the stream's order; every implementation passes `contract::source_contract`.
 
+mod aggregate;
 mod kinesis;
 mod memory;
 mod shards;
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 use crate::batch::{Position, Range, RawRecord, ShardId, StartAt, StreamIdentity};
 use crate::error::Result;
 
+pub use aggregate::{Aggregate, Aggregator};
 pub use kinesis::{CallCounts, Credentials, KinesisSettings, KinesisSource, Producer, PutItem, PutReport, StreamAdmin};
 pub use memory::MemorySource;
 pub use shards::{Known, ShardPlan, plan};

@@ -6,6 +6,8 @@
 
 // The attribute tells clippy what cargo knows: all of this is test code.
 #[cfg(test)]
+mod aggregates;
+#[cfg(test)]
 mod command;
 #[cfg(test)]
 mod kill;
