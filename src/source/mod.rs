@@ -23,7 +23,9 @@ use crate::batch::{Position, Range, RawRecord, ShardId, StartAt, StreamIdentity}
 use crate::error::Result;
 
 pub use aggregate::{Aggregate, Aggregator};
-pub use kinesis::{CallCounts, Credentials, KinesisSettings, KinesisSource, Producer, PutItem, PutReport, StreamAdmin};
+pub use kinesis::{
+    CallCounts, Credentials, KinesisSettings, KinesisSource, Producer, PutItem, PutReport, ReadLimits, StreamAdmin,
+};
 pub use memory::MemorySource;
 pub use shards::{Known, ShardPlan, plan};
 
@@ -83,7 +85,8 @@ pub struct Page {
     /// In the shard's order.
     pub records: Vec<RawRecord>,
     /// What the page covers: from the reader's position before it (none where the reader had none yet) through its
-    /// last record. None if the page is empty.
+    /// last record, or through the last part of an aggregated record that belongs to a sibling shard and is not among
+    /// `records`: so a page without records may have a range. None if nothing is covered.
     pub range: Option<Range>,
     /// How far the page's end lies behind the shard's newest record; zero: nothing more was there. None if the
     /// stream doesn't say.

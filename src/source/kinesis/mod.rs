@@ -5,8 +5,11 @@
 //! with the place in it. Enhanced fan-out would be a second `ShardReader` here.
 
 mod admin;
+mod answered;
 mod connection;
 mod fault;
+mod gap;
+mod pace;
 mod producer;
 mod reader;
 
@@ -29,12 +32,13 @@ use connection::Connection;
 use reader::KinesisReader;
 
 pub use admin::StreamAdmin;
-pub use connection::{CallCounts, Credentials, KinesisSettings};
+pub use connection::{CallCounts, Credentials, KinesisSettings, ReadLimits};
 pub use producer::{Producer, PutItem, PutReport};
 
 /// A Kinesis stream, polled shard by shard.
 ///
-/// `StartAt::Time` counts from its whole second on: arrival times are approximate, and some servers stamp seconds.
+/// `StartAt::Time` counts by the millisecond, as the stream stamps arrivals; of a server that stamps whole seconds, the
+/// records of the second in which it falls count as before it.
 pub struct KinesisSource {
     connection: Arc<Connection>,
 }
@@ -63,6 +67,7 @@ impl Source for KinesisSource {
         let summary = answer.stream_description_summary.ok_or_else(unnamed)?;
         let created_at = summary.stream_creation_timestamp.to_millis().map_err(|error| unnamed().with_source(error))?;
         let hours = u64::try_from(summary.retention_period_hours).unwrap_or(24);
+        self.connection.note_retention(summary.retention_period_hours);
         let identity = StreamIdentity { arn: summary.stream_arn, created_at };
         Ok(StreamDescription { identity, retention: Some(Duration::from_secs(hours * 3600)) })
     }
@@ -89,7 +94,7 @@ impl Source for KinesisSource {
     }
 
     async fn open(&self, shard: &Shard, start: StartAt) -> Result<Box<dyn ShardReader>> {
-        Ok(Box::new(KinesisReader::new(self.connection.clone(), shard.id.clone(), start)))
+        Ok(Box::new(KinesisReader::new(self.connection.clone(), shard.clone(), start)))
     }
 }
 
