@@ -313,6 +313,27 @@ mod tests {
                 self.put(&key, payload, SystemClock.now_micros()).expect("an open shard");
             }
         }
+
+        async fn split(&self, shard: &Shard) {
+            MemorySource::split(self, self.index(shard)).expect("a shard");
+        }
+
+        async fn merge(&self, lower: &Shard, upper: &Shard) {
+            MemorySource::merge(self, self.index(lower), self.index(upper)).expect("two shards");
+        }
+
+        async fn forget(&self, shard: &Shard, count: usize) {
+            let index = self.index(shard);
+            let records = &mut self.state().shards[index].records;
+            let count = count.min(records.len());
+            records.drain(..count);
+        }
+    }
+
+    impl MemorySource {
+        fn index(&self, shard: &Shard) -> usize {
+            self.state().shards.iter().position(|candidate| candidate.id == shard.id).expect("its shard")
+        }
     }
 
     fn source(shards: usize) -> MemorySource {

@@ -155,6 +155,23 @@ mod tests {
     }
 
     #[test]
+    fn credentials_that_expired_or_were_signed_by_a_wrong_clock_pass_and_wrong_ones_do_not() {
+        let skewed = "Signature expired: 20261120T120000Z is now earlier than 20261120T120500Z";
+        let cases = [
+            ("ExpiredTokenException", "The security token included in the request is expired", true),
+            ("InvalidSignatureException", skewed, true),
+            ("InvalidSignatureException", "The request signature we calculated does not match", false),
+            ("UnrecognizedClientException", "The security token included in the request is invalid", false),
+            ("MissingAuthenticationTokenException", "Missing", false),
+        ];
+        for (code, message, passes) in cases {
+            let fault = Fault::answered(400, Some(code), Some(message));
+            assert_eq!(fault.passes(), passes, "{fault:?}");
+            assert_eq!(matches!(fault, Fault::ExpiredCredentials(_)), passes, "{fault:?}");
+        }
+    }
+
+    #[test]
     fn only_a_call_without_a_clear_answer_may_have_been_carried_out() {
         assert!(Fault::Unreachable("reset".into()).is_ambiguous());
         assert!(Fault::answered(500, None, None).is_ambiguous());
