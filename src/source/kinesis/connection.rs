@@ -209,6 +209,11 @@ impl Connection {
                 let message = format!("cannot reach the stream {stream} at {place} to {doing}");
                 (ErrorKind::Transient, format!("{message} ({fault}; {tries} tries): {advice} {stakes}"))
             }
+            Fault::ShardGone(_) => {
+                let message = format!("cannot {doing}: the stream {stream} at {place} has no such shard any more");
+                let advice = "it has passed retention: start again, and what of it was not read is told as lost";
+                (ErrorKind::Transient, format!("{message} ({fault}): {advice}"))
+            }
             Fault::ExpiredCredentials(_) => {
                 let message = format!("the credentials to {doing} of the stream {stream} at {place} have expired");
                 let advice = "log in again (`aws sso login`) or look why they are not renewed, and check this \

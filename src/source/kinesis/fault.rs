@@ -25,6 +25,9 @@ pub(super) enum Fault {
     /// The stream or the shard does not exist.
     #[error("{0}")]
     NotFound(String),
+    /// The stream is there and the shard is not: closed, and past retention.
+    #[error("{0}")]
+    ShardGone(String),
     /// The stream exists already, or is being changed.
     #[error("{0}")]
     InUse(String),

@@ -125,6 +125,17 @@ impl KinesisReader {
         Ok(iterator)
     }
 
+    /// The service does not say whether it is the stream or the shard that it does not find.
+    async fn explained(&self, fault: Fault) -> Fault {
+        let Fault::NotFound(words) = fault else { return fault };
+        let request = self.connection.client.describe_stream_summary().stream_name(&self.connection.settings.stream);
+        match self.connection.once(request.send()).await {
+            Ok(_) => Fault::ShardGone(words),
+            Err(Fault::NotFound(_)) => Fault::NotFound(words),
+            Err(other) => other,
+        }
+    }
+
     /// Notes a failed try; an error where there is no point in another.
     fn postpone(&mut self, fault: &Fault) -> Result<()> {
         self.failures += 1;
@@ -201,7 +212,10 @@ impl ShardReader for KinesisReader {
                         return Ok(page);
                     }
                 }
-                Err(fault) => self.postpone(&fault)?,
+                Err(fault) => {
+                    let fault = self.explained(fault).await;
+                    self.postpone(&fault)?;
+                }
             }
         }
     }

@@ -132,8 +132,8 @@ async fn an_answer_of_ten_megabytes_is_paid_for_by_the_time_after_it() {
     let stand_in = StandIn::start(options()).await;
     let producer = stand_in.stream("orders", 1).await;
     let payload = "x".repeat(512 * 1024 - 1);
-    for _ in 0..5 {
-        producer.put((0..4).map(|_| StandIn::item("k", &payload)).collect()).await.expect("put");
+    for _ in 0..20 {
+        producer.put((0..1).map(|_| StandIn::item("k", &payload)).collect()).await.expect("put");
     }
     let clock = Arc::new(ManualClock::at(0));
     let context = Context { clock: clock.clone(), random: Random::seeded(1) };

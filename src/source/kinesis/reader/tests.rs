@@ -159,6 +159,19 @@ async fn a_reader_at_the_tip_misses_nothing_though_the_record_at_its_place_is_go
 }
 
 #[tokio::test]
+async fn a_shard_that_is_listed_no_more_is_not_taken_for_a_missing_stream() {
+    let (stand_in, _producer) = stand_in().await;
+    let connection = Arc::new(Connection::new(stand_in.settings("orders"), context(), "nothing is lost"));
+    let gone = Shard { id: ShardId::new("shardId-000000000007"), ..shard() };
+    stand_in.trouble("DescribeStreamSummary", Trouble::Refused(500, "InternalFailure"));
+    let error = KinesisReader::new(connection, gone, StartAt::TrimHorizon).next().await.expect_err("no such shard");
+    assert_eq!(error.kind(), ErrorKind::Transient);
+    let text = error.to_string();
+    assert!(text.contains("cannot read shardId-000000000007") && text.contains("has passed retention"), "{text}");
+    assert_eq!(stand_in.requests("GetShardIterator"), 2, "once more, where it could not be told");
+}
+
+#[tokio::test]
 async fn a_connection_reset_in_the_middle_of_an_answer_loses_nothing() {
     let (stand_in, producer) = stand_in().await;
     let mut reader = reader(&stand_in, StartAt::TrimHorizon);
