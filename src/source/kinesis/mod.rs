@@ -5,9 +5,12 @@
 //! with the place in it. Enhanced fan-out would be a second `ShardReader` here.
 
 mod admin;
+mod answered;
 mod connection;
 mod fault;
+mod gap;
 mod open_shards;
+mod pace;
 mod pace_puts;
 mod pack_puts;
 mod producer;
@@ -33,14 +36,15 @@ use connection::Connection;
 use reader::KinesisReader;
 
 pub use admin::StreamAdmin;
-pub use connection::{CallCounts, Credentials, KinesisSettings};
+pub use connection::{CallCounts, Credentials, KinesisSettings, ReadLimits};
 pub use pace_puts::ProducerLimits;
 pub use producer::{Producer, PutItem};
 pub use put_requests::PutReport;
 
 /// A Kinesis stream, polled shard by shard.
 ///
-/// `StartAt::Time` counts from its whole second on: arrival times are approximate, and some servers stamp seconds.
+/// `StartAt::Time` counts by the millisecond, as the stream stamps arrivals; of a server that stamps whole seconds, the
+/// records of the second in which it falls count as before it.
 pub struct KinesisSource {
     connection: Arc<Connection>,
 }
@@ -64,6 +68,7 @@ impl Source for KinesisSource {
         let summary = answer.stream_description_summary.ok_or_else(unnamed)?;
         let created_at = summary.stream_creation_timestamp.to_millis().map_err(|error| unnamed().with_source(error))?;
         let hours = u64::try_from(summary.retention_period_hours).unwrap_or(24);
+        self.connection.note_retention(summary.retention_period_hours);
         let identity = StreamIdentity { arn: summary.stream_arn, created_at };
         Ok(StreamDescription { identity, retention: Some(Duration::from_secs(hours * 3600)) })
     }
@@ -77,7 +82,7 @@ impl Source for KinesisSource {
     }
 
     async fn open(&self, shard: &Shard, start: StartAt) -> Result<Box<dyn ShardReader>> {
-        Ok(Box::new(KinesisReader::new(self.connection.clone(), shard.id.clone(), start)))
+        Ok(Box::new(KinesisReader::new(self.connection.clone(), shard.clone(), start)))
     }
 }
 
