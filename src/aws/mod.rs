@@ -18,8 +18,12 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 
 use crate::error::{Error, Result};
 
-/// How long the instance metadata may take for each answer: it is one hop away, or not there.
+/// How long the instance metadata may take to connect, and to answer: it is one hop away, or not there.
 const METADATA_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long it may take in all, tries included. Longer than both of the above together: where this ran out first, a
+/// machine without metadata would be taken for one whose metadata fails.
+const METADATA_LONGEST: Duration = Duration::from_secs(5);
 
 /// Tries for each answer of the instance metadata.
 const METADATA_TRIES: u32 = 2;
@@ -51,8 +55,8 @@ impl AwsChain {
         let metadata = imds::Client::builder()
             .connect_timeout(METADATA_PATIENCE)
             .read_timeout(METADATA_PATIENCE)
-            .operation_attempt_timeout(METADATA_PATIENCE)
-            .operation_timeout(METADATA_PATIENCE * METADATA_TRIES)
+            .operation_attempt_timeout(METADATA_LONGEST)
+            .operation_timeout(METADATA_LONGEST)
             .max_attempts(METADATA_TRIES)
             .build();
         let chain = DefaultCredentialsChain::builder().region(Region::new(region.clone())).imds_client(metadata);

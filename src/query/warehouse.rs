@@ -23,6 +23,9 @@ use crate::store::{Folder, kind_of};
 /// The ledger's folder in the warehouse.
 pub(super) const LEDGER: &str = "_ledger";
 
+/// How the Delta kernel begins what it says of an object store's error.
+const KERNEL_STORE_FAULT: &str = "Error interacting with object store";
+
 /// A table's columns in the warehouse: `surrogate_key` (dimensions), its own, `is_inferred` (dimensions), `valid_from`,
 /// `valid_to` and `is_current` (dimensions that keep their history), the version columns, and `_confirmed_at` (again
 /// those that keep their history).
@@ -98,7 +101,9 @@ async fn log(folder: &Folder) -> Result<Option<LogStoreRef>> {
         Folder::Store(store, path) => {
             let url = store.url_of(path)?;
             let log = default_logstore(store.objects_in(path), store.root(), &url, &StorageConfig::default());
-            return Ok(Some(log));
+            // A store that cannot be reached says why here; of what fails further inside, Delta keeps only the words.
+            let is_table = log.is_delta_table_location().await.map_err(|error| fault(folder, error))?;
+            return Ok(is_table.then_some(log));
         }
     };
     let table = DeltaTableBuilder::from_url(url).and_then(DeltaTableBuilder::build);
@@ -122,6 +127,10 @@ fn fault(folder: &Folder, error: DeltaTableError) -> Error {
     match (kind_of(&error), &error) {
         (Some(kind), _) => Error::new(kind, sentence),
         (None, DeltaTableError::ObjectStore { .. } | DeltaTableError::Io { .. }) => Error::transient(sentence),
+        // The kernel gives its cause to nobody, and its type is not ours to name.
+        (None, DeltaTableError::KernelError(fault)) if fault.to_string().starts_with(KERNEL_STORE_FAULT) => {
+            Error::transient(sentence)
+        }
         _ => Error::corrupt(format!("{sentence}; the staged files and the journal are untouched by that")),
     }
     .with_source(error)

@@ -6,6 +6,8 @@
 
 // The attribute tells clippy what cargo knows: all of this is test code.
 #[cfg(test)]
+mod aws;
+#[cfg(test)]
 mod command;
 #[cfg(test)]
 mod kill;
@@ -15,6 +17,10 @@ mod main_job;
 mod oracle;
 #[cfg(test)]
 mod python;
+#[cfg(test)]
+mod s3;
+#[cfg(test)]
+mod stand_ins;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
