@@ -6,6 +6,8 @@
 
 // The attribute tells clippy what cargo knows: all of this is test code.
 #[cfg(test)]
+mod aggregates;
+#[cfg(test)]
 mod aws;
 #[cfg(test)]
 mod command;
@@ -23,5 +25,7 @@ mod s3;
 mod stand_ins;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod wrappers;
 #[cfg(test)]
 mod wrong_input;
