@@ -18,7 +18,12 @@ const PIPELINE: &str = "food_delivery";
 
 fn opening() -> Opening {
     let arn = "arn:aws:kinesis:us-east-1:000000000000:stream/orders".to_owned();
-    Opening { stream: StreamIdentity { arn, created_at: 1 }, start: StartAt::TrimHorizon, shards: None }
+    Opening {
+        stream: StreamIdentity { arn, created_at: 1 },
+        start: StartAt::TrimHorizon,
+        opened_at: None,
+        shards: None,
+    }
 }
 
 async fn open(store: &Store) -> Journal {
