@@ -87,6 +87,12 @@ pub struct CallCounts {
     pub failed: u64,
     /// Iterators that had grown too old and were renewed.
     pub expired_iterators: u64,
+    /// Subscriptions to a shard that were granted, renewals included.
+    pub subscriptions: u64,
+    /// Subscriptions that were refused, reset or silent.
+    pub broken_subscriptions: u64,
+    /// How often a shard was polled for a while because subscribing failed again and again.
+    pub fallbacks: u64,
 }
 
 #[derive(Default)]
@@ -95,6 +101,9 @@ struct Counters {
     throttled: AtomicU64,
     failed: AtomicU64,
     expired_iterators: AtomicU64,
+    subscriptions: AtomicU64,
+    broken_subscriptions: AtomicU64,
+    fallbacks: AtomicU64,
 }
 
 /// The client with what it needs to go on in spite of trouble.
@@ -196,7 +205,25 @@ impl Connection {
             throttled: read(&self.counters.throttled),
             failed: read(&self.counters.failed),
             expired_iterators: read(&self.counters.expired_iterators),
+            subscriptions: read(&self.counters.subscriptions),
+            broken_subscriptions: read(&self.counters.broken_subscriptions),
+            fallbacks: read(&self.counters.fallbacks),
         }
+    }
+
+    /// A subscription was granted.
+    pub(super) fn count_subscription(&self) {
+        self.counters.subscriptions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A subscription was refused or broke off.
+    pub(super) fn count_broken_subscription(&self) {
+        self.counters.broken_subscriptions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A shard is polled because subscribing fails.
+    pub(super) fn count_fallback(&self) {
+        self.counters.fallbacks.fetch_add(1, Ordering::Relaxed);
     }
 
     fn place(&self) -> String {

@@ -2,7 +2,9 @@
 //!
 //! Owns the reading of the SDK's errors; `connection` turns a fault into the public error with its sentence.
 
+use std::any::Any;
 use std::error::Error as StdError;
+use std::fmt;
 
 use aws_sdk_kinesis::config::http::HttpResponse;
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
@@ -37,15 +39,17 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    /// Reads the SDK's error.
-    pub(super) fn of<E>(error: SdkError<E, HttpResponse>) -> Self
+    /// Reads the SDK's error: of a call, or of an event on a subscription.
+    pub(super) fn of<E, R>(error: SdkError<E, R>) -> Self
     where
         E: ProvideErrorMetadata + StdError + 'static,
+        R: fmt::Debug + 'static,
     {
         match &error {
             SdkError::ServiceError(answer) => {
-                let status = answer.raw().status().as_u16();
-                Self::answered(status, error.code(), error.message())
+                let response = (answer.raw() as &dyn Any).downcast_ref::<HttpResponse>();
+                let status = response.map_or(200, |response| response.status().as_u16());
+                Self::answered(status, answer.err().code(), answer.err().message())
             }
             SdkError::ConstructionFailure(_) => Self::Refused(root_cause(&error)),
             _ => Self::Unreachable(root_cause(&error)),

@@ -2,6 +2,7 @@
 //! order.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use axum::http::header::CONTENT_LENGTH;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use ferrokinesis::store::StoreOptions;
+use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -27,6 +29,14 @@ pub(super) enum Trouble {
     Unanswered,
     /// The records of these indices are refused, the others put.
     Partly(Vec<usize>),
+    /// No answer comes at all.
+    Mute,
+    /// A subscription gives so many messages, half of the next one, and is reset.
+    Cut(usize),
+    /// A subscription gives so many messages, and nothing more.
+    Hang(usize),
+    /// A subscription gives these messages, then it ends.
+    Messages(Vec<Vec<u8>>),
 }
 
 /// A running server; it ends when this is dropped.
@@ -106,6 +116,24 @@ async fn meddle(log: Arc<Mutex<Log>>, request: Request, next: Next) -> Response 
             refusal(500, "InternalFailure")
         }
         Some(Trouble::Partly(refused)) => put_partly(&refused, request, next).await,
+        Some(Trouble::Mute) => std::future::pending().await,
+        Some(Trouble::Cut(whole)) => next.run(request).await.map(|body| {
+            let messages = body.into_data_stream().take(whole + 1).enumerate();
+            let half = move |(index, message): (usize, Result<Bytes, _>)| {
+                message.map(|message| if index < whole { message } else { message.slice(..message.len() / 2) })
+            };
+            let reset = stream::once(async { Err(axum::Error::new(io::Error::other("reset"))) });
+            Body::from_stream(messages.map(half).chain(reset))
+        }),
+        Some(Trouble::Hang(whole)) => next
+            .run(request)
+            .await
+            .map(|body| Body::from_stream(body.into_data_stream().take(whole).chain(stream::pending()))),
+        Some(Trouble::Messages(messages)) => {
+            let messages = messages.into_iter().map(Ok::<_, io::Error>);
+            let builder = Response::builder().header("content-type", "application/vnd.amazon.eventstream");
+            builder.body(Body::from_stream(stream::iter(messages))).expect("a response")
+        }
     }
 }
 
