@@ -212,7 +212,7 @@ mod tests {
         let error = register(&stand_in, "millstream").await.expect_err("the 21st");
         assert_eq!(error.kind(), ErrorKind::Invalid);
         let text = error.to_string();
-        assert!(text.contains("the stream orders has as many as it takes (throttled: LimitExceeded"), "{text}");
+        assert!(text.contains("the stream orders has as many as it takes (LimitExceeded"), "{text}");
         assert!(text.ends_with("deregister one that is not used, or read without fan-out"), "{text}");
     }
 

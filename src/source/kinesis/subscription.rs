@@ -89,7 +89,7 @@ impl Subscription {
                 let silence = self.patience.limit.as_secs_f64();
                 return Err(Fault::Unreachable(format!("the subscription was silent for {silence} s")));
             };
-            let event = heard.map_err(Fault::of)?;
+            let event = heard.map_err(Fault::of_subscription)?;
             self.patience = Patience::new(clock.now_micros(), self.patience.limit);
             match event {
                 Some(SubscribeToShardEventStream::SubscribeToShardEvent(event)) => {
