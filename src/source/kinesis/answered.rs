@@ -2,62 +2,62 @@
 //!
 //! Owns nothing; the reader's place is a parameter.
 
-use aws_sdk_kinesis::types::{Record, ShardIteratorType};
+use aws_sdk_kinesis::types::Record;
 
-use crate::batch::{Position, RawRecord, SequenceNumber, ShardId, StartAt};
+use crate::batch::{Position, RawRecord, SequenceNumber, StartAt};
 use crate::error::{Error, Result};
+use crate::source::Shard;
+
+/// What an answer brings.
+#[derive(Debug, Default)]
+pub(super) struct Answered {
+    /// What the reader gives on, in the shard's order.
+    pub(super) records: Vec<RawRecord>,
+    /// The last position that the answer covers; none where all of it was covered before.
+    pub(super) through: Option<Position>,
+}
 
 /// What of these records comes after the position or, where there is none yet, counts from `start` on.
 ///
 /// # Errors
 /// Corrupt where a record has no place, or one that is not behind the one before.
 pub(super) fn records_after(
-    shard: &ShardId,
+    shard: &Shard,
     start: &StartAt,
     position: Option<&Position>,
     answered: Vec<Record>,
-) -> Result<Vec<RawRecord>> {
+) -> Result<Answered> {
     let mut records: Vec<RawRecord> = Vec::with_capacity(answered.len());
     for record in answered {
         let record = raw_record(shard, record)?;
         let is_before = match (position, start) {
             (Some(position), _) => record.position <= *position,
-            (None, StartAt::Time(millis)) => record.arrived_at < whole_second(*millis).saturating_mul(1_000_000),
+            // Servers are asked for the second, and some stamp whole ones.
+            (None, StartAt::Time(millis)) => record.arrived_at < millis.div_euclid(1000).saturating_mul(1_000_000),
             (None, _) => false,
         };
         if records.is_empty() && is_before {
             continue;
         }
         if let Some(last) = records.last().filter(|last| last.position >= record.position) {
-            let (earlier, later) = (&last.position, &record.position);
-            let message = format!("{shard} gave the record {later} after {earlier}: the stream's order is broken");
-            return Err(Error::corrupt(format!("{message}, and nothing of this answer was read")));
+            let message = format!("{} gave the record {} after {}", shard.id, record.position, last.position);
+            let sentence = "the stream's order is broken, and nothing of this answer was read";
+            return Err(Error::corrupt(format!("{message}: {sentence}")));
         }
         records.push(record);
     }
-    Ok(records)
+    let through = records.last().map(|record| record.position.clone());
+    Ok(Answered { records, through })
 }
 
-/// A position inside an aggregated record asks for that record again; what was read of it is skipped.
-pub(super) fn kind_after(position: &Position) -> ShardIteratorType {
-    match position.subsequence {
-        0 => ShardIteratorType::AfterSequenceNumber,
-        _ => ShardIteratorType::AtSequenceNumber,
-    }
-}
-
-/// Arrival times are approximate and some servers stamp whole seconds, so a start counts from its second on.
-pub(super) fn whole_second(millis: i64) -> i64 {
-    millis.div_euclid(1000)
-}
-
-fn raw_record(shard: &ShardId, record: Record) -> Result<RawRecord> {
+fn raw_record(shard: &Shard, record: Record) -> Result<RawRecord> {
+    let shard = shard.id.clone();
     let sequence = SequenceNumber::parse(&record.sequence_number)
         .map_err(|error| Error::corrupt(format!("{shard} gave a record without a place in it")).with_source(error))?;
     let Some(arrived) = record.approximate_arrival_timestamp else {
         return Err(Error::corrupt(format!("{shard} gave the record {sequence} without its time of arrival")));
     };
     let arrived_at = arrived.secs().saturating_mul(1_000_000).saturating_add(i64::from(arrived.subsec_nanos() / 1000));
-    let (shard, position) = (shard.clone(), Position::new(sequence, 0));
+    let position = Position::new(sequence, 0);
     Ok(RawRecord { shard, position, arrived_at, payload: record.data.into_bytes(), damage: None })
 }

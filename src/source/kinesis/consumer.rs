@@ -9,7 +9,7 @@ use aws_sdk_kinesis::types::ConsumerStatus;
 
 use super::connection::{Connection, KinesisSettings};
 use super::fault::Fault;
-use super::subscription::Pace;
+use super::subscription::Timing;
 use crate::error::{Error, Result};
 use crate::runtime::Context;
 
@@ -24,7 +24,7 @@ const MOST_CONSUMERS: usize = 20;
 #[derive(Debug, Clone)]
 pub struct FanOutConsumer {
     pub(super) arn: String,
-    pub(super) pace: Pace,
+    pub(super) timing: Timing,
 }
 
 impl FanOutConsumer {
@@ -39,7 +39,7 @@ impl FanOutConsumer {
         let started_at = registry.connection.context.clock.now_micros();
         loop {
             match registry.look().await? {
-                Some((arn, ConsumerStatus::Active)) => return Ok(Self { arn, pace: Pace::default() }),
+                Some((arn, ConsumerStatus::Active)) => return Ok(Self { arn, timing: Timing::default() }),
                 None => registry.make().await?,
                 Some(_) => {}
             }

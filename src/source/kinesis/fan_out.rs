@@ -13,7 +13,7 @@ use aws_sdk_kinesis::operation::subscribe_to_shard::SubscribeToShardOutput;
 use aws_sdk_kinesis::types::SubscribeToShardEvent;
 use futures::future::BoxFuture;
 
-use super::answered::records_after;
+use super::answered::{Answered, records_after};
 use super::connection::Connection;
 use super::consumer::FanOutConsumer;
 use super::fault::Fault;
@@ -46,6 +46,8 @@ pub(super) struct FanOutReader {
     rest_until: i64,
     /// When the last subscription was granted.
     subscribed_at: Option<i64>,
+    /// When the last page was returned, or the reader made.
+    page_at: i64,
     /// Failures since the last event.
     failures: u32,
     /// Whether it was logged that this shard is polled.
@@ -63,14 +65,14 @@ enum State {
 }
 
 impl FanOutReader {
-    /// A reader after a position polls its first page: polling looks whether that position is still there.
+    /// A reader after a position polls its first page: polling looks whether what follows is still there.
     pub(super) fn new(connection: Arc<Connection>, consumer: FanOutConsumer, shard: Shard, start: StartAt) -> Self {
         let position = match &start {
             StartAt::After(position) => Some(position.clone()),
             StartAt::TrimHorizon | StartAt::Time(_) => None,
         };
         let is_after = position.is_some();
-        let (continuation, subscribed_at) = (None, None);
+        let (continuation, subscribed_at, page_at) = (None, None, connection.context.clock.now_micros());
         let (rest_until, failures, is_told, state) = (i64::MIN, 0, false, State::Waiting);
         let mut reader = Self {
             connection,
@@ -82,6 +84,7 @@ impl FanOutReader {
             state,
             rest_until,
             subscribed_at,
+            page_at,
             failures,
             is_told,
         };
@@ -97,12 +100,12 @@ impl FanOutReader {
 
     /// Waits until a subscription may be asked for.
     async fn rest(&mut self) {
-        let (pace, backoff) = (self.consumer.pace, self.connection.settings.backoff);
-        let granted = self.subscribed_at.map_or(i64::MIN, |at| later(at, pace.between));
+        let (timing, backoff) = (self.consumer.timing, self.connection.settings.backoff);
+        let granted = self.subscribed_at.map_or(i64::MIN, |at| later(at, timing.between));
         let left = self.rest_until.max(granted).saturating_sub(self.now());
         if let Ok(left @ 1..) = u64::try_from(left) {
             // Bounded for the case that the clock is set back.
-            let left = Duration::from_micros(left).min(pace.between.max(backoff.longest));
+            let left = Duration::from_micros(left).min(timing.between.max(backoff.longest));
             self.connection.context.clock.sleep(left).await;
         }
     }
@@ -125,7 +128,10 @@ impl FanOutReader {
                     self.rest_until = later(self.now(), self.connection.settings.poll_interval);
                     return Ok(Some(self.nothing()));
                 }
-                self.subscribe();
+                match self.position.is_some() && self.now() >= later(self.page_at, self.consumer.timing.doubt_after) {
+                    true => self.poll_until(i64::MIN),
+                    false => self.subscribe(),
+                }
                 Ok(None)
             }
             State::Subscribing(call, patience) => {
@@ -169,7 +175,7 @@ impl FanOutReader {
             let request = connection.client.subscribe_to_shard().consumer_arn(consumer).shard_id(shard);
             connection.once(request.starting_position(place?).send()).await
         };
-        let patience = Patience::new(self.now(), self.consumer.pace.stall_after);
+        let patience = Patience::new(self.now(), self.consumer.timing.stall_after);
         self.state = State::Subscribing(Box::pin(call), patience);
     }
 
@@ -179,7 +185,8 @@ impl FanOutReader {
                 self.connection.count_subscription();
                 let now = self.now();
                 self.subscribed_at = Some(now);
-                self.state = State::Listening(Box::new(Subscription::new(answer, now, self.consumer.pace.stall_after)));
+                self.state =
+                    State::Listening(Box::new(Subscription::new(answer, now, self.consumer.timing.stall_after)));
             }
             // The position is asked for instead; where that is what is refused, polling tells why.
             Err(Fault::InvalidArgument(words)) if self.continuation.take().is_some() => {
@@ -196,7 +203,7 @@ impl FanOutReader {
         self.connection.count_broken_subscription();
         let (is_in_use, now) = (matches!(fault, Fault::InUse(_)), self.now());
         let pause = match is_in_use {
-            true => self.consumer.pace.between,
+            true => self.consumer.timing.between,
             false => self.connection.pause(self.failures, &fault),
         };
         self.rest_until = later(now, pause);
@@ -207,7 +214,7 @@ impl FanOutReader {
 
     fn fall_back(&mut self, fault: &Fault) {
         self.connection.count_fallback();
-        let (shard, pause) = (&self.shard.id, self.consumer.pace.poll_for);
+        let (shard, pause) = (&self.shard.id, self.consumer.timing.poll_for);
         if !self.is_told {
             tracing::warn!(%shard, %fault, again_after = ?pause, "fan-out fails, the shard is polled meanwhile");
         }
@@ -239,15 +246,12 @@ impl FanOutReader {
     fn accept(&mut self, event: SubscribeToShardEvent, is_fresh: bool) -> Result<Page> {
         let (has_children, continuation) = (!event.child_shards().is_empty(), event.continuation_sequence_number);
         let (answered, millis) = (event.records.len(), u64::try_from(event.millis_behind_latest).unwrap_or(0));
-        let records = records_after(&self.shard.id, &self.start, self.position.as_ref(), event.records);
-        let records = records.inspect_err(|_| self.state = State::Waiting)?;
-        let range = records.last().map(|last| Range::new(self.position.clone(), last.position.clone()));
+        let brought = records_after(&self.shard, &self.start, self.position.as_ref(), event.records);
+        let Answered { records, through, .. } = brought.inspect_err(|_| self.state = State::Waiting)?;
+        let range = through.map(|through| Range::new(self.position.replace(through.clone()), through));
         let says_all = is_fresh && answered < FULL;
         let behind = (millis > 0 || says_all).then(|| Duration::from_millis(millis));
 
-        if let Some(range) = &range {
-            self.position = Some(range.through.clone());
-        }
         self.failures = 0;
         if std::mem::take(&mut self.is_told) {
             tracing::info!(shard = %self.shard.id, "fan-out works again");
@@ -262,7 +266,7 @@ impl FanOutReader {
     fn go_on(&mut self, has_children: bool, answered: usize, continuation: String) {
         let continues = !continuation.is_empty();
         self.continuation = continues.then_some(continuation);
-        let renewed_at = self.subscribed_at.map_or(i64::MIN, |at| later(at, self.consumer.pace.renew_after));
+        let renewed_at = self.subscribed_at.map_or(i64::MIN, |at| later(at, self.consumer.timing.renew_after));
         if has_children && (!continues || answered == 0) {
             self.state = State::Ended;
         } else if !continues {
@@ -280,6 +284,7 @@ impl ShardReader for FanOutReader {
         let asked_at = self.now();
         loop {
             if let Some(page) = self.step(asked_at).await? {
+                self.page_at = self.now();
                 return Ok(page);
             }
         }

@@ -11,7 +11,6 @@ use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::{ShardIteratorType, StartingPosition, SubscribeToShardEvent, SubscribeToShardEventStream};
 use futures::future::{Either, select};
 
-use super::answered::{kind_after, whole_second};
 use super::fault::Fault;
 use crate::batch::{Position, StartAt};
 use crate::runtime::Clock;
@@ -21,7 +20,7 @@ const MOMENT: Duration = Duration::from_secs(1);
 
 /// When a reader subscribes, renews, despairs and polls instead.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
+pub(super) struct Timing {
     /// A subscription lasts 5 minutes; after so long it is renewed.
     pub(super) renew_after: Duration,
     /// No new subscription to the same shard so soon after the last: the service refuses it.
@@ -31,12 +30,16 @@ pub(super) struct Pace {
     pub(super) stall_after: Duration,
     /// Polling, where subscribing fails again and again, before it is tried again.
     pub(super) poll_for: Duration,
+    /// After so long without a page the stream may have dropped what comes next: the first page is then polled, for
+    /// polling looks for that. A stream keeps its records for a day at least.
+    pub(super) doubt_after: Duration,
 }
 
-impl Default for Pace {
+impl Default for Timing {
     fn default() -> Self {
-        let [renew_after, between, stall_after, poll_for] = [290, 5, 15, 300].map(Duration::from_secs);
-        Self { renew_after, between, stall_after, poll_for }
+        let seconds = [290, 5, 15, 300, 3600];
+        let [renew_after, between, stall_after, poll_for, doubt_after] = seconds.map(Duration::from_secs);
+        Self { renew_after, between, stall_after, poll_for, doubt_after }
     }
 }
 
@@ -105,10 +108,10 @@ impl Subscription {
     }
 }
 
-/// Where a subscription starts: where the last one said to go on, else after the last record, else where the reader does.
+/// Where a subscription starts: where the last one said to go on, else at the last record, else where the reader does.
 ///
-/// What the service sends from there that was read before is skipped. It goes on *at* the continuation and not after
-/// it, for some servers give the next record's number there and not the last one's.
+/// What the service sends from there that was read before is skipped. It goes on *at* a number and never after it: an
+/// aggregated record may hold more than was read of it, and some servers name the next record to go on and not the last.
 pub(super) fn starting_position(
     start: &StartAt,
     position: Option<&Position>,
@@ -117,9 +120,12 @@ pub(super) fn starting_position(
     let builder = StartingPosition::builder();
     let builder = match (continuation, position, start) {
         (Some(sequence), _, _) => builder.r#type(ShardIteratorType::AtSequenceNumber).sequence_number(sequence),
-        (None, Some(position), _) => builder.r#type(kind_after(position)).sequence_number(position.sequence.as_str()),
+        (None, Some(position), _) => {
+            builder.r#type(ShardIteratorType::AtSequenceNumber).sequence_number(position.sequence.as_str())
+        }
+        // In whole seconds, for servers that know no others; what is too old is skipped.
         (None, None, StartAt::Time(millis)) => {
-            builder.r#type(ShardIteratorType::AtTimestamp).timestamp(DateTime::from_secs(whole_second(*millis)))
+            builder.r#type(ShardIteratorType::AtTimestamp).timestamp(DateTime::from_secs(millis.div_euclid(1000)))
         }
         (None, None, _) => builder.r#type(ShardIteratorType::TrimHorizon),
     };
@@ -139,17 +145,16 @@ mod tests {
     use crate::runtime::ManualClock;
 
     #[test]
-    fn a_subscription_starts_where_the_last_one_said_or_behind_what_was_read_or_where_the_reader_does() {
-        use ShardIteratorType::{AfterSequenceNumber, AtSequenceNumber, AtTimestamp, TrimHorizon};
+    fn a_subscription_starts_where_the_last_one_said_or_at_what_was_read_last_or_where_the_reader_does() {
+        use ShardIteratorType::{AtSequenceNumber, AtTimestamp, TrimHorizon};
         let position = |subsequence| Some(Position::new(7.into(), subsequence));
         let (horizon, time) = (StartAt::TrimHorizon, StartAt::Time(2_900));
         let after = StartAt::After(Position::new(7.into(), 0));
         let cases = [
             (&horizon, None, None, (TrimHorizon, None, None)),
             (&time, None, None, (AtTimestamp, None, Some(2))),
-            (&after, position(0), None, (AfterSequenceNumber, Some("7"), None)),
-            (&time, position(0), None, (AfterSequenceNumber, Some("7"), None)),
-            // Inside an aggregated record: that record is sent again.
+            (&after, position(0), None, (AtSequenceNumber, Some("7"), None)),
+            (&time, position(0), None, (AtSequenceNumber, Some("7"), None)),
             (&horizon, position(3), None, (AtSequenceNumber, Some("7"), None)),
             (&horizon, position(0), Some("9"), (AtSequenceNumber, Some("9"), None)),
             (&time, None, Some("9"), (AtSequenceNumber, Some("9"), None)),

@@ -1,11 +1,11 @@
-//! Fan-out against ferrokinesis, with troubles on order, on the machine's clock and a fast pace.
+//! Fan-out against ferrokinesis, with troubles on order, on the machine's clock and quick timing.
 
 use ferrokinesis::event_stream::{encode_exception, encode_initial_response, encode_subscribe_event};
 use ferrokinesis::store::StoreOptions;
 use serde_json::{Value, json};
 
 use super::super::stand_in::{StandIn, Trouble};
-use super::super::subscription::Pace;
+use super::super::subscription::Timing;
 use super::super::{KinesisSource, Producer, PutItem};
 use super::*;
 use crate::batch::ShardId;
@@ -16,12 +16,13 @@ use crate::source::{CallCounts, HashRange, KinesisSettings, Source};
 
 const SUBSCRIBE: &str = "SubscribeToShard";
 
-/// Fast, but patient enough for a busy machine: ferrokinesis gives an event each 200 ms.
-const PACE: Pace = Pace {
+/// Quick, but patient enough for a busy machine: ferrokinesis gives an event each 200 ms.
+const TIMING: Timing = Timing {
     renew_after: Duration::from_secs(60),
     between: Duration::from_millis(20),
     stall_after: Duration::from_secs(10),
     poll_for: Duration::from_millis(300),
+    doubt_after: Duration::from_secs(60),
 };
 
 struct Stage {
@@ -35,14 +36,14 @@ fn options() -> StoreOptions {
 }
 
 impl Stage {
-    async fn set(options: StoreOptions, shards: u32, pace: Pace) -> Self {
+    async fn set(options: StoreOptions, shards: u32, timing: Timing) -> Self {
         let stand_in = StandIn::start(options).await;
         let producer = stand_in.stream("orders", shards).await;
         let backoff = Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(5), attempts: 6 };
         let settings = KinesisSettings { backoff, ..stand_in.settings("orders") };
         let context = Context::system();
         let consumer = FanOutConsumer::register(settings.clone(), context.clone(), "millstream").await;
-        let consumer = FanOutConsumer { pace, ..consumer.expect("registered") };
+        let consumer = FanOutConsumer { timing, ..consumer.expect("registered") };
         let source = KinesisSource::new(settings, context).with_fan_out(consumer);
         Self { stand_in, producer, source }
     }
@@ -108,7 +109,7 @@ async fn read(reader: &mut dyn ShardReader, count: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn it_keeps_the_contract() {
-    let stage = Stage::set(options(), 3, PACE).await;
+    let stage = Stage::set(options(), 3, TIMING).await;
     source_contract(&stage.source, &stage.producer, 3).await;
     let counts = stage.counts();
     assert!(counts.subscriptions >= 3 && counts.fallbacks == 0, "{counts:?}");
@@ -117,9 +118,9 @@ async fn it_keeps_the_contract() {
 #[tokio::test]
 async fn subscriptions_that_end_or_are_renewed_leave_no_gap_and_repeat_nothing() {
     let short = StoreOptions { subscribe_to_shard_session_ms: 250, ..options() };
-    let renewed = Pace { renew_after: Duration::from_millis(250), ..PACE };
-    for (options, pace) in [(short, PACE), (options(), renewed)] {
-        let stage = Stage::set(options, 1, pace).await;
+    let renewed = Timing { renew_after: Duration::from_millis(250), ..TIMING };
+    for (options, timing) in [(short, TIMING), (options(), renewed)] {
+        let stage = Stage::set(options, 1, timing).await;
         let mut reader = stage.reader().await;
         let mut expected = Vec::new();
         for round in 0..8 {
@@ -139,8 +140,8 @@ async fn subscriptions_that_end_or_are_renewed_leave_no_gap_and_repeat_nothing()
 
 #[tokio::test]
 async fn a_new_subscription_keeps_its_distance_from_the_last_one() {
-    let pace = Pace { between: Duration::from_millis(300), renew_after: Duration::ZERO, ..PACE };
-    let stage = Stage::set(options(), 1, pace).await;
+    let timing = Timing { between: Duration::from_millis(300), renew_after: Duration::ZERO, ..TIMING };
+    let stage = Stage::set(options(), 1, timing).await;
     let mut reader = stage.reader().await;
     let started_at = Context::system().clock.now_micros();
     for _ in 0..4 {
@@ -166,7 +167,7 @@ async fn subscriptions_that_break_are_made_again_where_the_reader_stands() {
         ("not understood", Trouble::Messages(vec![b"nonsense, and enough of it".to_vec()])),
     ];
     for (what, trouble) in troubles {
-        let stage = Stage::set(options(), 1, PACE).await;
+        let stage = Stage::set(options(), 1, TIMING).await;
         stage.stand_in.trouble(SUBSCRIBE, trouble);
         stage.put(&["a", "b"]).await;
         let mut reader = stage.reader().await;
@@ -180,7 +181,7 @@ async fn subscriptions_that_break_are_made_again_where_the_reader_stands() {
 
 #[tokio::test]
 async fn a_subscription_that_another_takes_over_is_taken_back() {
-    let stage = Stage::set(options(), 1, PACE).await;
+    let stage = Stage::set(options(), 1, TIMING).await;
     stage.give(vec![encode_exception("ResourceInUseException", "another call to SubscribeToShard")]);
     stage.give(vec![encode_exception("InternalFailureException", "fell over")]);
     stage.put(&["a"]).await;
@@ -191,10 +192,10 @@ async fn a_subscription_that_another_takes_over_is_taken_back() {
 
 #[tokio::test]
 async fn a_subscription_that_falls_silent_is_made_again() {
-    let pace = Pace { stall_after: Duration::from_millis(1_000), ..PACE };
+    let timing = Timing { stall_after: Duration::from_millis(1_000), ..TIMING };
     for trouble in [Trouble::Mute, Trouble::Hang(0), Trouble::Hang(1), Trouble::Hang(2)] {
         let what = format!("{trouble:?}");
-        let stage = Stage::set(options(), 1, pace).await;
+        let stage = Stage::set(options(), 1, timing).await;
         stage.stand_in.trouble(SUBSCRIBE, trouble);
         stage.put(&["a"]).await;
         let mut reader = stage.reader().await;
@@ -207,7 +208,7 @@ async fn a_subscription_that_falls_silent_is_made_again() {
 
 #[tokio::test]
 async fn where_subscribing_fails_the_shard_is_polled_for_a_while_and_then_subscribed_to_again() {
-    let stage = Stage::set(options(), 1, PACE).await;
+    let stage = Stage::set(options(), 1, TIMING).await;
     for _ in 0..FAILURES {
         stage.stand_in.trouble(SUBSCRIBE, Trouble::Refused(500, "InternalFailure"));
     }
@@ -233,7 +234,7 @@ async fn where_subscribing_fails_the_shard_is_polled_for_a_while_and_then_subscr
 #[tokio::test]
 async fn a_refusal_that_will_be_repeated_is_not_tried_again_and_the_shard_is_polled() {
     for code in ["AccessDeniedException", "ResourceNotFoundException"] {
-        let stage = Stage::set(options(), 1, PACE).await;
+        let stage = Stage::set(options(), 1, TIMING).await;
         stage.stand_in.trouble(SUBSCRIBE, Trouble::Refused(400, code));
         stage.put(&["a"]).await;
         assert_eq!(read(stage.reader().await.as_mut(), 1).await, ["a"]);
@@ -243,7 +244,7 @@ async fn a_refusal_that_will_be_repeated_is_not_tried_again_and_the_shard_is_pol
 
 #[tokio::test]
 async fn what_polling_cannot_do_either_is_said() {
-    let stage = Stage::set(options(), 1, PACE).await;
+    let stage = Stage::set(options(), 1, TIMING).await;
     let nowhere = Shard { id: ShardId::new("shardId-000000000007"), ..shard() };
     let mut reader = stage.source.open(&nowhere, StartAt::TrimHorizon).await.expect("open");
     let error = reader.next().await.expect_err("no such shard");
@@ -253,7 +254,7 @@ async fn what_polling_cannot_do_either_is_said() {
 
 #[tokio::test]
 async fn a_continuation_that_is_refused_is_dropped_and_the_position_is_asked_for() {
-    let stage = Stage::set(options(), 1, PACE).await;
+    let stage = Stage::set(options(), 1, TIMING).await;
     stage.give(vec![event(&[], Some("12345"), false)]);
     stage.stand_in.trouble(SUBSCRIBE, Trouble::Refused(400, "InvalidArgumentException"));
     stage.put(&["a"]).await;
@@ -263,7 +264,7 @@ async fn a_continuation_that_is_refused_is_dropped_and_the_position_is_asked_for
 
 #[tokio::test]
 async fn a_closed_shard_comes_to_its_end() {
-    let stage = Stage::set(options(), 1, PACE).await;
+    let stage = Stage::set(options(), 1, TIMING).await;
     stage.put(&["a", "b"]).await;
     let mut reader = stage.reader().await;
     assert_eq!(read(reader.as_mut(), 2).await, ["a", "b"]);
@@ -288,7 +289,7 @@ async fn a_closed_shard_comes_to_its_end() {
 
 #[tokio::test]
 async fn the_last_event_of_a_closed_shard_may_carry_records() {
-    let stage = Stage::set(options(), 1, PACE).await;
+    let stage = Stage::set(options(), 1, TIMING).await;
     stage.give(vec![event(&[("1", "YQ==")], Some("1"), false), event(&[("2", "Yg==")], None, true)]);
     let mut reader = stage.reader().await;
     let page = reader.next().await.expect("a page");
@@ -299,7 +300,7 @@ async fn the_last_event_of_a_closed_shard_may_carry_records() {
 
 #[tokio::test]
 async fn an_event_that_neither_goes_on_nor_ends_the_shard_is_checked_by_a_poll() {
-    let stage = Stage::set(options(), 1, PACE).await;
+    let stage = Stage::set(options(), 1, TIMING).await;
     stage.give(vec![event(&[], None, false)]);
     let mut reader = stage.reader().await;
     assert!(!reader.next().await.expect("a page").end_of_shard);
@@ -313,7 +314,7 @@ async fn an_event_that_neither_goes_on_nor_ends_the_shard_is_checked_by_a_poll()
 
 #[tokio::test]
 async fn a_reader_after_a_position_polls_its_first_page_and_subscribes_behind_it() {
-    let stage = Stage::set(options(), 1, PACE).await;
+    let stage = Stage::set(options(), 1, TIMING).await;
     stage.put(&["a", "b"]).await;
     let first = stage.reader().await.next().await.expect("a page");
     let after = first.records[0].position.clone();
@@ -327,8 +328,21 @@ async fn a_reader_after_a_position_polls_its_first_page_and_subscribes_behind_it
 }
 
 #[tokio::test]
+async fn a_reader_that_was_not_asked_for_long_polls_its_next_page() {
+    let timing = Timing { doubt_after: Duration::ZERO, renew_after: Duration::ZERO, ..TIMING };
+    let stage = Stage::set(options(), 1, timing).await;
+    stage.put(&["a"]).await;
+    let mut reader = stage.reader().await;
+    assert_eq!(read(reader.as_mut(), 1).await, ["a"]);
+    assert_eq!(stage.stand_in.requests("GetRecords"), 0, "without a position there is nothing to doubt");
+    stage.put(&["b"]).await;
+    assert_eq!(read(reader.as_mut(), 1).await, ["b"]);
+    assert_eq!((stage.stand_in.requests("GetRecords"), stage.counts().fallbacks), (1, 0));
+}
+
+#[tokio::test]
 async fn an_order_that_is_broken_is_corrupt_and_moves_nothing() {
-    let stage = Stage::set(options(), 1, PACE).await;
+    let stage = Stage::set(options(), 1, TIMING).await;
     stage.give(vec![event(&[("9", "YQ=="), ("8", "Yg==")], Some("9"), false)]);
     let mut reader = stage.reader().await;
     let error = reader.next().await.expect_err("no order in it");
@@ -339,7 +353,7 @@ async fn an_order_that_is_broken_is_corrupt_and_moves_nothing() {
 
 #[tokio::test]
 async fn only_an_event_that_was_sent_after_it_was_asked_for_says_that_nothing_more_is_there() {
-    let stage = Stage::set(options(), 1, PACE).await;
+    let stage = Stage::set(options(), 1, TIMING).await;
     let empty = || event(&[], Some("1"), false);
     stage.give(vec![empty(), empty(), empty()]);
     let mut reader = stage.reader().await;
@@ -350,7 +364,7 @@ async fn only_an_event_that_was_sent_after_it_was_asked_for_says_that_nothing_mo
 
 #[tokio::test]
 async fn calls_that_are_dropped_subscribe_once() {
-    let stage = Stage::set(options(), 1, PACE).await;
+    let stage = Stage::set(options(), 1, TIMING).await;
     stage.put(&["a"]).await;
     let mut reader = stage.reader().await;
     let mut dropped = 0;
