@@ -6,8 +6,10 @@
 //! the journal's. The contract: the pages of a reader, one after the other, are the shard from its start on, without
 //! a gap, without a repeat, in the stream's order; every implementation passes `contract::source_contract`.
 
+mod aggregate;
 mod kinesis;
 mod memory;
+mod shards;
 
 #[cfg(test)]
 mod contract;
@@ -20,10 +22,13 @@ use async_trait::async_trait;
 use crate::batch::{Position, Range, RawRecord, ShardId, StartAt, StreamIdentity};
 use crate::error::Result;
 
+pub use aggregate::{Aggregate, Aggregator};
 pub use kinesis::{
-    CallCounts, Credentials, FanOutConsumer, KinesisSettings, KinesisSource, Producer, PutItem, PutReport, StreamAdmin,
+    CallCounts, Credentials, FanOutConsumer, KinesisSettings, KinesisSource, Producer, ProducerLimits, PutItem,
+    PutReport, StreamAdmin,
 };
 pub use memory::MemorySource;
+pub use shards::{Known, ShardPlan, plan};
 
 /// A shard as the stream lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +114,9 @@ pub trait Source: Send + Sync {
 
     /// All its shards, the closed ones too.
     async fn shards(&self) -> Result<Vec<Shard>>;
+
+    /// What became of the calls so far, of all readers together.
+    fn counts(&self) -> CallCounts;
 
     /// A reader of a shard from `start` on. Nothing is asked of the stream before the reader's first `next`.
     async fn open(&self, shard: &Shard, start: StartAt) -> Result<Box<dyn ShardReader>>;

@@ -6,6 +6,8 @@
 
 // The attribute tells clippy what cargo knows: all of this is test code.
 #[cfg(test)]
+mod aggregates;
+#[cfg(test)]
 mod command;
 #[cfg(test)]
 mod kill;
@@ -17,5 +19,7 @@ mod oracle;
 mod python;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod wrappers;
 #[cfg(test)]
 mod wrong_input;

@@ -10,7 +10,11 @@ mod connection;
 mod consumer;
 mod fan_out;
 mod fault;
+mod open_shards;
+mod pace_puts;
+mod pack_puts;
 mod producer;
+mod put_requests;
 mod reader;
 mod subscription;
 
@@ -36,7 +40,9 @@ use reader::KinesisReader;
 pub use admin::StreamAdmin;
 pub use connection::{CallCounts, Credentials, KinesisSettings};
 pub use consumer::FanOutConsumer;
-pub use producer::{Producer, PutItem, PutReport};
+pub use pace_puts::ProducerLimits;
+pub use producer::{Producer, PutItem};
+pub use put_requests::PutReport;
 
 /// A Kinesis stream, read shard by shard: polled, or subscribed to by a consumer of its own.
 ///
@@ -59,11 +65,6 @@ impl KinesisSource {
         self.fan_out = Some(consumer);
         self
     }
-
-    /// What became of the calls so far, of all readers together.
-    pub fn counts(&self) -> CallCounts {
-        self.connection.counts()
-    }
 }
 
 #[async_trait]
@@ -81,25 +82,12 @@ impl Source for KinesisSource {
         Ok(StreamDescription { identity, retention: Some(Duration::from_secs(hours * 3600)) })
     }
 
-    /// Pages are asked for by the last shard's name and not by `NextToken`: a token lives 5 minutes only, and
-    /// ferrokinesis does not know its own.
     async fn shards(&self) -> Result<Vec<Shard>> {
-        let Connection { client, settings, .. } = &*self.connection;
-        let mut shards: Vec<Shard> = Vec::new();
-        loop {
-            let last = shards.last().map(|shard| shard.id.to_string());
-            let page = || {
-                let request = client.list_shards().stream_name(&settings.stream).max_results(1000);
-                request.set_exclusive_start_shard_id(last.clone()).send()
-            };
-            let answer = self.connection.repeat(page).await;
-            let answer = answer.map_err(|fault| self.connection.give_up("list its shards", &fault))?;
-            let is_last = answer.next_token.is_none() || answer.shards().is_empty();
-            shards.extend(answer.shards.unwrap_or_default().into_iter().map(listed));
-            if is_last {
-                return Ok(shards);
-            }
-        }
+        list_shards(&self.connection).await
+    }
+
+    fn counts(&self) -> CallCounts {
+        self.connection.counts()
     }
 
     async fn open(&self, shard: &Shard, start: StartAt) -> Result<Box<dyn ShardReader>> {
@@ -108,6 +96,27 @@ impl Source for KinesisSource {
             Some(consumer) => Box::new(FanOutReader::new(connection, consumer.clone(), shard.clone(), start)),
             None => Box::new(KinesisReader::new(connection, shard.id.clone(), start)),
         })
+    }
+}
+
+/// All shards, the closed ones too. Pages are asked for by the last shard's name and not by `NextToken`: a token lives
+/// 5 minutes only, and ferrokinesis does not know its own.
+async fn list_shards(connection: &Connection) -> Result<Vec<Shard>> {
+    let Connection { client, settings, .. } = connection;
+    let mut shards: Vec<Shard> = Vec::new();
+    loop {
+        let last = shards.last().map(|shard| shard.id.to_string());
+        let page = || {
+            let request = client.list_shards().stream_name(&settings.stream).max_results(1000);
+            request.set_exclusive_start_shard_id(last.clone()).send()
+        };
+        let answer = connection.repeat(page).await;
+        let answer = answer.map_err(|fault| connection.give_up("list its shards", &fault))?;
+        let is_last = answer.next_token.is_none() || answer.shards().is_empty();
+        shards.extend(answer.shards.unwrap_or_default().into_iter().map(listed));
+        if is_last {
+            return Ok(shards);
+        }
     }
 }
 
