@@ -143,6 +143,7 @@ mod tests {
     use deltalake::DeltaTable;
     use ferrokinesis::store::StoreOptions;
     use millstream::error::Error;
+    use millstream::host::{HostSettings, host_or_connect};
     use millstream::runtime::Tasks;
     use parquet::arrow::ArrowWriter;
     use serde_json::json;
@@ -266,6 +267,27 @@ mod tests {
         let tips =
             |tip| expected["fact_orders"].as_array().into_iter().flatten().filter(move |row| row["tip_amount"] == tip);
         assert_eq!((tips("1.00").count(), tips("2.00").count()), (650, 50), "the newer of two rows wins");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn boto3_subscribes_to_the_hosted_stream() {
+        let folder = tempfile::tempdir().expect("folder");
+        let settings = HostSettings { folder: folder.path().to_owned(), port: 0 };
+        let hosting = host_or_connect(&settings).await.expect("a host");
+        let port = hosting.endpoint().port.to_string();
+        python("create_stream", &[&port, "orders", "2"]);
+        let input: String = (0..300).map(|id| format!("order {id}\n")).collect();
+        python_with_input("put_records", &[&port, "orders", "300"], input.as_bytes());
+        let seen = python("subscribe", &[&port, "orders", "300"]);
+        assert_eq!(seen["consumer"], "ACTIVE");
+        let by_shard = seen["records"].as_object().expect("shards");
+        assert_eq!(by_shard.len(), 2);
+        let seen = by_shard.values().flat_map(|records| records.as_array().expect("records"));
+        let mut seen: Vec<&str> = seen.map(|payload| payload.as_str().expect("text")).collect();
+        let mut expected: Vec<&str> = input.lines().collect();
+        seen.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(seen, expected);
     }
 
     #[test]

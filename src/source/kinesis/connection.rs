@@ -137,6 +137,12 @@ pub struct CallCounts {
     pub expired_iterators: u64,
     /// Calls refused because the credentials had expired and their renewal was still to come.
     pub expired_credentials: u64,
+    /// Subscriptions to a shard that were granted, renewals included.
+    pub subscriptions: u64,
+    /// Subscriptions that were refused, reset or silent.
+    pub broken_subscriptions: u64,
+    /// How often a shard was polled for a while because subscribing failed again and again.
+    pub fallbacks: u64,
 }
 
 #[derive(Default)]
@@ -150,6 +156,9 @@ struct Counters {
     retention: AtomicU64,
     /// Whether a call has succeeded: the credentials were good then.
     has_succeeded: AtomicBool,
+    subscriptions: AtomicU64,
+    broken_subscriptions: AtomicU64,
+    fallbacks: AtomicU64,
 }
 
 /// The client with what it needs to go on in spite of trouble.
@@ -279,6 +288,9 @@ impl Connection {
             failed: read(&self.counters.failed),
             expired_iterators: read(&self.counters.expired_iterators),
             expired_credentials: read(&self.counters.expired_credentials),
+            subscriptions: read(&self.counters.subscriptions),
+            broken_subscriptions: read(&self.counters.broken_subscriptions),
+            fallbacks: read(&self.counters.fallbacks),
         }
     }
 
@@ -296,6 +308,21 @@ impl Connection {
     /// The stream has just told how long it keeps a record.
     pub(super) fn note_retention(&self, hours: i32) {
         self.counters.retention.store(u64::try_from(hours).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// A subscription was granted.
+    pub(super) fn count_subscription(&self) {
+        self.counters.subscriptions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A subscription was refused or broke off.
+    pub(super) fn count_broken_subscription(&self) {
+        self.counters.broken_subscriptions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A shard is polled because subscribing fails.
+    pub(super) fn count_fallback(&self) {
+        self.counters.fallbacks.fetch_add(1, Ordering::Relaxed);
     }
 
     fn place(&self) -> String {

@@ -3,9 +3,11 @@
 //! Owns the reading of the SDK's errors; `connection` turns a fault into the public error with its sentence.
 
 use std::error::Error as StdError;
+use std::fmt;
 
 use aws_sdk_kinesis::config::http::HttpResponse;
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kinesis::types::error::SubscribeToShardEventStreamError;
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +65,29 @@ impl Fault {
             _ if lacks_credentials(&error) => Self::NoCredentials(root_cause(&error)),
             _ => Self::Unreachable(root_cause(&error)),
         }
+    }
+
+    /// Reads what a subscription says instead of an event. The SDK knows its code by its kind alone.
+    pub(super) fn of_subscription<R>(error: SdkError<SubscribeToShardEventStreamError, R>) -> Self
+    where
+        R: fmt::Debug + 'static,
+    {
+        use SubscribeToShardEventStreamError as Said;
+        let SdkError::ServiceError(said) = &error else { return Self::Unreachable(root_cause(&error)) };
+        let code = match said.err() {
+            Said::InternalFailureException(_) => "InternalFailureException",
+            Said::ResourceInUseException(_) => "ResourceInUseException",
+            Said::ResourceNotFoundException(_) => "ResourceNotFoundException",
+            Said::KmsThrottlingException(_) => "KMSThrottlingException",
+            Said::KmsAccessDeniedException(_) => "KMSAccessDeniedException",
+            Said::KmsDisabledException(_) => "KMSDisabledException",
+            Said::KmsInvalidStateException(_) => "KMSInvalidStateException",
+            Said::KmsNotFoundException(_) => "KMSNotFoundException",
+            Said::KmsOptInRequired(_) => "KMSOptInRequired",
+            // One that came after this program: a new subscription tells more.
+            _ => return Self::Service(root_cause(&error)),
+        };
+        Self::answered(200, Some(code), said.err().message())
     }
 
     /// Reads a refusal: of a whole call, or (with status 200) of one record of a put.

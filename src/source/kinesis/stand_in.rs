@@ -12,7 +12,7 @@ use axum::http::header::CONTENT_LENGTH;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use ferrokinesis::store::{Store, StoreOptions};
-use futures::stream;
+use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -31,6 +31,14 @@ pub(super) enum Trouble {
     Partly(Vec<usize>),
     /// It is carried out, and the connection is reset in the middle of its answer.
     Torn,
+    /// No answer comes at all.
+    Mute,
+    /// A subscription gives so many messages, half of the next one, and is reset.
+    Cut(usize),
+    /// A subscription gives so many messages, and nothing more.
+    Hang(usize),
+    /// A subscription gives these messages, then it ends.
+    Messages(Vec<Vec<u8>>),
 }
 
 /// A running server; it ends when this is dropped.
@@ -121,6 +129,24 @@ async fn meddle(log: Arc<Mutex<Log>>, request: Request, next: Next) -> Response 
         }
         Some(Trouble::Partly(refused)) => put_partly(&refused, request, next).await,
         Some(Trouble::Torn) => torn(next.run(request).await).await,
+        Some(Trouble::Mute) => std::future::pending().await,
+        Some(Trouble::Cut(whole)) => next.run(request).await.map(|body| {
+            let messages = body.into_data_stream().take(whole + 1).enumerate();
+            let half = move |(index, message): (usize, Result<Bytes, _>)| {
+                message.map(|message| if index < whole { message } else { message.slice(..message.len() / 2) })
+            };
+            let reset = stream::once(async { Err(axum::Error::new(io::Error::other("reset"))) });
+            Body::from_stream(messages.map(half).chain(reset))
+        }),
+        Some(Trouble::Hang(whole)) => next
+            .run(request)
+            .await
+            .map(|body| Body::from_stream(body.into_data_stream().take(whole).chain(stream::pending()))),
+        Some(Trouble::Messages(messages)) => {
+            let messages = messages.into_iter().map(Ok::<_, io::Error>);
+            let builder = Response::builder().header("content-type", "application/vnd.amazon.eventstream");
+            builder.body(Body::from_stream(stream::iter(messages))).expect("a response")
+        }
     }
 }
 
