@@ -14,7 +14,7 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use millstream::batch::{Decoded, Origin, Position, RawBatch, RawRecord, SequenceNumber, ShardId};
 use millstream::clean::Cleaner;
-use millstream::config::{BatchSettings, Check, Input, LoadSettings, Pipeline, SourceSettings, Start, Table};
+use millstream::config::{BatchSettings, Check, Input, LoadSettings, Pipeline, SourceSettings, Table};
 use millstream::schema::{Field, FieldType, History, TableKind, input_schema};
 use millstream::sql::SessionSettings;
 
@@ -68,7 +68,7 @@ fn pipeline() -> Pipeline {
     Pipeline {
         folder: PathBuf::from("food_delivery"),
         name: "food_delivery".to_owned(),
-        source: SourceSettings { stream: "orders".to_owned(), start: Start::TrimHorizon, shards: 4 },
+        source: SourceSettings { stream: "orders".to_owned(), ..SourceSettings::default() },
         batch: BatchSettings { max_rows: 200_000, max_bytes: 32 << 20, max_age: Duration::from_secs(2) },
         load: LoadSettings { freshness: Duration::from_secs(10), max_entries: 1000 },
         fields: fields(),

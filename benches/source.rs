@@ -41,7 +41,7 @@ async fn filled(tasks: &mut Tasks) -> KinesisSettings {
     StreamAdmin::new(settings.clone(), Context::system()).ensure_stream(SHARDS).await.expect("a stream");
     let item = |number: u64| {
         let payload = format!(r#"{{"OrderID":{number},"CustomerID":17,"OrderValue":42.50,"OrderStatus":"delivered"}}"#);
-        PutItem { partition_key: (number % 1_000).to_string(), payload: payload.into() }
+        PutItem { partition_key: (number % 1_000).to_string(), explicit_hash_key: None, payload: payload.into() }
     };
     let producer = Producer::new(settings.clone(), Context::system());
     for from in (0..backlog()).step_by(10_000) {

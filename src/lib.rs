@@ -27,6 +27,7 @@
 //! floor 5  cli                                                               faces; the composition root
 //! floor 4  engine                                                            the loops, supervision, audit
 //! floor 3  source host generate  decode clean stage journal load query       crafts; siblings are strangers
+//!          workers
 //! floor 2  store sql                                                         object store; DataFusion session
 //! floor 1  config runtime telemetry                                          settings; clock, dice, tasks; logs
 //! floor 0  error batch schema                                                plain types, pure functions
@@ -64,3 +65,4 @@ pub mod sql;
 pub mod stage;
 pub mod store;
 pub mod telemetry;
+pub mod workers;

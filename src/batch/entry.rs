@@ -41,6 +41,9 @@ pub struct Opening {
     pub stream: StreamIdentity,
     /// Where shards without a position start (`latest` has become a time).
     pub start: StartAt,
+    /// When it was opened, ms since 1970 UTC; none in an entry of format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_at: Option<i64>,
     /// The shards that the stream had then: `start` is about them, while those that come later are read from their
     /// beginning. None in an entry of format 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -112,6 +112,9 @@ pub(super) struct Generate {
     /// The same seed makes the same orders
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
+    /// Pack orders as the Kinesis producer library does: many in one Kinesis record
+    #[arg(long)]
+    pub(super) aggregate: bool,
 }
 
 #[derive(Debug, Args)]

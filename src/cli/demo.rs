@@ -18,7 +18,8 @@ use crate::journal;
 pub(super) async fn demo(common: &Common, arguments: &Demo) -> Result<ExitCode> {
     let (local, stream) = Local::with_stream(common, &arguments.pipeline).await?;
     let journaled = journal::fold(&local.store, &local.plan.pipeline.name).await?.counts.records;
-    let wanted = Wanted { records: Some(arguments.records), rate: arguments.rate, seed: arguments.seed };
+    let wanted =
+        Wanted { records: Some(arguments.records), rate: arguments.rate, seed: arguments.seed, aggregate: false };
     if !common.json {
         let (records, port) = (thousands(arguments.records), stream.endpoint().await?.port);
         output::line(format_args!(
@@ -31,7 +32,7 @@ pub(super) async fn demo(common: &Common, arguments: &Demo) -> Result<ExitCode> 
     let outcome = watched(&local.context, &controls.stop, || show(&line, &controls.progress), async {
         let running = engine::run(local.job(stream.connect()), controls.clone());
         let putting = async {
-            let sending = Sending { context: &local.context, stop: &controls.stop, sent: &|_| () };
+            let sending = Sending { context: &local.context, stop: &controls.stop, limits: None, sent: &|_| () };
             let sent = put_orders(&local.plan, &stream, wanted, &sending).await;
             // Whatever has been put is read to its end, even where putting failed.
             controls.drain.cancel();

@@ -4,6 +4,7 @@
 //! terminal. Arguments become settings in `open`, settings become a `engine::Job` there too, and each command is a
 //! file of its own.
 
+mod achieved;
 mod arguments;
 mod audit;
 mod check;

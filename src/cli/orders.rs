@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::open::{LocalStream, Plan};
@@ -10,20 +9,26 @@ use crate::config::{Input, Pipeline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::generate::{self, Mess, OrderGenerator, OrderSettings, Pace};
 use crate::runtime::{Context, blocking};
-use crate::source::{Producer, PutItem, PutReport};
+use crate::source::{Producer, ProducerLimits, PutItem, PutReport};
 
-/// Records of one request: what PutRecords takes.
-const REQUEST: u64 = 500;
+/// Orders put at once: what one request takes.
+const AT_ONCE: u64 = 500;
+
+/// The same where they are packed: some megabytes, so that each shard's aggregates are well filled.
+const PACKED_AT_ONCE: u64 = 5_000;
 
 /// The shortest wait for the next records to be due.
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
+
+/// The same where they are packed: how long the producer library lets a record wait for others.
+const PACKING_WAIT: Duration = Duration::from_millis(100);
 
 /// What the records hold, for `--help`.
 pub(super) fn mess_help() -> String {
     format!("Of the mock orders, {}.", Mess::default())
 }
 
-/// How many, how fast, and of which seed.
+/// How many, how fast, of which seed, and whether packed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted {
     /// None for as many as come until stopped.
@@ -31,16 +36,39 @@ pub(super) struct Wanted {
     /// Per second; 0 as fast as it goes.
     pub(super) rate: u64,
     pub(super) seed: u64,
+    /// Many orders in one Kinesis record.
+    pub(super) aggregate: bool,
 }
 
 /// What was put.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Sent {
+    /// Orders.
     pub(super) records: u64,
-    /// Records that the stream refused at first, and that were put again.
+    /// The Kinesis records that they were put in.
+    pub(super) kinesis_records: u64,
+    /// Payloads and partition keys of those.
+    pub(super) bytes: u64,
+    /// Kinesis records that the stream refused at first, and that were put again.
     pub(super) repeated: u64,
-    /// Records put again because no answer came: each may stand in the stream twice.
+    /// Orders put again because no answer came: each may stand in the stream twice.
     pub(super) maybe_doubled: u64,
+    /// Time waited for the shards' limits.
+    pub(super) paced: Duration,
+    /// Time waited before putting again what was refused or unanswered.
+    pub(super) backed_off: Duration,
+}
+
+impl Sent {
+    fn add(&mut self, report: PutReport) {
+        self.records += report.records;
+        self.kinesis_records += report.kinesis_records;
+        self.bytes += report.bytes;
+        self.repeated += report.refused;
+        self.maybe_doubled += report.maybe_doubled;
+        self.paced += report.paced;
+        self.backed_off += report.backed_off;
+    }
 }
 
 /// Puts orders until there are as many as wanted, or until stopped; `sent` counts along.
@@ -54,45 +82,69 @@ pub(super) async fn put_orders(
     sending: &Sending<'_>,
 ) -> Result<Sent> {
     let mut orders = generator(plan, wanted, sending.context).await?;
-    let mut producer = Producer::new(stream.settings().await?, sending.context.clone());
+    let mut way = Way { producer: producer(stream, sending).await?, stream, sending, aggregate: wanted.aggregate };
+    let (at_once, wait) = if wanted.aggregate { (PACKED_AT_ONCE, PACKING_WAIT) } else { (AT_ONCE, SHORTEST_WAIT) };
     let pace = Pace::new(wanted.rate);
     let started_at = sending.context.clock.now_micros();
     let mut sent = Sent::default();
-    while !sending.stop.is_cancelled() {
+    while !sending.stop.is_cancelled() && wanted.records.is_none_or(|records| sent.records < records) {
         let elapsed = sending.context.clock.now_micros() - started_at;
         let due = pace.due(Duration::from_micros(u64::try_from(elapsed).unwrap_or(0)));
-        let chunk = due.saturating_sub(sent.records).min(REQUEST);
+        let chunk = due.saturating_sub(sent.records).min(at_once);
         if chunk == 0 {
-            sending.context.clock.sleep(SHORTEST_WAIT).await;
+            sending.context.clock.sleep(wait).await;
             continue;
         }
         orders.set_now(sending.context.clock.now_micros());
         let items: Vec<PutItem> = orders
             .by_ref()
             .take(usize::try_from(chunk).unwrap_or(usize::MAX))
-            .map(|record| PutItem { partition_key: record.partition_key, payload: Bytes::from(record.payload) })
+            .map(|record| PutItem::new(record.partition_key, record.payload))
             .collect();
         if items.is_empty() {
             break;
         }
+        sent.add(way.put(items, sent).await?);
+        (sending.sent)(sent);
+        if wanted.aggregate && chunk < at_once {
+            // Without others to pack them with, the few that fall due meanwhile would go alone.
+            sending.context.clock.sleep(wait).await;
+        }
+    }
+    Ok(sent)
+}
+
+/// The producer, and how it is had anew.
+struct Way<'a> {
+    producer: Producer,
+    stream: &'a LocalStream,
+    sending: &'a Sending<'a>,
+    aggregate: bool,
+}
+
+impl Way<'_> {
+    async fn put(&mut self, items: Vec<PutItem>, sent: Sent) -> Result<PutReport> {
         let records = items.len() as u64;
-        let report = match producer.put(items.clone()).await {
-            Ok(report) => report,
+        match self.put_once(items.clone()).await {
             // Whoever hosted the stream may be gone: it is looked for anew, or hosted here.
             Err(error) if error.kind() == ErrorKind::Transient => {
                 tracing::warn!(%error, put = sent.records, "putting failed; looking for the stream anew");
-                producer = Producer::new(stream.settings().await?, sending.context.clone());
-                let report = producer.put(items).await.map_err(|error| told(error, sent))?;
-                PutReport { maybe_doubled: report.maybe_doubled + records, ..report }
+                self.producer = producer(self.stream, self.sending).await?;
+                let report = self.put_once(items).await.map_err(|error| told(error, sent))?;
+                Ok(PutReport { maybe_doubled: report.maybe_doubled + records, ..report })
             }
-            Err(error) => return Err(told(error, sent)),
-        };
-        sent.records += records;
-        sent.repeated += report.refused;
-        sent.maybe_doubled += report.maybe_doubled;
-        (sending.sent)(sent);
+            outcome => outcome.map_err(|error| told(error, sent)),
+        }
     }
-    Ok(sent)
+
+    async fn put_once(&self, items: Vec<PutItem>) -> Result<PutReport> {
+        if self.aggregate { self.producer.put_aggregated(items).await } else { self.producer.put(items).await }
+    }
+}
+
+async fn producer(stream: &LocalStream, sending: &Sending<'_>) -> Result<Producer> {
+    let producer = Producer::new(stream.settings().await?, sending.context.clone());
+    Ok(producer.with_limits(sending.limits))
 }
 
 fn told(error: Error, sent: Sent) -> Error {
@@ -103,6 +155,8 @@ fn told(error: Error, sent: Sent) -> Error {
 pub(super) struct Sending<'a> {
     pub(super) context: &'a Context,
     pub(super) stop: &'a CancellationToken,
+    /// What the stream's shards take; none where its server enforces nothing.
+    pub(super) limits: Option<ProducerLimits>,
     /// Told after each request.
     pub(super) sent: &'a (dyn Fn(Sent) + Sync),
 }

@@ -16,7 +16,9 @@ mod values;
 
 pub use fault::{Fault, refuse};
 pub use folder::{Reading, read};
-pub use model::{BatchSettings, Check, Input, LoadSettings, Pipeline, Report, SourceSettings, Start, Table, Target};
+pub use model::{
+    BatchSettings, Check, Input, LoadSettings, OnLoss, Pipeline, Report, SourceSettings, Start, Table, Target,
+};
 pub use tables::RESERVED_COLUMNS;
 
 #[cfg(test)]

@@ -42,6 +42,35 @@ pub struct SourceSettings {
     pub start: Start,
     /// Shards of a stream that the local target makes; default 4.
     pub shards: u32,
+    /// The registered consumer to read through (enhanced fan-out); none to poll.
+    pub fan_out: Option<String>,
+    /// What to do where the stream has dropped records before they were read.
+    pub on_loss: OnLoss,
+    /// How long a shard may make no progress though it is behind; default 2 min.
+    pub stall_after: Duration,
+}
+
+impl Default for SourceSettings {
+    /// The defaults, of a stream without a name.
+    fn default() -> Self {
+        Self {
+            stream: String::new(),
+            start: Start::TrimHorizon,
+            shards: 4,
+            fan_out: None,
+            on_loss: OnLoss::Stop,
+            stall_after: Duration::from_secs(120),
+        }
+    }
+}
+
+/// `[source] on_loss`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnLoss {
+    /// The run ends with the gap named (the default).
+    Stop,
+    /// The gap is journaled, and reading goes on behind it.
+    Continue,
 }
 
 /// `[source] start`.

@@ -10,8 +10,8 @@ use toml::Spanned;
 use super::document::{Document, Section};
 use super::fault::nearest;
 use super::fields::required_name;
-use super::model::{BatchSettings, Check, LoadSettings, SourceSettings, Start, Target};
-use super::values::{bytes, duration, filled_text, name_fault, start, stream, whole};
+use super::model::{BatchSettings, Check, LoadSettings, OnLoss, SourceSettings, Target};
+use super::values::{bytes, duration, filled_text, kinesis_name, name_fault, one_of, start, whole};
 
 /// Targets that DESIGN's format names and this version does not run.
 const LATER_TARGETS: [&str; 1] = ["aws"];
@@ -19,7 +19,11 @@ const LATER_TARGETS: [&str; 1] = ["aws"];
 /// A column's text is addressed with 31 bits: a micro-batch stays well below.
 const MAX_BATCH_BYTES: u64 = 1 << 30;
 
+/// `[source] on_loss`.
+const ON_LOSS: [(&str, OnLoss); 2] = [("stop", OnLoss::Stop), ("continue", OnLoss::Continue)];
+
 const SHORTEST: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -33,11 +37,14 @@ pub(super) fn read_pipeline_name(root: &mut Section<'_>) -> Option<String> {
 
 /// `[source]`.
 pub(super) fn read_source(root: &mut Section<'_>) -> SourceSettings {
-    let mut settings = SourceSettings { stream: String::new(), start: Start::TrimHorizon, shards: 4 };
+    let mut settings = SourceSettings::default();
     let Some(mut section) = required_section(root, "source", "[source]") else { return settings };
-    settings.stream = section.required("stream", stream).map(Spanned::into_inner).unwrap_or_default();
+    settings.stream = section.required("stream", kinesis_name("stream")).map(Spanned::into_inner).unwrap_or_default();
     settings.start = section.or("start", settings.start, start);
     settings.shards = section.or("shards", settings.shards, whole(1..=1000));
+    settings.fan_out = section.optional("fan_out", kinesis_name("consumer")).map(Spanned::into_inner);
+    settings.on_loss = section.or("on_loss", settings.on_loss, one_of(&ON_LOSS));
+    settings.stall_after = section.or("stall_after", settings.stall_after, duration(SECOND..=HOUR));
     section.finish();
     settings
 }

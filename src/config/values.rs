@@ -135,15 +135,17 @@ pub(super) fn field_type(value: &DeValue<'_>) -> Result<FieldType, String> {
     text.parse::<FieldType>().map_err(|error| error.to_string())
 }
 
-/// The name of a stream, as Kinesis takes it.
-pub(super) fn stream(value: &DeValue<'_>) -> Result<String, String> {
-    let text = text(value)?;
-    let allowed = |letter: char| letter.is_ascii_alphanumeric() || "_.-".contains(letter);
-    if !text.is_empty() && text.len() <= MAX_STREAM_BYTES && text.chars().all(allowed) {
-        return Ok(text);
+/// The name of a stream or a consumer, as Kinesis takes it.
+pub(super) fn kinesis_name(of: &'static str) -> impl FnOnce(&DeValue<'_>) -> Result<String, String> {
+    move |value| {
+        let text = text(value)?;
+        let allowed = |letter: char| letter.is_ascii_alphanumeric() || "_.-".contains(letter);
+        if !text.is_empty() && text.len() <= MAX_STREAM_BYTES && text.chars().all(allowed) {
+            return Ok(text);
+        }
+        let rule = format!("letters, digits, \"_\", \".\" and \"-\", at most {MAX_STREAM_BYTES}");
+        Err(format!("{text:?} is not a {of} name: {rule}"))
     }
-    let rule = format!("letters, digits, \"_\", \".\" and \"-\", at most {MAX_STREAM_BYTES}");
-    Err(format!("{text:?} is not a stream name: {rule}"))
 }
 
 /// Why a text is no name for a pipeline, field, table or check; none where it is one.

@@ -6,10 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BooleanArray, BooleanBufferBuilder, ListArray, NullBufferBuilder, PrimitiveArray, StringArray,
-    StructArray, new_null_array,
-};
+use arrow::array::{ArrayRef, BooleanArray, BooleanBufferBuilder, NullBufferBuilder, PrimitiveArray, StringArray};
 use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::datatypes::{
     ArrowNativeType, ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int16Type,
@@ -18,6 +15,7 @@ use arrow::datatypes::{
 
 use super::calendar;
 use super::fault::Reason;
+use super::nested::{Lists, Structs};
 use super::number::Number;
 use crate::schema::FieldType;
 
@@ -65,19 +63,6 @@ pub(super) struct Texts {
     nulls: NullBufferBuilder,
 }
 
-/// Structs: a column for each field.
-pub(super) struct Structs {
-    pub(super) columns: Vec<Column>,
-    nulls: NullBufferBuilder,
-}
-
-/// Lists: all items, end to end.
-pub(super) struct Lists {
-    pub(super) items: Box<Column>,
-    offsets: Vec<i32>,
-    nulls: NullBufferBuilder,
-}
-
 impl Column {
     /// An empty column with room for so many rows.
     pub(super) fn new(field_type: &FieldType, rows: usize) -> Self {
@@ -100,15 +85,8 @@ impl Column {
             }
             FieldType::Date => Self::Date(Values::new(rows)),
             FieldType::Timestamp { zone } => Self::Timestamp { values: Values::new(rows), zone: *zone },
-            FieldType::Struct(fields) => Self::Struct(Structs {
-                columns: fields.iter().map(|field| Self::new(&field.field_type, rows)).collect(),
-                nulls: NullBufferBuilder::new(rows),
-            }),
-            FieldType::List(item) => Self::List(Lists {
-                items: Box::new(Self::new(item, rows)),
-                offsets: vec![0],
-                nulls: NullBufferBuilder::new(rows),
-            }),
+            FieldType::Struct(fields) => Self::Struct(Structs::new(fields, rows)),
+            FieldType::List(item) => Self::List(Lists::new(item, rows)),
         }
     }
 
@@ -202,6 +180,22 @@ impl Column {
         }
     }
 
+    /// What its values take in memory, without the bits that say which are null.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Boolean(booleans) => booleans.values.len().div_ceil(8),
+            Self::Smallint(values) => values.bytes(),
+            Self::Integer(values) | Self::Date(values) => values.bytes(),
+            Self::Bigint(values) | Self::Timestamp { values, .. } => values.bytes(),
+            Self::Real(values) => values.bytes(),
+            Self::Double(values) => values.bytes(),
+            Self::Decimal { values, .. } => values.bytes(),
+            Self::Text { texts, .. } => texts.bytes(),
+            Self::Struct(structs) => structs.columns.iter().map(Self::bytes).sum(),
+            Self::List(lists) => lists.bytes(),
+        }
+    }
+
     /// The Arrow array, of the type that the column was made for.
     pub(super) fn finish(self, data_type: &DataType) -> ArrayRef {
         match self {
@@ -249,6 +243,10 @@ impl<T: ArrowNativeType> Values<T> {
     pub(super) fn push(&mut self, value: T) {
         self.values.push(value);
         self.nulls.append_non_null();
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(self.values.as_slice())
     }
 
     fn push_null(&mut self) {
@@ -301,6 +299,10 @@ impl Texts {
         Ok(())
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len() + size_of_val(self.offsets.as_slice())
+    }
+
     fn push_null(&mut self) {
         self.offsets.push(last(&self.offsets));
         self.nulls.append_null();
@@ -321,62 +323,8 @@ impl Texts {
     }
 }
 
-impl Structs {
-    /// Ends a struct whose fields have all been appended.
-    pub(super) fn close(&mut self) {
-        self.nulls.append_non_null();
-    }
-
-    fn push_null(&mut self) {
-        self.columns.iter_mut().for_each(Column::push_null);
-        self.nulls.append_null();
-    }
-
-    fn truncate(&mut self, rows: usize) {
-        self.columns.iter_mut().for_each(|column| column.truncate(rows));
-        self.nulls.truncate(rows);
-    }
-
-    #[expect(clippy::expect_used, reason = "the columns were made for these fields; anything else is a bug")]
-    fn finish(self, data_type: &DataType) -> ArrayRef {
-        let DataType::Struct(fields) = data_type else { unreachable!("a struct column is made for a struct type") };
-        let length = self.nulls.len();
-        let columns = self.columns.into_iter().zip(fields).map(|(column, field)| column.finish(field.data_type()));
-        let array = StructArray::try_new_with_length(fields.clone(), columns.collect(), self.nulls.build(), length);
-        Arc::new(array.expect("columns as the struct declares them"))
-    }
-}
-
-impl Lists {
-    /// Ends a list of so many items, which have all been appended; [`Reason::BatchFull`] beyond 2^31 in the batch.
-    pub(super) fn close(&mut self, items: usize) -> Result<(), Reason> {
-        let end = i32::try_from(items).ok().and_then(|count| last(&self.offsets).checked_add(count));
-        self.offsets.push(end.ok_or(Reason::BatchFull)?);
-        self.nulls.append_non_null();
-        Ok(())
-    }
-
-    fn push_null(&mut self) {
-        self.offsets.push(last(&self.offsets));
-        self.nulls.append_null();
-    }
-
-    fn truncate(&mut self, rows: usize) {
-        self.offsets.truncate(rows + 1);
-        self.items.truncate(usize::try_from(last(&self.offsets)).unwrap_or(0));
-        self.nulls.truncate(rows);
-    }
-
-    fn finish(self, data_type: &DataType) -> ArrayRef {
-        // A list column is made for a list type and no other.
-        let DataType::List(item) = data_type else { return new_null_array(data_type, self.offsets.len() - 1) };
-        let items = self.items.finish(item.data_type());
-        Arc::new(ListArray::new(Arc::clone(item), OffsetBuffer::new(self.offsets.into()), items, self.nulls.build()))
-    }
-}
-
 /// Offsets always begin with 0.
-fn last(offsets: &[i32]) -> i32 {
+pub(super) fn last(offsets: &[i32]) -> i32 {
     offsets.last().copied().unwrap_or(0)
 }
 
@@ -411,11 +359,14 @@ mod tests {
                 let (mut column, data_type) = column(field_type);
                 assert_eq!(column.push_text(text.as_bytes()), Ok(Stored::Value), "{field_type}");
                 column.push_null();
+                let bytes = column.bytes();
+                assert!(bytes > 0, "{field_type}");
                 if disturbed {
                     column.push_null();
                     column.push_text(text.as_bytes()).expect(text);
                     column.truncate(2);
                     column.truncate(2);
+                    assert_eq!(column.bytes(), bytes, "{field_type}");
                 }
                 column.push_text(text.as_bytes()).expect(text);
                 column.finish(&data_type)

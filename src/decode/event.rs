@@ -3,9 +3,10 @@
 //! Owns the walk: keys, nesting, lists, nulls, what is missing. It appends to the columns as it goes and stops at the
 //! first fault; taking back what it appended is the caller's. One pass; nothing is allocated per value.
 
-use super::columns::{Column, Lists, Stored, Structs};
+use super::columns::{Column, Stored};
 use super::fault::{Absence, Fault, Reason};
 use super::json::{Cursor, RawText, unescape};
+use super::nested::{Lists, Structs};
 use super::plan::{Key, Kind, Plan, Shape, Target, Value};
 
 /// So many objects and arrays may be open at once in an event, itself included.

@@ -43,8 +43,19 @@ pub enum Reason {
     TooLong,
     /// No such day or time in the years 0001 to 9999.
     OutOfRange,
-    /// The batch holds more than an Arrow column takes (2 GiB of text, 2^31 list items).
+    /// The batch holds more than an Arrow column takes (2 GiB of text, 2^31 list items), or than its wrapped records
+    /// may come to together.
     BatchFull,
+    /// The record's payload is compressed, and larger than one may be.
+    TooLargeUnwrapped,
+    /// The payload is compressed over and over.
+    WrappedTooOften,
+    /// The payload begins like gzip and is none.
+    DamagedGzip,
+    /// The payload begins like zstd and is none, or none that can be decompressed here.
+    DamagedZstd,
+    /// A log event of an envelope holds no message.
+    NoMessage,
     /// The row's quotes are broken.
     NotCsv,
     /// The row has more or fewer cells than the heading.
@@ -53,7 +64,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 24] = [
         Self::NotJson,
         Self::InvalidUtf8,
         Self::TooDeep,
@@ -71,6 +82,11 @@ impl Reason {
         Self::TooLong,
         Self::OutOfRange,
         Self::BatchFull,
+        Self::TooLargeUnwrapped,
+        Self::WrappedTooOften,
+        Self::DamagedGzip,
+        Self::DamagedZstd,
+        Self::NoMessage,
         Self::NotCsv,
         Self::WrongCellCount,
     ];
@@ -95,6 +111,11 @@ impl Reason {
             Self::TooLong => "too_long",
             Self::OutOfRange => "out_of_range",
             Self::BatchFull => "batch_full",
+            Self::TooLargeUnwrapped => "too_large_unwrapped",
+            Self::WrappedTooOften => "wrapped_too_often",
+            Self::DamagedGzip => "damaged_gzip",
+            Self::DamagedZstd => "damaged_zstd",
+            Self::NoMessage => "no_message",
             Self::NotCsv => "not_csv",
             Self::WrongCellCount => "wrong_cell_count",
         }
@@ -224,7 +245,15 @@ fn plain_sentence(reason: Reason) -> &'static str {
         Reason::TooManyRejects => {
             "too many events of the record or of its batch are refused: these are the record's further ones, a line each"
         }
-        Reason::BatchFull => "the batch's columns hold no more: lower [batch] max_bytes and replay it",
+        Reason::BatchFull => "the batch holds no more: lower [batch] max_bytes and replay it",
+        Reason::TooLargeUnwrapped => "the payload is compressed and more than 64 MiB without it: put it in parts",
+        Reason::WrappedTooOften => "the payload is compressed more than twice over",
+        Reason::DamagedGzip => "the payload begins like gzip, but it is cut off or damaged",
+        Reason::DamagedZstd => {
+            "the payload begins like zstd, but it is cut off or damaged, or needs a dictionary or a window over 128 MiB"
+        }
+        Reason::NoMessage => "the log event holds no message: expected an object with a string of that name",
+        Reason::LoneSurrogate => "the message holds half a surrogate pair, which is no character",
         _ => reason.as_str(),
     }
 }

@@ -6,6 +6,20 @@
 //!
 //! | Given | Becomes |
 //! |---|---|
+//! | **The wrappers** | |
+//! | a payload that begins like gzip or zstd, its members or frames in a row | read as what it holds, up to twice over; origins and rejects hold that text |
+//! | the same, cut off or damaged; a zstd frame that wants a dictionary or a window over 128 MiB | one reject, `damaged_gzip` or `damaged_zstd`, of the original bytes |
+//! | compressed a third time | one reject, `wrapped_too_often`, of the original bytes |
+//! | over 64 MiB decompressed | one reject, `too_large_unwrapped`, of the original bytes |
+//! | what a batch's wrapped records come to over 512 MiB, or over 4 GiB decompressed for nothing | one reject a record, `batch_full`, of the original bytes |
+//! | compressed, and one reject in all that is blank, no UTF-8 or over 1 MiB | that reject, of the original bytes |
+//! | an envelope of CloudWatch Logs: `messageType` `DATA_MESSAGE`, `owner`, `logGroup`, `logStream` strings, `logEvents` an array, one of them or `subscriptionFilters` or `policyLevel` first; compressed or not | each log event's message is read as a payload of its own, `_index` counts on |
+//! | several envelopes in a row | the messages of all; what follows the last is read as a payload of its own |
+//! | `messageType` `CONTROL_MESSAGE` | no event and no reject: it is the service's probe, nobody wrote it |
+//! | a log event without a string `message`; with two; with half a surrogate pair in it | `no_message`, `duplicate_key`: the log event alone; `lone_surrogate`: the message alone |
+//! | an envelope with a key of its form twice; without log events | `duplicate_key`, `empty_payload`: the envelope |
+//! | an object with another `messageType`, or not all of these keys | an event like any other |
+//! | a record that the source could not take apart (a damaged aggregate) | one reject with the source's reason, of the whole payload |
 //! | **The payload** | |
 //! | one object; several, with blanks, line feeds or nothing between; an array of objects | one event each, `_index` counts them |
 //! | empty, blank or `[]` | one reject, `empty_payload` |
@@ -16,7 +30,7 @@
 //! | an array whose syntax breaks | what stands before is kept; the rest of the record is one reject |
 //! | JSON that is no object, also inside of an array | `not_an_object` |
 //! | bytes that are not UTF-8, anywhere in the event | `invalid_utf8` |
-//! | a payload that is not UTF-8 and holds no good event (compressed, encrypted) | one reject, of all its bytes |
+//! | a payload that is not UTF-8 and holds no good event (encrypted) | one reject, of all its bytes |
 //! | over 64 objects and arrays open at once, the event included, the payload's array not | `too_deep` |
 //! | over 100,000 events in a record | the rest is one reject, `too_many_events` |
 //! | over 1,000 refused events in a record | the further ones are one reject, `too_many_rejects`, their bytes in lines; the good ones among them are rows |
@@ -70,16 +84,21 @@
 mod calendar;
 mod columns;
 mod csv;
+mod envelope;
 mod event;
 mod fault;
 mod file;
 mod json;
+mod nested;
 mod number;
 mod payload;
 mod plan;
+mod records;
 mod rows;
+mod settle;
 #[cfg(test)]
 mod tests;
+mod unwrap;
 
 use std::fmt;
 use std::sync::Arc;
@@ -117,14 +136,10 @@ impl Decoder {
     }
 
     /// Decodes a batch: each event of each record becomes one row or one reject, in order.
+    ///
+    /// `Decoded::raw` is `raw`, but for records whose events were in wrappers: there it holds what was in them.
     pub fn decode(&self, raw: Arc<RawBatch>) -> Decoded {
-        let Declared { fields, plan, schema } = &*self.declared;
-        let mut scratch = event::Scratch::new(plan);
-        let mut rows = rows::Rows::new(fields, raw.records.len());
-        for (number, record) in (0..).zip(&raw.records) {
-            payload::Payload::new(plan, &mut scratch, &mut rows, (number, record)).read();
-        }
-        rows.finish(schema, raw)
+        records::Records::new(&self.declared, raw.records.len()).decode(raw)
     }
 }
 

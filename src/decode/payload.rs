@@ -2,29 +2,25 @@
 //!
 //! Owns the framing: where an event begins and ends, and where reading goes on after one that is broken. Every byte
 //! that is no blank or separator belongs to exactly one event or reject, and every record yields at least one of
-//! them. What one record may make of itself in memory is bounded here. Each event is read by `event`; its fate is
-//! settled here.
+//! them. Each event is read by `event`, its fate settled by `settle`. A record whose wrappers held several messages is
+//! read message by message: no event reaches over a message's end.
 
 use std::ops::Range;
 
+use super::envelope::Part;
 use super::event::{MAX_DEPTH, Reader, Scratch};
 use super::fault::{Fault, Reason};
 use super::json::{Cursor, Stop, Syntax};
 use super::plan::Plan;
 use super::rows::Rows;
-use crate::batch::{Origin, RawRecord, Reject};
+use super::settle::Untold;
+use crate::batch::RawRecord;
 
 /// An event takes some 200 bytes in the system columns alone, however few it has itself. Places beyond six digits
 /// would not sort either.
 pub(super) const MAX_EVENTS: u32 = 100_000;
 
-/// So many refused events of a record are told one by one; a reject takes some 300 bytes.
-pub(super) const MAX_REJECTS: usize = 1_000;
-
-/// So many refused events of a batch are told one by one; from there on only the first of each record is.
-pub(super) const MAX_BATCH_REJECTS: usize = 100_000;
-
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// What reading an event came to; in both cases the columns hold nothing of a refused one.
 enum Attempt<'p> {
@@ -41,32 +37,27 @@ enum Bound {
     Payload,
 }
 
-/// Refused events that are one reject together.
-struct Untold {
-    /// That reject among the batch's.
-    reject: usize,
-    /// The events' bytes, a line feed between them.
-    bytes: Vec<u8>,
-}
-
 /// The record being read.
 pub(super) struct Payload<'a> {
     plan: &'a Plan,
     scratch: &'a mut Scratch,
-    rows: &'a mut Rows,
-    record: &'a RawRecord,
+    pub(super) rows: &'a mut Rows,
+    pub(super) record: &'a RawRecord,
     /// The record's index in its batch.
-    number: u32,
-    bytes: &'a [u8],
+    pub(super) number: u32,
+    /// The payload up to where the message being read ends.
+    pub(super) bytes: &'a [u8],
     /// Events and rejects so far.
-    events: u32,
+    pub(super) events: u32,
     /// The batch's rejects before this record.
-    refused_before: usize,
+    pub(super) refused_before: usize,
     /// The batch's rows before this record.
     rows_before: usize,
     /// The refused events that are not told one by one.
-    untold: Option<Untold>,
-    valid_utf8: bool,
+    pub(super) untold: Option<Untold>,
+    pub(super) valid_utf8: bool,
+    /// Whether all that was left has been refused at once.
+    is_over: bool,
     /// The line looked up last, so that many events on one long line cost one search for its end.
     line: Range<usize>,
 }
@@ -93,29 +84,15 @@ impl<'a> Payload<'a> {
             rows_before,
             untold: None,
             valid_utf8,
+            is_over: false,
             line: 0..0,
         }
     }
 
     /// Reads all of it into the rows and rejects.
     pub(super) fn read(mut self) {
-        let length = self.bytes.len();
-        let mut at = if self.bytes.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
-        loop {
-            at = self.after_blanks(at);
-            if at >= length {
-                break;
-            }
-            if self.events >= MAX_EVENTS {
-                self.refuse(at..length, &Fault::Plain(Reason::TooManyEvents));
-                break;
-            }
-            at = if self.bytes[at] == b'[' { self.array(at) } else { self.single(at) };
-        }
-        if self.events == 0 {
-            self.refuse(0..length, &Fault::Plain(Reason::EmptyPayload));
-        }
-        // What is no text at all (compressed, encrypted) has no lines: taken apart, it could not be put together again.
+        self.message(0..self.bytes.len());
+        // What is no text at all (encrypted) has no lines: taken apart, it could not be put together again.
         let is_binary = !self.valid_utf8 && self.rows.len() == self.rows_before;
         if is_binary {
             self.rows.rejects.truncate(self.refused_before + 1);
@@ -124,11 +101,63 @@ impl<'a> Payload<'a> {
         if let (true, Some(reject)) = (is_binary || self.events == 1, self.rows.rejects.get_mut(self.refused_before)) {
             reject.payload = self.record.payload.clone();
         }
-        if let Some(untold) = self.untold
-            && let Some(reject) = self.rows.rejects.get_mut(untold.reject)
-        {
-            reject.payload = untold.bytes.into();
+        self.keep_untold();
+    }
+
+    /// Reads these parts of it, each a payload of its own.
+    pub(super) fn read_parts(mut self, parts: &[Part]) {
+        for Part { span, fault } in parts {
+            if self.events >= MAX_EVENTS && !self.is_over {
+                self.refuse_all_from(span.start);
+            }
+            if self.is_over {
+                break;
+            }
+            self.bytes = &self.record.payload[..span.end];
+            match fault {
+                Some(fault) => self.refuse(span.clone(), fault),
+                None => self.part(span),
+            }
         }
+        self.keep_untold();
+    }
+
+    fn part(&mut self, span: &Range<usize>) {
+        let (events, rejects) = (self.events, self.rows.rejects.len());
+        self.message(span.clone());
+        if let (true, None, Some(reject)) =
+            (self.events == events + 1, &self.untold, self.rows.rejects.get_mut(rejects))
+        {
+            reject.payload = self.record.payload.slice(span.clone());
+        }
+    }
+
+    /// Reads what stands at `span`, which ends where the bytes do.
+    fn message(&mut self, span: Range<usize>) {
+        let before = self.events;
+        let mark = if self.bytes[span.clone()].starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+        let mut at = span.start + mark;
+        loop {
+            at = self.after_blanks(at);
+            if at >= span.end {
+                break;
+            }
+            if self.events >= MAX_EVENTS {
+                self.refuse_all_from(at);
+                break;
+            }
+            at = if self.bytes[at] == b'[' { self.array(at) } else { self.single(at) };
+        }
+        if self.events == before {
+            self.refuse(span, &Fault::Plain(Reason::EmptyPayload));
+        }
+    }
+
+    /// Refuses all that is left of the record, unread; gives where the bytes end.
+    fn refuse_all_from(&mut self, at: usize) -> usize {
+        self.is_over = true;
+        self.refuse(at..self.record.payload.len(), &Fault::Plain(Reason::TooManyEvents));
+        self.bytes.len()
     }
 
     /// An event outside of an array; gives where to go on.
@@ -164,8 +193,7 @@ impl<'a> Payload<'a> {
                 return self.refuse_rest(at, "an event");
             }
             if self.events >= MAX_EVENTS {
-                self.refuse(at..length, &Fault::Plain(Reason::TooManyEvents));
-                return length;
+                return self.refuse_all_from(at);
             }
             match self.attempt(at, Bound::Payload) {
                 Attempt::Lost { fault, .. } => {
@@ -303,69 +331,5 @@ impl<'a> Payload<'a> {
     /// `end`, without the blanks before it.
     fn before_blanks(&self, start: usize, end: usize) -> usize {
         start + self.bytes[start..end].trim_ascii_end().len()
-    }
-
-    /// Makes the event a row or a reject.
-    fn settle(&mut self, span: Range<usize>, outcome: Result<(), Fault<'a>>) {
-        let outcome = if self.is_utf8(&span) { outcome } else { Err(Fault::Plain(Reason::InvalidUtf8)) };
-        let origin = Origin {
-            record: self.number,
-            index: self.events,
-            start: u32::try_from(span.start).unwrap_or(u32::MAX),
-            end: u32::try_from(span.end).unwrap_or(u32::MAX),
-        };
-        match outcome.and_then(|()| self.rows.accept(self.record, origin).map_err(Fault::Plain)) {
-            Ok(()) => self.events += 1,
-            Err(fault) => {
-                self.rows.take_back();
-                self.refuse(span, &fault);
-            }
-        }
-    }
-
-    /// Makes what stands at `span` a reject, or a part of the one that holds all beyond the bounds.
-    fn refuse(&mut self, span: Range<usize>, fault: &Fault<'_>) {
-        let rest = matches!(fault, Fault::Plain(Reason::TooManyEvents));
-        let record = self.rows.rejects.len() - self.refused_before;
-        let full = record >= MAX_REJECTS || record >= 1 && self.rows.rejects.len() >= MAX_BATCH_REJECTS;
-        match &mut self.untold {
-            _ if rest => self.push_reject(span, fault),
-            Some(untold) => {
-                untold.bytes.push(b'\n');
-                untold.bytes.extend_from_slice(&self.bytes[span]);
-            }
-            None if full => {
-                self.untold =
-                    Some(Untold { reject: self.rows.rejects.len(), bytes: self.bytes[span.clone()].to_vec() });
-                self.push_reject(span, &Fault::Plain(Reason::TooManyRejects));
-            }
-            None => self.push_reject(span, fault),
-        }
-        self.events += 1;
-    }
-
-    fn push_reject(&mut self, span: Range<usize>, fault: &Fault<'_>) {
-        let bound = matches!(fault.reason(), Reason::TooManyEvents | Reason::TooManyRejects);
-        let fault = if bound || self.is_utf8(&span) { fault } else { &Fault::Plain(Reason::InvalidUtf8) };
-        let bytes = self.bytes;
-        let value = |at: usize| {
-            let mut cursor = Cursor::new(bytes, at);
-            // The value was read before, or is cut off where it breaks.
-            let end = cursor.skip_value(&mut Vec::new(), MAX_DEPTH).map_or(bytes.len(), |()| cursor.at);
-            bytes.get(at..end).unwrap_or_default()
-        };
-        self.rows.rejects.push(Reject {
-            reason: fault.reason().as_str().to_owned(),
-            message: fault.message(span.start, value),
-            shard: self.record.shard.clone(),
-            position: self.record.position.clone(),
-            index: self.events,
-            arrived_at: self.record.arrived_at,
-            payload: self.record.payload.slice(span),
-        });
-    }
-
-    fn is_utf8(&self, span: &Range<usize>) -> bool {
-        self.valid_utf8 || std::str::from_utf8(&self.bytes[span.clone()]).is_ok()
     }
 }

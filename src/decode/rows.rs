@@ -13,6 +13,9 @@ use super::fault::Reason;
 use crate::batch::{Decoded, Origin, RawBatch, RawRecord, Reject};
 use crate::schema::Field;
 
+/// What a reject takes, with its texts, whatever its payload.
+const REJECT_BYTES: usize = 300;
+
 /// See the module's header.
 pub(super) struct Rows {
     pub(super) columns: Vec<Column>,
@@ -31,6 +34,14 @@ impl Rows {
     /// The rows accepted so far.
     pub(super) fn len(&self) -> usize {
         self.origins.len()
+    }
+
+    /// What the rows and rejects take in memory, but for the rejects' payloads, which are parts of their records'.
+    pub(super) fn bytes(&self) -> usize {
+        let texts = [&self.shard, &self.sequence, &self.position].map(Texts::bytes).iter().sum::<usize>();
+        let numbers = self.subsequence.bytes() + self.index.bytes() + self.arrived_at.bytes();
+        let declared = self.columns.iter().map(Column::bytes).sum::<usize>();
+        texts + numbers + declared + size_of_val(self.origins.as_slice()) + self.rejects.len() * REJECT_BYTES
     }
 
     /// No rows, with room for so many.
@@ -72,6 +83,19 @@ impl Rows {
         let rows = self.origins.len();
         self.columns.iter_mut().for_each(|column| column.truncate(rows));
         [&mut self.shard, &mut self.sequence, &mut self.position].into_iter().for_each(|texts| texts.truncate(rows));
+    }
+
+    /// Refuses a record that is not read at all, whole.
+    pub(super) fn refuse_record(&mut self, record: &RawRecord, reason: &str, message: String) {
+        self.rejects.push(Reject {
+            reason: reason.to_owned(),
+            message,
+            shard: record.shard.clone(),
+            position: record.position.clone(),
+            index: 0,
+            arrived_at: record.arrived_at,
+            payload: record.payload.clone(),
+        });
     }
 
     /// The batch; `schema` is `schema::input_schema` of the fields.

@@ -1,5 +1,7 @@
 //! The rules of the header's table, row by row, and the properties that hold for any bytes.
 
+mod wrappers;
+
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -523,7 +525,7 @@ fn only_the_event_with_bad_utf8_or_too_much_nesting_is_refused() {
 #[test]
 fn a_payload_that_is_no_text_is_one_reject_of_all_its_bytes() {
     let bytes: Vec<u8> = (0..=255).collect();
-    let many: Vec<u8> = bytes.iter().copied().cycle().take(256 * 2 * payload::MAX_REJECTS).collect();
+    let many: Vec<u8> = bytes.iter().copied().cycle().take(256 * 2 * settle::MAX_REJECTS).collect();
     for payload in [bytes, many] {
         let decoded = decode(&[field("x", "integer")], &payload);
         assert_eq!((decoded.events.num_rows(), decoded.rejects.len()), (0, 1));
@@ -533,7 +535,7 @@ fn a_payload_that_is_no_text_is_one_reject_of_all_its_bytes() {
 
 #[test]
 fn refused_events_beyond_the_bound_are_one_reject_and_the_good_ones_still_rows() {
-    let many = payload::MAX_REJECTS;
+    let many = settle::MAX_REJECTS;
     let bad: Vec<String> = (0..many + 3).map(|number| format!("{{\"x\":\"n{number}\"}}")).collect();
     let untold = bad[many..].join("\n");
     for payload in [format!("[{},{{\"x\":7}}]", bad.join(",{\"x\":7},")), bad.join("{\"x\":7}\n") + "{\"x\":7}"] {
@@ -554,8 +556,8 @@ fn a_record_of_nothing_but_the_smallest_bad_events_makes_few_rejects() {
     for payload in ["{}".repeat(524_288), "1\n".repeat(524_288)] {
         let decoded = decode(&[required(field("x", "integer"))], payload.as_bytes());
         let reasons = reasons(&decoded);
-        assert_eq!(reasons.len(), payload::MAX_REJECTS + 2);
-        assert_eq!(reasons[payload::MAX_REJECTS..], ["too_many_rejects", "too_many_events"]);
+        assert_eq!(reasons.len(), settle::MAX_REJECTS + 2);
+        assert_eq!(reasons[settle::MAX_REJECTS..], ["too_many_rejects", "too_many_events"]);
         let kept: usize = decoded.rejects.iter().map(|reject| reject.payload.trim_ascii().len()).sum();
         // All bytes are kept; the line feeds between the untold are ours in one case, the producer's in the other.
         assert!((1 << 19..1 << 21).contains(&kept), "{kept}");
@@ -564,14 +566,14 @@ fn a_record_of_nothing_but_the_smallest_bad_events_makes_few_rejects() {
 
 #[test]
 fn a_batch_tells_so_many_refused_events_and_then_the_first_of_each_record() {
-    let bad = "{}".repeat(payload::MAX_REJECTS);
-    let full = payload::MAX_BATCH_REJECTS / payload::MAX_REJECTS;
+    let bad = "{}".repeat(settle::MAX_REJECTS);
+    let full = settle::MAX_BATCH_REJECTS / settle::MAX_REJECTS;
     let mut records = vec![bad.as_bytes(); full + 1];
     records.push(b"nonsense");
     let decoded = Decoder::new(&[required(field("x", "integer"))]).decode(batch(&records));
     let reasons = reasons(&decoded);
-    assert_eq!(reasons.len(), payload::MAX_BATCH_REJECTS + 3);
-    assert_eq!(reasons[payload::MAX_BATCH_REJECTS..], ["missing_field", "too_many_rejects", "not_json"]);
+    assert_eq!(reasons.len(), settle::MAX_BATCH_REJECTS + 3);
+    assert_eq!(reasons[settle::MAX_BATCH_REJECTS..], ["missing_field", "too_many_rejects", "not_json"]);
 }
 
 #[test]
@@ -589,10 +591,10 @@ fn hostile_nesting_is_read_in_bounded_time() {
     // Were each line's object followed to the payload's end, this would be 10^10 steps.
     let payload = "{\"a\":\n".repeat(100_000);
     let decoded = decode(&[field("x", "integer")], payload.as_bytes());
-    assert_eq!((decoded.events.num_rows(), decoded.rejects.len()), (0, payload::MAX_REJECTS + 1));
+    assert_eq!((decoded.events.num_rows(), decoded.rejects.len()), (0, settle::MAX_REJECTS + 1));
     let deep = format!("{{\"x\":{}{}}}", "[".repeat(64), "]".repeat(64));
     let decoded = decode(&[field("x", "integer")], deep.repeat(20_000).as_bytes());
-    assert_eq!((decoded.events.num_rows(), decoded.rejects.len()), (0, payload::MAX_REJECTS + 1));
+    assert_eq!((decoded.events.num_rows(), decoded.rejects.len()), (0, settle::MAX_REJECTS + 1));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::share::Duty;
 use super::{Controls, Job};
 use crate::batch::Entry;
 use crate::error::{Error, ErrorKind, Result};
@@ -18,15 +19,21 @@ use crate::runtime::Backoff;
 
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(60), attempts: 6 };
 
-/// Loads until `ingested` says that no more will come, and then the rest.
+/// Loads until `ingested` says that no more will come, and then the rest; while it is another worker's duty it waits.
 ///
 /// # Errors
 /// The failure that ended loading for good; reading has gone on until the run's end.
-pub(super) async fn run(job: Job, controls: Controls, ingested: CancellationToken) -> Result<()> {
+pub(super) async fn run(job: Job, controls: Controls, (duty, ingested): (Duty, CancellationToken)) -> Result<()> {
     let mut loader = Loader::new(&job, &controls);
     let mut failures = 0;
     loop {
         let last = ingested.is_cancelled();
+        if !last && !duty.is_ours() {
+            // What the other loads meanwhile is for the ledger to say.
+            loader.loaded_through = None;
+            wait(&job, &ingested, poll(job.pipeline.load.freshness)).await;
+            continue;
+        }
         match loader.load_due(last).await {
             Ok(true) => failures = 0,
             Ok(false) if last => return Ok(()),

@@ -6,13 +6,18 @@
 //!
 //! The order of an end: readers stop at a page, the open batch is committed, what is committed is loaded.
 
+mod assign;
 mod audit;
+mod budget;
 mod collect;
 mod compare;
 mod dimensions;
 mod ingest;
 mod load;
+mod loss;
 mod progress;
+mod read;
+mod share;
 mod supervise;
 
 #[cfg(test)]
@@ -36,7 +41,7 @@ use crate::store::Store;
 pub use audit::{Audit, Finding, Warehoused, audit};
 pub use dimensions::{Dimensions, StagedDimension};
 pub use load::load_all;
-pub use progress::{Latency, Progress, Totals};
+pub use progress::{Latency, Progress, ShardProgress, Totals};
 pub use supervise::run;
 
 /// Connects to the stream, again after each loss of it.

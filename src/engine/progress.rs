@@ -1,6 +1,7 @@
 //! What the engine has done so far, for progress bars, summaries and machines.
 //!
-//! Owns the running totals and the two latencies: from a record's arrival to its journal entry, and to its load.
+//! Owns the running totals, what each shard's reader says of it, and the two latencies: from a record's arrival to its
+//! journal entry, and to its load.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +9,8 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::batch::{Arrivals, Counts, Entry, Receipt, ShardId};
+use crate::batch::{Arrivals, Counts, Entry, Position, Receipt, ShardId};
+use crate::source::CallCounts;
 
 /// Batches whose arrivals wait for their load; beyond it the oldest go uncounted rather than fill the memory.
 const WAITING_LIMIT: usize = 512;
@@ -41,8 +43,59 @@ pub struct Totals {
     pub loaded: BTreeMap<String, u64>,
     /// Records read, whether or not they are committed yet.
     pub read: u64,
-    /// How far behind the tip each shard was when it was last read.
-    pub behind: BTreeMap<ShardId, Duration>,
+    /// What is known of each shard that this process reads or has read.
+    pub shards: BTreeMap<ShardId, ShardProgress>,
+    /// Gaps that reading went on behind.
+    pub losses: u64,
+    /// What became of the calls to the stream.
+    pub calls: CallCounts,
+}
+
+/// What a shard's reader says of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ShardProgress {
+    /// The last record read, committed or not.
+    pub position: Option<Position>,
+    /// Records read.
+    pub records: u64,
+    /// How far behind the shard's newest record the last answer was; none where the stream did not say.
+    pub behind: Option<Duration>,
+    /// When the last record that was read arrived, ms since 1970 UTC.
+    pub newest_read: Option<i64>,
+    /// When the shard last gave an answer, µs since 1970 UTC.
+    pub read_at: i64,
+    /// Times that it was reconnected since it last made progress: more than one, and it stalls.
+    pub reconnects: u32,
+    rate: f64,
+}
+
+/// The time over which a shard's rate is an average, in s.
+const RATE_OVER: f64 = 10.0;
+
+impl ShardProgress {
+    /// Records per second over about the last 10 s before `now` (µs since 1970 UTC).
+    pub fn records_per_second(&self, now: i64) -> f64 {
+        self.rate * (-seconds(self.read_at, now) / RATE_OVER).exp()
+    }
+
+    /// How long until the oldest unread record is past a retention; none where nothing is unread. What is unread
+    /// arrived after what was read last, so the true time is never shorter.
+    pub fn expires_in(&self, retention: Duration, now: i64) -> Option<Duration> {
+        let is_behind = self.behind.is_none_or(|behind| !behind.is_zero());
+        let arrived = self.newest_read.filter(|_| is_behind)?;
+        let age = u64::try_from(now.div_euclid(1000).saturating_sub(arrived)).unwrap_or(0);
+        Some(retention.saturating_sub(Duration::from_millis(age)))
+    }
+
+    fn note(&mut self, records: usize, now: i64) {
+        self.rate = self.records_per_second(now) + records as f64 / RATE_OVER;
+        self.records += records as u64;
+        self.read_at = now;
+    }
+}
+
+fn seconds(from: i64, to: i64) -> f64 {
+    to.saturating_sub(from).max(0) as f64 / 1e6
 }
 
 /// Shared by the loops; cheap to clone.
@@ -87,13 +140,43 @@ impl Progress {
         self.with(|inner| latency(&inner.loaded))
     }
 
-    pub(super) fn read(&self, shard: &ShardId, records: usize, behind: Option<Duration>) {
+    /// A page of so many records was read, through this position (none where it was empty), at `now` (µs). `lag` is how
+    /// far behind the newest record it was, and when its last record arrived (ms).
+    pub(super) fn read(
+        &self,
+        shard: &ShardId,
+        (records, position): (usize, Option<&Position>),
+        (behind, newest_read): (Option<Duration>, Option<i64>),
+        now: i64,
+    ) {
         self.with(|inner| {
             inner.totals.read += records as u64;
-            if let Some(behind) = behind {
-                inner.totals.behind.insert(shard.clone(), behind);
+            let known = inner.totals.shards.entry(shard.clone()).or_default();
+            known.note(records, now);
+            known.position = position.cloned().or(known.position.take());
+            known.newest_read = newest_read.or(known.newest_read);
+            if records > 0 || behind.is_some_and(|behind| behind.is_zero()) {
+                known.reconnects = 0;
             }
+            known.behind = behind;
         });
+    }
+
+    pub(super) fn reconnected(&self, shard: &ShardId, times: u32) {
+        self.with(|inner| inner.totals.shards.entry(shard.clone()).or_default().reconnects = times);
+    }
+
+    /// The shard is another worker's from now on, or read to its end.
+    pub(super) fn released(&self, shard: &ShardId) {
+        self.with(|inner| drop(inner.totals.shards.remove(shard)));
+    }
+
+    pub(super) fn lost(&self) {
+        self.with(|inner| inner.totals.losses += 1);
+    }
+
+    pub(super) fn called(&self, calls: CallCounts) {
+        self.with(|inner| inner.totals.calls = calls);
     }
 
     pub(super) fn committed(&self, entry: &Entry, arrivals: Arrivals, now_ms: i64) {
@@ -212,5 +295,31 @@ mod tests {
         let totals = progress.totals();
         assert_eq!((totals.counts.records, totals.entries, totals.committed), (6, 2, 2));
         assert_eq!(totals.counts.tables["t"], TableCounts { filtered: Some(2), superseded: 0, staged: 4 });
+    }
+
+    #[test]
+    fn a_shards_rate_is_that_of_the_last_seconds() {
+        let progress = Progress::default();
+        let shard = ShardId::new("s");
+        let at = |second: i64| 1_000_000 * second;
+        // 50 records/s for a minute.
+        (0..240).for_each(|tick| progress.read(&shard, (13 - tick as usize % 2, None), (None, None), at(tick) / 4));
+        let known = progress.totals().shards[&shard].clone();
+        let rate = known.records_per_second(at(60));
+        assert!((45.0..56.0).contains(&rate), "{rate}");
+        assert!(known.records_per_second(at(120)) < 0.2, "and falls when nothing comes");
+        assert_eq!(known.records, 240 * 25 / 2);
+    }
+
+    #[test]
+    fn what_is_unread_expires_with_the_record_after_the_last_one_read() {
+        let (day, now) = (Duration::from_secs(86_400), 100_000_000_000_000);
+        let hour_ago = now / 1000 - 3_600_000;
+        let known = |behind, newest_read| ShardProgress { behind, newest_read, ..ShardProgress::default() };
+        let behind = Some(Duration::from_secs(3_000));
+        assert_eq!(known(behind, Some(hour_ago)).expires_in(day, now), Some(Duration::from_secs(23 * 3_600)));
+        assert_eq!(known(Some(Duration::ZERO), Some(hour_ago)).expires_in(day, now), None);
+        assert_eq!(known(behind, Some(0)).expires_in(day, now), Some(Duration::ZERO));
+        assert_eq!(known(behind, None).expires_in(day, now), None, "nothing is read yet");
     }
 }

@@ -9,13 +9,14 @@
 //! A run that is to end by itself (drained) gives up after as many Transient failures in a row as [`BACKOFF`] has
 //! tries; one that runs until stopped never does.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::assign::Ended;
 use super::dimensions::Dimensions;
-use super::ingest::{self, Ended};
+use super::ingest;
+use super::share::Share;
 use super::{Controls, Job, load};
-use crate::batch::{Opening, ShardId, StartAt, StreamIdentity};
+use crate::batch::{Opening, StartAt, StreamIdentity};
 use crate::config::Start;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Journal;
@@ -32,22 +33,24 @@ pub async fn run(job: Job, controls: Controls) -> Result<()> {
     fits(&job).await?;
     let ingested = tokio_util::sync::CancellationToken::new();
     let mut tasks = Tasks::new();
-    let loading = load::run(job.clone(), controls.clone(), ingested.clone());
+    let mut run = Run { share: Share::new(job.store.clone(), job.context.clone()), dimensions_staged: false };
+    let loading = load::run(job.clone(), controls.clone(), (run.share.duty(), ingested.clone()));
     tasks.spawn("loading", loading);
     tasks.spawn("ingesting", async move {
         let _ended = ingested.drop_guard();
-        ingest(job, controls).await
+        let outcome = ingest(job, controls, &mut run).await;
+        run.share.leave().await;
+        outcome
     });
     tasks.join().await
 }
 
 /// What the passes of one run have in common.
-#[derive(Default)]
 struct Run {
+    /// This worker among the others.
+    share: Share,
     /// Dimension files are looked at once: one that is being edited must not end the stream job.
     dimensions_staged: bool,
-    /// Shards that are read to their end.
-    finished: BTreeSet<ShardId>,
 }
 
 /// What the pipeline would never be able to load must not be staged either. A warehouse that is away is no reason to
@@ -59,15 +62,14 @@ async fn fits(job: &Job) -> Result<()> {
     }
 }
 
-async fn ingest(job: Job, controls: Controls) -> Result<()> {
-    let mut run = Run::default();
+async fn ingest(job: Job, controls: Controls, run: &mut Run) -> Result<()> {
     let mut failures = 0;
     loop {
         let committed = controls.progress.totals().committed;
         let error = match run.pass(&job, &controls).await {
             Ok(Ended::Done) => return Ok(()),
-            Ok(Ended::Resharded) => {
-                tracing::info!("the stream was resharded; going on with its new shards");
+            Ok(Ended::Again) => {
+                tracing::debug!("a shard came back to this worker; going on from the journal");
                 continue;
             }
             Err(error) => error,
@@ -105,26 +107,26 @@ impl Run {
     async fn pass(&mut self, job: &Job, controls: &Controls) -> Result<Ended> {
         let mut journal = Journal::open(job.store.clone(), job.context.clone(), &job.pipeline.name).await?;
         let source = (job.connect)().await?;
-        open_chain(job, source.as_ref(), &mut journal).await?;
+        let description = source.describe().await?;
+        open_chain(job, (source.as_ref(), &description.identity), &mut journal).await?;
         if !self.dimensions_staged {
             for staged in Dimensions::new(job).stage_changed(&mut journal).await? {
                 controls.progress.committed(&staged.entry, Default::default(), job.context.clock.now_millis());
             }
             self.dimensions_staged = true;
         }
-        ingest::pass(job, controls, (source.as_ref(), journal), &mut self.finished).await
+        ingest::pass(job, controls, (source, description), (journal, &mut self.share)).await
     }
 }
 
 /// Opens a chain where the journal has none for this very stream, and journals where it starts at once: `latest`
 /// becomes the present time, so that a crash before the first batch loses nothing.
-async fn open_chain(job: &Job, source: &dyn Source, journal: &mut Journal) -> Result<()> {
-    let stream = source.describe().await?.identity;
+async fn open_chain(job: &Job, (source, stream): (&dyn Source, &StreamIdentity), journal: &mut Journal) -> Result<()> {
     if let Some(opening) = &journal.state().opening {
-        if opening.stream == stream {
+        if opening.stream == *stream {
             return Ok(());
         }
-        same_name(&opening.stream, &stream)?;
+        same_name(&opening.stream, stream)?;
         tracing::warn!(arn = stream.arn, "the stream was made anew: its records are read from its beginning");
     }
     let start = match job.pipeline.source.start {
@@ -133,8 +135,9 @@ async fn open_chain(job: &Job, source: &dyn Source, journal: &mut Journal) -> Re
         Start::Latest => StartAt::Time(job.context.clock.now_millis()),
         Start::Time(time) => StartAt::Time(time),
     };
-    let shards = source.shards().await?.into_iter().map(|shard| shard.id).collect();
-    journal.open_chain(Opening { stream, start, shards: Some(shards) }).await.map(drop)
+    let opened_at = Some(job.context.clock.now_millis());
+    let shards = Some(source.shards().await?.into_iter().map(|shard| shard.id).collect());
+    journal.open_chain(Opening { stream: stream.clone(), start, opened_at, shards }).await.map(drop)
 }
 
 fn same_name(journaled: &StreamIdentity, found: &StreamIdentity) -> Result<()> {

@@ -10,6 +10,7 @@
 //! put again until it has one, never guessed. An entry that contradicts the log stops everyone who folds it (Corrupt).
 
 mod check;
+mod follower;
 mod log;
 mod record;
 mod snapshot;
@@ -18,6 +19,7 @@ mod state;
 mod tests;
 mod writer;
 
+pub use follower::Follower;
 pub use log::entries;
 pub use record::entry_path;
 pub use snapshot::fold;

@@ -2,12 +2,13 @@
 
 mod faults;
 mod folding;
+mod follower;
 mod protocol;
 mod records;
 mod simulation;
 mod snapshots;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::*;
@@ -15,6 +16,7 @@ use crate::batch::{
     Counts, DataFile, DimensionFile, Entry, Loss, Marks, Opening, Position, Range, Ranges, ShardId, Staged, StartAt,
     StreamIdentity, TableCounts,
 };
+use crate::journal;
 use crate::runtime::{Context, ManualClock, Random};
 use crate::store::Store;
 
@@ -45,7 +47,7 @@ async fn opened(store: &Store, seed: u64) -> Journal {
 
 fn opening(created_at: i64) -> Opening {
     let arn = "arn:aws:kinesis:us-east-1:000000000000:stream/orders".to_owned();
-    Opening { stream: StreamIdentity { arn, created_at }, start: StartAt::TrimHorizon, shards: None }
+    Opening { stream: StreamIdentity { arn, created_at }, start: StartAt::TrimHorizon, opened_at: None, shards: None }
 }
 
 fn at(number: u64) -> Position {

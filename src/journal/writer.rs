@@ -66,6 +66,11 @@ impl Journal {
         &self.state
     }
 
+    /// The pipeline's name.
+    pub(super) fn pipeline(&self) -> &str {
+        &self.pipeline
+    }
+
     /// Opens the chain of a stream: positions start anew. Where another writer opens the chain of the same stream at
     /// the same time, there is one entry, and both get it.
     ///

@@ -182,7 +182,7 @@ async fn shards_that_are_split_and_merged_are_read_in_each_keys_order(
 ) {
     let stream = source.describe().await.expect("a description").identity;
     let shards = Some(listed.iter().map(|shard| shard.id.clone()).collect());
-    let opening = Opening { stream, start: StartAt::TrimHorizon, shards };
+    let opening = Opening { stream, start: StartAt::TrimHorizon, opened_at: Some(0), shards };
     let mut reading =
         Reading { source, opening, positions: BTreeMap::new(), ended: BTreeSet::new(), by_key: BTreeMap::new() };
     reading.go_on().await;

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::aggregate::hash_key;
-use super::{Gap, HashRange, Page, Shard, ShardReader, Source, StreamDescription};
+use super::{CallCounts, Gap, HashRange, Page, Shard, ShardReader, Source, StreamDescription};
 use crate::batch::{Position, Range, RawRecord, ShardId, StartAt, StreamIdentity};
 use crate::error::{Error, Result};
 use crate::runtime::{Clock, SystemClock};
@@ -216,6 +216,10 @@ impl Source for MemorySource {
             Shard { id, parents, closed: shard.closed, hashes: shard.hashes }
         };
         Ok(self.state().shards.iter().filter(|shard| !shard.gone).map(listed).collect())
+    }
+
+    fn counts(&self) -> CallCounts {
+        CallCounts::default()
     }
 
     async fn open(&self, shard: &Shard, start: StartAt) -> Result<Box<dyn ShardReader>> {

@@ -24,7 +24,8 @@ use crate::error::Result;
 
 pub use aggregate::{Aggregate, Aggregator};
 pub use kinesis::{
-    CallCounts, Credentials, KinesisSettings, KinesisSource, Producer, PutItem, PutReport, ReadLimits, StreamAdmin,
+    CallCounts, Credentials, KinesisSettings, KinesisSource, Producer, ProducerLimits, PutItem, PutReport, ReadLimits,
+    StreamAdmin,
 };
 pub use memory::MemorySource;
 pub use shards::{Known, ShardPlan, plan};
@@ -114,6 +115,9 @@ pub trait Source: Send + Sync {
 
     /// All its shards, the closed ones too.
     async fn shards(&self) -> Result<Vec<Shard>>;
+
+    /// What became of the calls so far, of all readers together.
+    fn counts(&self) -> CallCounts;
 
     /// A reader of a shard from `start` on. Nothing is asked of the stream before the reader's first `next`.
     async fn open(&self, shard: &Shard, start: StartAt) -> Result<Box<dyn ShardReader>>;

@@ -9,10 +9,18 @@ use bytes::Bytes;
 use millstream::source::{Aggregate, Aggregator};
 use serde_json::{Value, json};
 
+use crate::command::Millstream;
 use crate::python::{python, python_with_input};
+
+const STREAM: &str = "incoming-food-order-data";
 
 fn taken_apart(aggregates: &[Aggregate]) -> Vec<Value> {
     let payloads: Vec<String> = aggregates.iter().map(|aggregate| STANDARD.encode(&aggregate.payload)).collect();
+    taken_apart_payloads(&payloads)
+}
+
+/// Each payload's records as the other implementation finds them; payloads as base64.
+fn taken_apart_payloads(payloads: &[String]) -> Vec<Value> {
     let answer = python_with_input("aggregates", &["take-apart"], json!(payloads).to_string().as_bytes());
     answer.as_array().expect("a list").clone()
 }
@@ -79,4 +87,71 @@ fn the_kept_aggregates_are_what_the_other_implementation_makes() {
         let read = |folder: &Path| fs::read(folder.join(&file)).expect("a file");
         assert!(read(&kept) == read(made.path()), "{file}");
     }
+}
+
+/// The payloads, as base64, of all Kinesis records of a stream, read by boto3.
+fn stream_payloads(port: u16) -> Vec<String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("records");
+    python("read_stream", &[&port.to_string(), STREAM, file.to_str().expect("UTF-8")]);
+    let text = fs::read_to_string(file).expect("the records");
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("json"));
+    lines.map(|line| line["payload_base64"].as_str().expect("base64").to_owned()).collect()
+}
+
+/// An order without its date, which the moment of generating decides; of one that is no JSON, its first bytes.
+fn undated(payload_base64: &str) -> String {
+    let bytes = STANDARD.decode(payload_base64).expect("base64");
+    match serde_json::from_slice::<Value>(&bytes) {
+        Ok(Value::Object(mut order)) => {
+            order.remove("OrderDate");
+            Value::Object(order).to_string()
+        }
+        _ => String::from_utf8_lossy(&bytes).chars().take(12).collect(),
+    }
+}
+
+/// What `generate` with these arguments says, and the payloads of the stream's Kinesis records.
+fn generated(arguments: &[&str]) -> (Value, Vec<String>) {
+    let millstream = Millstream::new();
+    let (_host, port) = millstream.host_stream();
+    let said = millstream.json("generate", arguments);
+    (said, stream_payloads(port))
+}
+
+#[test]
+fn generate_packs_exactly_the_wanted_orders_into_far_fewer_records() {
+    let arguments = ["--records", "3000", "--rate", "0", "--seed", "5"];
+    let (plain, orders) = generated(&arguments);
+    let (packed, kinesis_records) = generated(&[arguments.as_slice(), &["--aggregate"]].concat());
+    for (said, records) in [(&plain, &orders), (&packed, &kinesis_records)] {
+        assert_eq!((&said["records"], &said["repeated"], &said["maybe_doubled"]), (&json!(3000), &json!(0), &json!(0)));
+        assert_eq!(said["kinesis_records"], records.len(), "{said}");
+        assert_eq!(said["fell_short"], Value::Null, "{said}");
+    }
+    assert_eq!(orders.len(), 3000);
+    assert!((1..300).contains(&kinesis_records.len()), "{}", kinesis_records.len());
+
+    let mut expected: Vec<String> = orders.iter().map(|order| undated(order)).collect();
+    let mut found: Vec<String> = taken_apart_payloads(&kinesis_records)
+        .iter()
+        .flat_map(|records| records.as_array().expect("records"))
+        .inspect(|record| assert_eq!(record["aggregated"], true, "{record}"))
+        .map(|record| undated(record["payload_base64"].as_str().expect("base64")))
+        .collect();
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn generate_packs_what_falls_due_in_a_tenth_of_a_second_and_tells_what_it_achieved() {
+    let millstream = Millstream::new();
+    let said = millstream.ok("generate", &["--records", "600", "--rate", "400", "--aggregate"]);
+    let records: u64 = {
+        let (_, after) = said.split_once("\nas ").unwrap_or_else(|| panic!("{said}"));
+        after.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{said}"))
+    };
+    assert!(said.starts_with("600 records put in ") && said.contains(" records/s (400 wanted)\n"), "{said}");
+    assert!((10..300).contains(&records), "{said}");
 }

@@ -20,4 +20,6 @@ mod python;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
+mod wrappers;
+#[cfg(test)]
 mod wrong_input;

@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::batch::{Counts, Origin, Position, Range, RawBatch, RawRecord, ShardId};
-use crate::config::{BatchSettings, Check, LoadSettings, SourceSettings, Start, Table};
+use crate::config::{BatchSettings, Check, LoadSettings, SourceSettings, Table};
 use crate::schema::{Field, FieldType, History, TableKind};
 
 pub(super) const SETTINGS: SessionSettings = SessionSettings { memory_bytes: 64 << 20, partitions: 2 };
@@ -62,7 +62,7 @@ pub(super) fn pipeline(checks: Vec<Check>, tables: Vec<Table>) -> Pipeline {
     Pipeline {
         folder: PathBuf::from("p"),
         name: "p".to_owned(),
-        source: SourceSettings { stream: "s".to_owned(), start: Start::TrimHorizon, shards: 1 },
+        source: SourceSettings { stream: "s".to_owned(), ..SourceSettings::default() },
         batch: BatchSettings { max_rows: 1000, max_bytes: 1 << 20, max_age: Duration::from_secs(1) },
         load: LoadSettings { freshness: Duration::from_secs(1), max_entries: 10 },
         fields: fields(),

@@ -24,7 +24,7 @@ use super::*;
 use crate::batch::Receipt;
 use crate::load::Ledger;
 use crate::runtime::{ManualClock, Random};
-use crate::source::{Page, Shard, ShardReader, StreamDescription};
+use crate::source::{CallCounts, Page, Shard, ShardReader, StreamDescription};
 
 /// 2026-01-15 12:00:00 UTC, in µs.
 const NOON: i64 = 1_768_478_400_000_000;
@@ -106,12 +106,16 @@ impl BreakingSource {
 #[async_trait]
 impl Source for BreakingSource {
     async fn describe(&self) -> Result<StreamDescription> {
+        self.opened.fetch_add(1, Ordering::SeqCst);
         self.inner.describe().await
     }
 
     async fn shards(&self) -> Result<Vec<Shard>> {
-        self.opened.fetch_add(1, Ordering::SeqCst);
         self.inner.shards().await
+    }
+
+    fn counts(&self) -> CallCounts {
+        CallCounts::default()
     }
 
     async fn open(&self, shard: &Shard, start: StartAt) -> Result<Box<dyn ShardReader>> {

@@ -50,7 +50,7 @@ fn pipeline() -> Pipeline {
     Pipeline {
         folder: PathBuf::from("test"),
         name: "test".into(),
-        source: SourceSettings { stream: "orders".into(), start: Start::TrimHorizon, shards: 2 },
+        source: SourceSettings { stream: "orders".into(), shards: 2, ..SourceSettings::default() },
         batch: BatchSettings { max_rows: 40, max_bytes: 1 << 20, max_age: Duration::from_millis(50) },
         load: LoadSettings { freshness: Duration::from_millis(100), max_entries: 3 },
         fields: vec![field("id", FieldType::Bigint), field("value", FieldType::Integer)],

@@ -1,7 +1,5 @@
 //! The records' exact bytes, the kept fixtures, and what is refused.
 
-use std::collections::BTreeSet;
-
 use super::super::record::{decode, encode, number_in};
 use super::super::snapshot::Snapshot;
 use super::*;
@@ -16,7 +14,7 @@ const ENTRY: &str = concat!(
     r#"{"format":2,"number":42,"pipeline":"food_delivery","writer":"writer-1","attempt":"attempt-1","#,
     r#""written_at":1795176000000,"#,
     r#""opening":{"stream":{"arn":"arn:aws:kinesis:us-east-1:000000000000:stream/orders","created_at":7},"#,
-    r#""start":{"time":1795170000000},"shards":["shardId-000000000000","shardId-000000000001"]},"#,
+    r#""start":{"time":1795170000000},"opened_at":1795176000000,"shards":["shardId-000000000000","shardId-000000000001"]},"#,
     r#""ranges":{"shardId-000000000000":{"after":{"sequence":"49590338271490256608559692538361571095921575989136588898","#,
     r#""subsequence":3},"through":{"sequence":"49590338271490256608559692540925702759324208523137515618","#,
     r#""subsequence":0}},"shardId-000000000001":{"after":null,"through":{"sequence":"9","subsequence":0}}},"#,
@@ -39,7 +37,7 @@ const ENTRY: &str = concat!(
 const SNAPSHOT: &str = concat!(
     r#"{"format":2,"pipeline":"food_delivery","attempt":"attempt-1","state":{"through":42,"#,
     r#""opening":{"stream":{"arn":"arn:aws:kinesis:us-east-1:000000000000:stream/orders","created_at":7},"#,
-    r#""start":{"time":1795170000000},"shards":["shardId-000000000000","shardId-000000000001"]},"#,
+    r#""start":{"time":1795170000000},"opened_at":1795176000000,"shards":["shardId-000000000000","shardId-000000000001"]},"#,
     r#""positions":{"shardId-000000000000":{"sequence":"49590338271490256608559692540925702759324208523137515618","#,
     r#""subsequence":0},"shardId-000000000001":{"sequence":"9","subsequence":0}},"#,
     r#""marks":{"ended":["shardId-000000000001"],"caught_up":{"shardId-000000000000":1795175999000},"#,
@@ -80,6 +78,7 @@ fn full_entry() -> Entry {
         written_at: NOON / 1000,
         opening: Some(Opening {
             start: StartAt::Time(1_795_170_000_000),
+            opened_at: Some(NOON / 1000),
             shards: Some(BTreeSet::from([shard(0), shard(1)])),
             ..opening(7)
         }),
@@ -147,7 +146,7 @@ fn a_snapshot_has_exactly_these_bytes() {
 /// The fixtures were written once by format 1 and are never written again.
 #[test]
 fn what_format_1_has_written_is_read_for_ever() {
-    let before = |opening: Option<Opening>| opening.map(|opening| Opening { shards: None, ..opening });
+    let before = |opening: Option<Opening>| opening.map(|opening| Opening { opened_at: None, shards: None, ..opening });
     let entry = full_entry();
     let entry = Entry { format: 1, opening: before(entry.opening), marks: Marks::default(), ..entry };
     assert_eq!(decode::<Entry>("entry", ENTRY_FIXTURE).expect("decodes"), entry);

@@ -144,7 +144,10 @@ fn each_kind_of_damage_is_told() {
         (with(record(Some(1), None, Some("x"))), "record 1 of the aggregate names partition key 1, but there are 1"),
         (with(record(Some(u64::MAX), None, Some("x"))), "names partition key 18446744073709551615"),
         (with(record(Some(0), Some(1), Some("x"))), "record 1 of the aggregate names explicit hash key 1"),
-        (sealed_message(&["k"], &["1x"], &[whole.clone()]), "the explicit hash key \"1x\" is no decimal number"),
+        (
+            sealed_message(&["k"], &["1x"], std::slice::from_ref(&whole)),
+            "the explicit hash key \"1x\" is no decimal number",
+        ),
         (sealed(&vec![0; 10 << 20]), "is longer than any Kinesis record"),
     ];
     for (payload, words) in cases {

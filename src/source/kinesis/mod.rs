@@ -9,8 +9,12 @@ mod answered;
 mod connection;
 mod fault;
 mod gap;
+mod open_shards;
 mod pace;
+mod pace_puts;
+mod pack_puts;
 mod producer;
+mod put_requests;
 mod reader;
 
 #[cfg(test)]
@@ -33,7 +37,9 @@ use reader::KinesisReader;
 
 pub use admin::StreamAdmin;
 pub use connection::{CallCounts, Credentials, KinesisSettings, ReadLimits};
-pub use producer::{Producer, PutItem, PutReport};
+pub use pace_puts::ProducerLimits;
+pub use producer::{Producer, PutItem};
+pub use put_requests::PutReport;
 
 /// A Kinesis stream, polled shard by shard.
 ///
@@ -48,11 +54,6 @@ impl KinesisSource {
     pub fn new(settings: KinesisSettings, context: Context) -> Self {
         let stakes = "nothing is lost: a new start goes on from the last committed position";
         Self { connection: Arc::new(Connection::new(settings, context, stakes)) }
-    }
-
-    /// What became of the calls so far, of all readers together.
-    pub fn counts(&self) -> CallCounts {
-        self.connection.counts()
     }
 }
 
@@ -72,29 +73,37 @@ impl Source for KinesisSource {
         Ok(StreamDescription { identity, retention: Some(Duration::from_secs(hours * 3600)) })
     }
 
-    /// Pages are asked for by the last shard's name and not by `NextToken`: a token lives 5 minutes only, and
-    /// ferrokinesis does not know its own.
     async fn shards(&self) -> Result<Vec<Shard>> {
-        let Connection { client, settings, .. } = &*self.connection;
-        let mut shards: Vec<Shard> = Vec::new();
-        loop {
-            let last = shards.last().map(|shard| shard.id.to_string());
-            let page = || {
-                let request = client.list_shards().stream_name(&settings.stream).max_results(1000);
-                request.set_exclusive_start_shard_id(last.clone()).send()
-            };
-            let answer = self.connection.repeat(page).await;
-            let answer = answer.map_err(|fault| self.connection.give_up("list its shards", &fault))?;
-            let is_last = answer.next_token.is_none() || answer.shards().is_empty();
-            shards.extend(answer.shards.unwrap_or_default().into_iter().map(listed));
-            if is_last {
-                return Ok(shards);
-            }
-        }
+        list_shards(&self.connection).await
+    }
+
+    fn counts(&self) -> CallCounts {
+        self.connection.counts()
     }
 
     async fn open(&self, shard: &Shard, start: StartAt) -> Result<Box<dyn ShardReader>> {
         Ok(Box::new(KinesisReader::new(self.connection.clone(), shard.clone(), start)))
+    }
+}
+
+/// All shards, the closed ones too. Pages are asked for by the last shard's name and not by `NextToken`: a token lives
+/// 5 minutes only, and ferrokinesis does not know its own.
+async fn list_shards(connection: &Connection) -> Result<Vec<Shard>> {
+    let Connection { client, settings, .. } = connection;
+    let mut shards: Vec<Shard> = Vec::new();
+    loop {
+        let last = shards.last().map(|shard| shard.id.to_string());
+        let page = || {
+            let request = client.list_shards().stream_name(&settings.stream).max_results(1000);
+            request.set_exclusive_start_shard_id(last.clone()).send()
+        };
+        let answer = connection.repeat(page).await;
+        let answer = answer.map_err(|fault| connection.give_up("list its shards", &fault))?;
+        let is_last = answer.next_token.is_none() || answer.shards().is_empty();
+        shards.extend(answer.shards.unwrap_or_default().into_iter().map(listed));
+        if is_last {
+            return Ok(shards);
+        }
     }
 }
 

@@ -1,57 +1,84 @@
 //! Putting records into a stream.
 //!
-//! Owns the cutting into requests and the repeating of what was refused. A put is at least once: where an answer does
-//! not come, the request may have been carried out, and sending it again doubles its records.
+//! Owns the ways of a put: as they come, packed into aggregates, within the shards' limits; and the list of open
+//! shards that the last two need. A put is at least once: where an answer does not come, the request may have been
+//! carried out, and sending it again doubles its records.
 
-use std::ops::Range;
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use aws_sdk_kinesis::primitives::Blob;
-use aws_sdk_kinesis::types::PutRecordsRequestEntry;
 use bytes::Bytes;
+use tokio::sync::Mutex;
 
 use super::connection::{CallCounts, Connection, KinesisSettings};
-use super::fault::Fault;
+use super::list_shards;
+use super::open_shards::OpenShards;
+use super::pace_puts::{Budgets, Next, ProducerLimits, Queues};
+use super::pack_puts::{pack, to_put_again};
+use super::put_requests::{Outgoing, PutReport, Requests, requests};
+use crate::batch::ShardId;
 use crate::error::{Error, Result};
 use crate::runtime::Context;
 
-/// Records a request takes at most.
-const RECORDS_A_REQUEST: usize = 500;
-/// Bytes of payloads and partition keys a request takes at most. AWS has raised it to 10 MiB; servers that speak its
-/// protocol have not.
-const BYTES_A_REQUEST: usize = 5 * 1024 * 1024;
+/// After so many puts in a row with records refused, the shards are listed anew.
+const REFUSED_PUTS: u32 = 5;
+/// After this long, µs, they are listed anew too: a split takes more, and nothing is refused to tell of it.
+const LIST_AGE: i64 = 60_000_000;
+/// So often aggregates are packed anew for one put because the stream reshards under them.
+const PACKINGS: usize = 5;
 
 /// A record to put.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PutItem {
     /// What chooses the shard: 1 to 256 characters. Records of one key stand in one shard.
     pub partition_key: String,
+    /// What chooses the shard instead: a decimal number below 2^128.
+    pub explicit_hash_key: Option<String>,
     /// The bytes, at most 1 MiB unless the stream allows more.
     pub payload: Bytes,
 }
 
-/// What a put did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PutReport {
-    /// Records that the stream has taken.
-    pub records: u64,
-    /// Requests sent.
-    pub requests: u64,
-    /// Records that were refused at first (throttled, mostly) and put again.
-    pub refused: u64,
-    /// Records sent again because no answer came: each may stand in the stream twice.
-    pub maybe_doubled: u64,
+impl PutItem {
+    /// A record whose partition key chooses the shard.
+    pub fn new(partition_key: impl Into<String>, payload: impl Into<Bytes>) -> Self {
+        Self { partition_key: partition_key.into(), explicit_hash_key: None, payload: payload.into() }
+    }
+
+    /// What counts against the limits.
+    pub(super) fn bytes(&self) -> usize {
+        self.payload.len() + self.partition_key.len()
+    }
 }
 
 /// Puts records into one stream.
 pub struct Producer {
     connection: Connection,
+    limits: Option<ProducerLimits>,
+    known: Mutex<Known>,
+}
+
+/// What the producer knows of the stream's shards.
+#[derive(Default)]
+struct Known {
+    shards: Option<Arc<OpenShards>>,
+    listed_at: i64,
+    refused_puts: u32,
+    budgets: Option<Budgets>,
 }
 
 impl Producer {
-    /// For the stream of these settings. Nothing is asked of the server yet.
+    /// For the stream of these settings, as fast as it takes records. Nothing is asked of the server yet.
     pub fn new(settings: KinesisSettings, context: Context) -> Self {
         let stakes = "some of these records may be in the stream already: putting all of them again would double those";
-        Self { connection: Connection::new(settings, context, stakes) }
+        let connection = Connection::new(settings, context, stakes);
+        Self { connection, limits: None, known: Mutex::default() }
+    }
+
+    /// The same, keeping each shard within these limits: its puts wait, instead of being refused, and go one after the
+    /// other. None for a stream whose server enforces none.
+    pub fn with_limits(mut self, limits: Option<ProducerLimits>) -> Self {
+        self.limits = limits;
+        self
     }
 
     /// What became of the calls so far.
@@ -67,140 +94,121 @@ impl Producer {
     /// Transient where the server cannot be reached or throttles to the end of the tries, Invalid where it refuses
     /// the records (one too large, a key too long). In both cases earlier records may be in the stream.
     pub async fn put(&self, records: Vec<PutItem>) -> Result<PutReport> {
-        let mut report = PutReport::default();
-        for request in requests(&records) {
-            let entries = records.get(request).unwrap_or_default().iter().map(entry).collect::<Result<Vec<_>>>()?;
-            self.put_all(entries, &mut report).await?;
+        let mut requests = Requests::new(&self.connection);
+        if self.limits.is_none() || records.is_empty() {
+            send(&mut requests, records.into_iter().map(Outgoing::plain).collect()).await?;
+            return Ok(requests.report);
         }
-        Ok(report)
+        let mut known = self.known.lock().await;
+        let shards = self.shards(&mut known).await?;
+        let placed = |item: PutItem| Ok((shards.place_of(&item)?, Outgoing::plain(item)));
+        let outgoing = records.into_iter().map(placed).collect::<Result<Vec<_>>>()?;
+        self.send_to(&shards, outgoing, &mut known, &mut requests).await?;
+        Ok(requests.report)
     }
 
-    async fn put_all(&self, mut entries: Vec<PutRecordsRequestEntry>, report: &mut PutReport) -> Result<()> {
-        let mut tries = 0;
-        loop {
-            let sent = entries.len();
-            let fault = match self.put_once(&entries, report).await {
-                Ok(Outcome { fault: None, .. }) => return Ok(()),
-                Ok(Outcome { refused, fault: Some(fault) }) => {
-                    let is_refused = |index: &usize| refused.binary_search(index).is_ok();
-                    let numbered = entries.into_iter().enumerate();
-                    entries = numbered.filter(|(index, _)| is_refused(index)).map(|(_, entry)| entry).collect();
-                    fault
-                }
-                Err(fault) => fault,
-            };
-            // The limit is for a stream that takes nothing, not for one that takes little.
-            tries = if entries.len() < sent { 1 } else { tries + 1 };
-            if !fault.passes() || tries >= self.connection.settings.backoff.attempts {
-                return Err(self.connection.give_up("put records", &fault));
+    /// As [`Producer::put`], the records packed into aggregates as the producer library does: those of one shard
+    /// together, up to 51,200 bytes. Where the stream reshards meanwhile and an aggregate gets to a shard that some of
+    /// its records do not belong to, so that readers drop them there, those are packed and put anew, after the others.
+    ///
+    /// # Errors
+    /// As [`Producer::put`], and Invalid where an explicit hash key is no number below 2^128.
+    pub async fn put_aggregated(&self, records: Vec<PutItem>) -> Result<PutReport> {
+        let mut requests = Requests::new(&self.connection);
+        let given = records.len() as u64;
+        let mut waiting = records;
+        let mut known = self.known.lock().await;
+        for _ in 0..PACKINGS {
+            if waiting.is_empty() {
+                // What strayed was counted each time; dropped by readers, it stands in the stream once.
+                return Ok(PutReport { records: given, ..requests.report });
             }
-            self.connection.context.clock.sleep(self.connection.pause(tries, &fault)).await;
+            let shards = self.shards(&mut known).await?;
+            let outgoing = pack(std::mem::take(&mut waiting), &shards)?;
+            self.send_to(&shards, outgoing, &mut known, &mut requests).await?;
+            let strayed = std::mem::take(&mut requests.strayed);
+            if !strayed.is_empty() {
+                known.shards = None;
+                let again = to_put_again(strayed, &*self.shards(&mut known).await?)?;
+                requests.report.maybe_doubled += again.maybe_doubled;
+                waiting = again.records;
+            }
         }
+        if waiting.is_empty() {
+            return Ok(PutReport { records: given, ..requests.report });
+        }
+        let (count, stream) = (waiting.len(), &self.connection.settings.stream);
+        Err(Error::transient(format!(
+            "{count} records could not be packed for their shard in {PACKINGS} tries, because the stream {stream} \
+             reshards: they are in no shard that readers take them from; put them again when it has come to rest"
+        )))
     }
 
-    async fn put_once(
+    /// Sends within the limits, where there are any, and as fast as it goes where not.
+    async fn send_to(
         &self,
-        entries: &[PutRecordsRequestEntry],
-        report: &mut PutReport,
-    ) -> std::result::Result<Outcome, Fault> {
-        let Connection { client, settings, .. } = &self.connection;
-        let request = client.put_records().stream_name(&settings.stream).set_records(Some(entries.to_vec()));
-        report.requests += 1;
-        let answer = self.connection.once(request.send()).await.inspect_err(|fault| {
-            report.maybe_doubled += if fault.is_ambiguous() { entries.len() as u64 } else { 0 };
-        })?;
-        let results = answer.records();
-        if results.len() != entries.len() {
-            let (sent, answered) = (entries.len(), results.len());
-            return Err(Fault::Refused(format!("{sent} records were put and {answered} answered for")));
-        }
-        let mut outcome = Outcome { refused: Vec::new(), fault: None };
-        for (index, result) in results.iter().enumerate() {
-            if let Some(code) = result.error_code() {
-                let fault = Fault::answered(200, Some(code), result.error_message());
-                // One that will not pass decides: there is no point in sending it again.
-                let decides = outcome.fault.is_none() || !fault.passes();
-                outcome.fault = if decides { Some(fault) } else { outcome.fault };
-                outcome.refused.push(index);
+        shards: &OpenShards,
+        outgoing: Vec<(usize, Outgoing)>,
+        known: &mut Known,
+        requests: &mut Requests<'_>,
+    ) -> Result<()> {
+        let Some(limits) = self.limits else {
+            return send(requests, outgoing.into_iter().map(|(_, item)| item).collect()).await;
+        };
+        let refused = requests.report.refused;
+        let clock = &self.connection.context.clock;
+        let budgets = known.budgets.get_or_insert_with(|| Budgets::new(limits));
+        let mut queues = Queues::new(shards, outgoing);
+        loop {
+            match budgets.next(&mut queues, clock.now_micros()) {
+                Next::Done => break,
+                Next::Wait(wait) => {
+                    clock.sleep(wait).await;
+                    requests.report.paced += wait;
+                }
+                Next::Request(request) => {
+                    let spent = spent(shards, &request)?;
+                    requests.put_all(request).await?;
+                    budgets.spend(spent, clock.now_micros());
+                }
             }
         }
-        report.refused += outcome.refused.len() as u64;
-        report.records += (entries.len() - outcome.refused.len()) as u64;
-        Ok(outcome)
+        known.refused_puts = if requests.report.refused > refused { known.refused_puts + 1 } else { 0 };
+        Ok(())
+    }
+
+    /// The open shards, as listed before where that still holds.
+    async fn shards(&self, known: &mut Known) -> Result<Arc<OpenShards>> {
+        let now = self.connection.context.clock.now_micros();
+        let fresh = known.refused_puts < REFUSED_PUTS && now.saturating_sub(known.listed_at) < LIST_AGE;
+        if let Some(shards) = known.shards.as_ref().filter(|_| fresh) {
+            return Ok(Arc::clone(shards));
+        }
+        let shards = Arc::new(OpenShards::of(list_shards(&self.connection).await?)?);
+        if let Some(budgets) = &mut known.budgets {
+            budgets.keep(&shards);
+        }
+        (known.listed_at, known.refused_puts, known.shards) = (now, 0, Some(Arc::clone(&shards)));
+        Ok(shards)
     }
 }
 
-/// What a request left undone: the refused entries' indices, ascending, and why.
-struct Outcome {
-    refused: Vec<usize>,
-    fault: Option<Fault>,
+async fn send(sending: &mut Requests<'_>, mut outgoing: Vec<Outgoing>) -> Result<()> {
+    for request in requests(&outgoing) {
+        let rest = outgoing.split_off(request.len());
+        sending.put_all(std::mem::replace(&mut outgoing, rest)).await?;
+    }
+    Ok(())
 }
 
-fn entry(item: &PutItem) -> Result<PutRecordsRequestEntry> {
-    let data = Blob::from_maybe_shared(item.payload.clone());
-    let builder = PutRecordsRequestEntry::builder().data(data).partition_key(&item.partition_key);
-    builder.build().map_err(|error| Error::internal("a record to put is incomplete").with_source(error))
-}
-
-/// Cuts the records into requests: as many as fit, at least one each.
-fn requests(records: &[PutItem]) -> Vec<Range<usize>> {
-    let mut requests: Vec<Range<usize>> = Vec::new();
-    let mut bytes = 0;
-    for (index, record) in records.iter().enumerate() {
-        let size = record.payload.len() + record.partition_key.len();
-        match requests.last_mut() {
-            Some(request) if request.len() < RECORDS_A_REQUEST && bytes + size <= BYTES_A_REQUEST => {
-                request.end = index + 1;
-                bytes += size;
-            }
-            _ => {
-                requests.push(index..index + 1);
-                bytes = size;
-            }
-        }
+/// Records and bytes of a request, by the shard that they go to.
+pub(super) fn spent(shards: &OpenShards, request: &[Outgoing]) -> Result<HashMap<ShardId, (u64, u64)>> {
+    let mut spent: HashMap<ShardId, (u64, u64)> = HashMap::new();
+    for outgoing in request {
+        let Some(id) = shards.id(shards.place_of(&outgoing.item)?) else { continue };
+        let (records, bytes) = spent.entry(id.clone()).or_default();
+        *records += 1;
+        *bytes += outgoing.item.bytes() as u64;
     }
-    requests
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn item(bytes: usize) -> PutItem {
-        PutItem { partition_key: "key".to_owned(), payload: Bytes::from(vec![0; bytes]) }
-    }
-
-    #[test]
-    fn a_request_is_full_at_500_records_or_5_mib() {
-        let megabyte = 1024 * 1024;
-        let cases = [
-            (vec![], vec![]),
-            (vec![1; 500], vec![500]),
-            (vec![1; 1001], vec![500, 500, 1]),
-            (vec![megabyte - 3; 11], vec![5, 5, 1]),
-            (vec![6 * megabyte, 1], vec![1, 1]),
-        ];
-        for (sizes, expected) in cases {
-            let records: Vec<PutItem> = sizes.iter().map(|size| item(*size)).collect();
-            let lengths: Vec<usize> = requests(&records).iter().map(ExactSizeIterator::len).collect();
-            assert_eq!(lengths, expected, "{} records", records.len());
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
-        #[test]
-        fn every_record_is_in_one_request_and_in_its_order(sizes in proptest::collection::vec(0usize..900_000, 0..40)) {
-            let records: Vec<PutItem> = sizes.iter().map(|size| item(*size)).collect();
-            let mut next = 0;
-            for request in requests(&records) {
-                prop_assert_eq!(request.start, next);
-                let bytes: usize = sizes[request.clone()].iter().map(|size| size + 3).sum();
-                prop_assert!(request.len() == 1 || bytes <= BYTES_A_REQUEST);
-                next = request.end;
-            }
-            prop_assert_eq!(next, records.len());
-        }
-    }
+    Ok(spent)
 }

@@ -99,7 +99,7 @@ impl StandIn {
     }
 
     pub(super) fn item(key: &str, payload: &str) -> PutItem {
-        PutItem { partition_key: key.to_owned(), payload: payload.to_owned().into() }
+        PutItem::new(key, payload.to_owned())
     }
 }
 

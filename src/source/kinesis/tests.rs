@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
+use bytes::Bytes;
 use ferrokinesis::store::StoreOptions;
 use tokio::net::TcpListener;
 
@@ -13,6 +14,7 @@ use super::stand_in::{StandIn, Trouble, context};
 use super::*;
 use crate::error::ErrorKind;
 use crate::runtime::{Backoff, Clock, ManualClock, Random};
+use crate::source::aggregate::{Taken, take_apart};
 use crate::source::contract::{Filler, source_contract, yields};
 use crate::source::{Aggregator, Page};
 
@@ -326,8 +328,10 @@ async fn refused_records_are_put_again_before_the_next_request() {
     let names: Vec<String> = (0..1_200).map(|number| number.to_string()).collect();
     let records = names.iter().map(|name| StandIn::item("k", name)).collect();
     let report = producer.put(records).await.expect("put");
-    let expected = PutReport { records: 1_200, requests: 6, refused: 500, maybe_doubled: 0 };
-    assert_eq!(report, expected);
+    assert_eq!((report.records, report.kinesis_records, report.requests, report.refused), (1_200, 1_200, 6, 500));
+    assert_eq!(report.bytes, names.iter().map(|name| name.len() as u64 + 1).sum::<u64>());
+    assert_eq!((report.maybe_doubled, report.paced), (0, Duration::ZERO));
+    assert!(report.backed_off >= Duration::from_millis(150), "{report:?}");
     assert_eq!(producer.counts().throttled, 1);
     assert_eq!(contents(&stand_in).await, names);
 }
@@ -338,7 +342,7 @@ async fn a_put_whose_answer_is_lost_is_sent_again_and_says_so() {
     let producer = stand_in.stream("orders", 1).await;
     stand_in.trouble("PutRecords", Trouble::Unanswered);
     let report = producer.put(items(&["a", "b"])).await.expect("put");
-    assert_eq!(report, PutReport { records: 2, requests: 2, refused: 0, maybe_doubled: 2 });
+    assert_eq!((report.records, report.requests, report.refused, report.maybe_doubled), (2, 2, 0, 2));
     assert_eq!(contents(&stand_in).await, ["a", "b", "a", "b"]);
 }
 
@@ -426,4 +430,102 @@ async fn a_time_that_the_server_has_not_reached_is_asked_for_again_and_a_bad_pos
     let error = reader.next().await.expect_err("not a position of this stream");
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert_eq!(stand_in.requests("GetShardIterator"), 3);
+}
+
+/// 30 records of 50 kB over one shard's megabyte a second.
+fn heavy_items() -> Vec<PutItem> {
+    (0..30).map(|number| StandIn::item(&format!("k{number}"), &"x".repeat(50_000))).collect()
+}
+
+#[tokio::test]
+async fn within_the_shards_limits_nothing_is_refused_and_beyond_them_much_is() {
+    let stand_in = StandIn::start(StoreOptions { enforce_limits: true, ..options() }).await;
+    for name in ["unpaced", "paced"] {
+        stand_in.stream(name, 1).await;
+    }
+    // The server counts by its own clock: a second or two is really waited here.
+    let producer = |name: &str| Producer::new(stand_in.settings(name), Context::system());
+    let unpaced = producer("unpaced").put(heavy_items()).await.expect("put");
+    assert!(unpaced.refused >= 9 && unpaced.paced.is_zero(), "{unpaced:?}");
+
+    let limited = producer("paced").with_limits(Some(ProducerLimits::AWS));
+    let paced = limited.put(heavy_items()).await.expect("put");
+    assert_eq!((paced.records, paced.refused, paced.backed_off), (30, 0, Duration::ZERO), "{paced:?}");
+    assert!(paced.paced > Duration::from_millis(500), "{paced:?}");
+    assert_eq!(stand_in.requests("ListShards"), 1, "only a producer with limits asks for the shards");
+}
+
+#[tokio::test]
+async fn shards_are_listed_anew_where_puts_are_refused_again_and_again() {
+    let stand_in = StandIn::start(options()).await;
+    stand_in.stream("orders", 2).await;
+    let limited = Producer::new(stand_in.settings("orders"), context()).with_limits(Some(ProducerLimits::AWS));
+    for round in 0..12 {
+        stand_in.trouble("PutRecords", Trouble::Partly(vec![0]));
+        let report = limited.put(items(&["a", "b"])).await.expect("put");
+        assert_eq!(report.refused, 1);
+        assert_eq!(stand_in.requests("ListShards"), 1 + round / 5, "after {} puts", round + 1);
+    }
+}
+
+#[tokio::test]
+async fn aggregates_hold_every_record_and_go_to_the_shard_of_each() {
+    let stand_in = StandIn::start(options()).await;
+    let producer = stand_in.stream("orders", 3).await;
+    let sent: Vec<PutItem> =
+        (0..3_000).map(|number| StandIn::item(&format!("key {}", number % 90), &format!("order {number}"))).collect();
+    let report = producer.put_aggregated(sent.clone()).await.expect("put");
+    assert!(report.records == 3_000 && (3..30).contains(&report.kinesis_records), "{report:?}");
+    let mut found = owned_parts(&stand_in).await;
+    let mut expected: Vec<Bytes> = sent.into_iter().map(|item| item.payload).collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn records_of_an_aggregate_that_a_split_led_astray_are_put_again() {
+    let stand_in = StandIn::start(options()).await;
+    let producer = stand_in.stream("orders", 1).await;
+    let items = |round: u32| -> Vec<PutItem> {
+        (0..200).map(|number| StandIn::item(&format!("key {number}"), &format!("{round} {number}"))).collect()
+    };
+    let before = producer.put_aggregated(items(0)).await.expect("put");
+    assert_eq!(before.kinesis_records, 1);
+    let source = source(&stand_in);
+    let split = source.connection.client.split_shard().stream_name("orders").shard_to_split("shardId-000000000000");
+    split.new_starting_hash_key((u128::MAX / 2).to_string()).send().await.expect("split");
+
+    let after = producer.put_aggregated(items(1)).await.expect("put");
+    assert_eq!((after.records, after.kinesis_records), (200, 2), "one for the shard that is gone, and its other half");
+    let mut found = owned_parts(&stand_in).await;
+    let mut expected: Vec<Bytes> = [items(0), items(1)].concat().into_iter().map(|item| item.payload).collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected, "each once");
+}
+
+/// What readers of all shards keep: of each aggregate the parts whose hash keys the shard has.
+async fn owned_parts(stand_in: &StandIn) -> Vec<Bytes> {
+    let source = source(stand_in);
+    let answer = |shard: Shard| {
+        let client = &source.connection.client;
+        async move {
+            let iterator = client.get_shard_iterator().stream_name("orders").shard_id(shard.id.as_str());
+            let iterator = iterator.shard_iterator_type(types::ShardIteratorType::TrimHorizon);
+            let iterator = iterator.send().await.expect("an iterator").shard_iterator.expect("an iterator");
+            let records = client.get_records().shard_iterator(iterator).send().await.expect("records").records;
+            let payloads = records.into_iter().map(|record| Bytes::from(record.data.into_inner()));
+            let parts = payloads.flat_map(|payload| match take_apart(&payload) {
+                Taken::Parts(parts) => parts,
+                other => panic!("{other:?}"),
+            });
+            parts.filter(|part| shard.hashes.contains(part.hash_key)).map(|part| part.payload).collect::<Vec<_>>()
+        }
+    };
+    let mut found = Vec::new();
+    for shard in source.shards().await.expect("shards") {
+        found.extend(answer(shard).await);
+    }
+    found
 }

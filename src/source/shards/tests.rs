@@ -24,7 +24,7 @@ fn at(sequence: u64) -> Position {
 
 pub(super) fn opening(start: StartAt, shards: Option<&[&str]>) -> Opening {
     let stream = StreamIdentity { arn: "orders".to_owned(), created_at: 0 };
-    Opening { stream, start, shards: shards.map(|names| names.iter().map(|name| id(name)).collect()) }
+    Opening { stream, start, opened_at: None, shards: shards.map(|names| names.iter().map(|name| id(name)).collect()) }
 }
 
 /// Ready as `name@start`, waiting as `name<parents`, vanished as `name!`, in one line; then how many have ended.

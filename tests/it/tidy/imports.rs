@@ -12,7 +12,7 @@ pub(super) const FLOORS: [&[&str]; 6] = [
     &["error", "batch", "schema"],
     &["config", "runtime", "telemetry"],
     &["store", "sql"],
-    &["source", "host", "generate", "decode", "clean", "stage", "journal", "load", "query"],
+    &["source", "host", "generate", "decode", "clean", "stage", "journal", "load", "query", "workers"],
     &["engine"],
     &["cli", "serve"],
 ];

@@ -1,0 +1,192 @@
+//! A payload out of its wrappers: gzip, zstd, and the envelopes of CloudWatch Logs.
+//!
+//! Owns how compression is recognised (by the payload's first bytes) and what unwrapping may cost: what one record and
+//! what a batch may grow to, and how often a payload may be compressed over. Envelopes are `envelope`'s, events are
+//! `payload`'s. A payload that is not wrapped stays where it is.
+
+use std::io::{self, Read};
+
+use bytes::Bytes;
+use flate2::bufread::MultiGzDecoder;
+use zstd::stream::read::Decoder;
+
+use super::envelope::{Part, Parts};
+use super::fault::Reason;
+
+/// What a record's payload may grow to: what is larger, nobody meant as one record.
+const MAX_RECORD: usize = 64 << 20;
+
+/// What the unwrapped records of a batch may take together, their text and what is read from it: a kilobyte can claim
+/// to be 64 MiB.
+const MAX_KEPT: usize = 512 << 20;
+
+/// What may be decompressed for a batch, kept or not: some ten seconds of work.
+const MAX_INFLATED: usize = 4 << 30;
+
+/// Whoever compresses twice (the producer, then its library) is served; nobody means a third time.
+const MAX_LAYERS: usize = 2;
+
+/// What a zstd frame may ask a decoder to remember, as a power of two: zstd's own default, 128 MiB.
+const MAX_WINDOW_LOG: u32 = 27;
+
+const GZIP: &[u8] = b"\x1F\x8B\x08";
+const ZSTD: &[u8] = b"\x28\xB5\x2F\xFD";
+
+/// What unwrapping may still cost in this batch, in bytes.
+pub(super) struct Budget {
+    pub(super) record: usize,
+    pub(super) kept: usize,
+    pub(super) inflated: usize,
+}
+
+/// What was in the wrappers.
+pub(super) struct Unwrapped {
+    /// The text that events are read from.
+    pub(super) payload: Bytes,
+    /// The messages in it; none where it is one payload.
+    pub(super) parts: Option<Vec<Part>>,
+}
+
+#[derive(Clone, Copy)]
+enum Compression {
+    Gzip,
+    Zstd,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { record: MAX_RECORD, kept: MAX_KEPT, inflated: MAX_INFLATED }
+    }
+}
+
+impl Budget {
+    /// Takes a payload out of its wrappers; none where it has none.
+    #[inline]
+    pub(super) fn unwrap(&mut self, payload: &Bytes) -> Result<Option<Unwrapped>, Reason> {
+        let text = self.inflate(payload)?;
+        let parts = Parts::of(text.as_ref().unwrap_or(payload));
+        Ok(match (text, parts) {
+            (None, None) => None,
+            (Some(payload), None) => Some(Unwrapped { payload, parts: None }),
+            (_, Some(Parts { text, parts })) => Some(Unwrapped { payload: text.into(), parts: Some(parts) }),
+        })
+    }
+
+    /// Counts what an unwrapped record has become, its text and what was read from it, in bytes.
+    pub(super) fn keep(&mut self, bytes: usize) {
+        self.kept = self.kept.saturating_sub(bytes);
+    }
+
+    #[inline]
+    fn inflate(&mut self, payload: &Bytes) -> Result<Option<Bytes>, Reason> {
+        let mut text: Option<Bytes> = None;
+        for layer in 0.. {
+            let outer = text.as_ref().unwrap_or(payload);
+            let Some(compression) = Compression::of(outer) else { break };
+            if layer == MAX_LAYERS {
+                return Err(Reason::WrappedTooOften);
+            }
+            text = Some(self.inflate_once(compression, outer)?);
+        }
+        Ok(text)
+    }
+
+    fn inflate_once(&mut self, compression: Compression, bytes: &[u8]) -> Result<Bytes, Reason> {
+        let most = self.record.min(self.kept).min(self.inflated);
+        if most == 0 {
+            return Err(Reason::BatchFull);
+        }
+        let too_large = if most == self.record { Reason::TooLargeUnwrapped } else { Reason::BatchFull };
+        let mut text = Vec::new();
+        let outcome = compression.inflate(bytes, most, &mut text);
+        self.inflated = self.inflated.saturating_sub(text.len());
+        if text.len() > most {
+            return Err(too_large);
+        }
+        outcome.map_err(|_| compression.damaged())?;
+        // It may have grown to twice its length, and is kept as long as the batch.
+        text.shrink_to_fit();
+        Ok(text.into())
+    }
+}
+
+impl Compression {
+    #[inline]
+    fn of(payload: &Bytes) -> Option<Self> {
+        match payload.first()? {
+            0x1F if payload.starts_with(GZIP) => Some(Self::Gzip),
+            0x28 if payload.starts_with(ZSTD) => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+
+    /// Appends what all members or frames hold to `text`; it stops one byte beyond `most`.
+    fn inflate(self, bytes: &[u8], most: usize, text: &mut Vec<u8>) -> io::Result<usize> {
+        let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+        match self {
+            Self::Gzip => MultiGzDecoder::new(bytes).take(limit).read_to_end(text),
+            Self::Zstd => {
+                let mut decoder = Decoder::with_buffer(bytes)?;
+                decoder.window_log_max(MAX_WINDOW_LOG)?;
+                decoder.take(limit).read_to_end(text)
+            }
+        }
+    }
+
+    fn damaged(self) -> Reason {
+        match self {
+            Self::Gzip => Reason::DamagedGzip,
+            Self::Zstd => Reason::DamagedZstd,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zstd(bytes: &[u8]) -> Bytes {
+        zstd::encode_all(bytes, 1).expect("compressed").into()
+    }
+
+    fn text_of(outcome: Result<Option<Unwrapped>, Reason>) -> Result<usize, Reason> {
+        outcome.map(|unwrapped| unwrapped.expect("wrapped").payload.len())
+    }
+
+    #[test]
+    fn a_record_may_grow_to_its_bound_and_no_further() {
+        let mut budget = Budget { record: 1000, kept: 1 << 20, inflated: 1 << 20 };
+        assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 1000]))), Ok(1000));
+        assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 1001]))), Err(Reason::TooLargeUnwrapped));
+        let before = budget.inflated;
+        assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 500_000]))), Err(Reason::TooLargeUnwrapped));
+        assert_eq!(before - budget.inflated, 1001, "it is decompressed to one byte beyond the bound");
+    }
+
+    #[test]
+    fn what_a_batch_keeps_and_what_it_decompresses_are_bounded() {
+        let mut budget = Budget { record: 1000, kept: 1500, inflated: 1 << 20 };
+        assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 1000]))), Ok(1000));
+        budget.keep(1000);
+        assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 501]))), Err(Reason::BatchFull));
+        assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 500]))), Ok(500), "a smaller one still has room");
+        budget.keep(usize::MAX);
+        assert_eq!(text_of(budget.unwrap(&zstd(b""))), Err(Reason::BatchFull));
+
+        let mut budget = Budget { record: 1000, kept: 1 << 20, inflated: 2500 };
+        for _ in 0..2 {
+            assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 9000]))), Err(Reason::TooLargeUnwrapped));
+        }
+        assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 9000]))), Err(Reason::BatchFull));
+        assert_eq!(text_of(budget.unwrap(&zstd(b" "))), Err(Reason::BatchFull), "the work is used up");
+        assert!(matches!(budget.unwrap(&Bytes::from_static(b"{}")), Ok(None)), "and plain records cost nothing");
+    }
+
+    #[test]
+    fn the_inner_layers_count_as_work_too() {
+        let mut budget = Budget { record: 1 << 20, kept: 1 << 20, inflated: 1 << 20 };
+        let once = zstd(&[b'x'; 5000]);
+        assert_eq!(text_of(budget.unwrap(&zstd(&once))), Ok(5000));
+        assert_eq!((1 << 20) - budget.inflated, 5000 + once.len());
+    }
+}

@@ -1,0 +1,108 @@
+//! This worker's share of the stream: its heartbeats, and what they carry.
+//!
+//! Owns the membership for the life of a run, passes and all, so that a failure that is passed over costs no shard its
+//! worker. A heartbeat that cannot be written leaves everything as it was: the journal decides anyway.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::progress::Progress;
+use crate::batch::ShardId;
+use crate::error::Result;
+use crate::journal::State;
+use crate::runtime::Context;
+use crate::store::Store;
+use crate::workers::{Members, Membership, ShardReport};
+
+/// Whether loading falls to this worker, as the last heartbeats say; clones see the same.
+#[derive(Clone)]
+pub(super) struct Duty(Arc<AtomicBool>);
+
+impl Duty {
+    pub(super) fn is_ours(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+pub(super) struct Share {
+    membership: Membership,
+    members: Members,
+    duty: Duty,
+    context: Context,
+    /// Whether a heartbeat of ours has ever been written.
+    is_known: bool,
+}
+
+impl Share {
+    /// Alone until the first heartbeat.
+    pub(super) fn new(store: Store, context: Context) -> Self {
+        let membership = Membership::new(store, context.clone());
+        let members = Members::alone(membership.id().clone());
+        Self { membership, members, duty: Duty(Arc::new(AtomicBool::new(true))), context, is_known: false }
+    }
+
+    pub(super) fn members(&self) -> &Members {
+        &self.members
+    }
+
+    pub(super) fn duty(&self) -> Duty {
+        self.duty.clone()
+    }
+
+    /// Says what is read here, and learns who lives.
+    ///
+    /// # Errors
+    /// The store's, where not even a first heartbeat can be written.
+    pub(super) async fn beat(&mut self, reports: Vec<ShardReport>) -> Result<()> {
+        match self.membership.beat(reports).await {
+            Ok(members) => {
+                if members != self.members {
+                    tracing::info!(workers = members.ids().count(), "the workers of this stream have changed");
+                }
+                self.duty.0.store(members.loads(), Ordering::Relaxed);
+                self.members = members;
+                self.is_known = true;
+                Ok(())
+            }
+            Err(error) if self.is_known => {
+                tracing::warn!(%error, "no heartbeat written; reading goes on as it was shared");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes the heartbeat away, so that the others take over at once.
+    pub(super) async fn leave(&mut self) {
+        if self.is_known
+            && let Err(error) = self.membership.leave().await
+        {
+            tracing::warn!(%error, "our heartbeat stays behind; the other workers wait until it is old");
+        }
+    }
+
+    /// What the heartbeat says of these shards.
+    pub(super) fn reports(
+        &self,
+        running: &[ShardId],
+        (progress, state): (&Progress, &State),
+        retention: Option<Duration>,
+    ) -> Vec<ShardReport> {
+        let now = self.context.clock.now_micros();
+        let totals = progress.totals();
+        let report = |shard: &ShardId| {
+            let known = totals.shards.get(shard).cloned().unwrap_or_default();
+            let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+            ShardReport {
+                shard: shard.clone(),
+                position: state.positions.get(shard).cloned(),
+                behind_ms: known.behind.map(millis),
+                records_per_second: known.records_per_second(now),
+                expires_in_ms: retention.and_then(|retention| known.expires_in(retention, now)).map(millis),
+                read_at: known.read_at.div_euclid(1000),
+            }
+        };
+        running.iter().map(report).collect()
+    }
+}
