@@ -28,7 +28,7 @@ pub(super) async fn demo(common: &Common, arguments: &Demo) -> Result<ExitCode> 
     let started_at = site.context.clock.now_millis();
     let line = Line::new(Some(arguments.records));
     let outcome = watched(&site.context, &controls.stop, || show(&line, &controls.progress), async {
-        let running = engine::run(site.job(stream.connect(&site.context)), controls.clone());
+        let running = engine::run(site.job(stream.connect(&site.context, None)), controls.clone());
         let putting = async {
             let sending = Sending { context: &site.context, stop: &controls.stop, limits: None, sent: &|_| () };
             let sent = put_orders(&site.plan, &stream, wanted, &sending).await;

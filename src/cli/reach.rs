@@ -13,7 +13,7 @@ use crate::config::{AwsTarget, Target};
 use crate::engine::Connect;
 use crate::error::{Error, Result};
 use crate::runtime::Context;
-use crate::source::{KinesisSettings, KinesisSource, ProducerLimits, Source};
+use crate::source::{FanOutConsumer, KinesisSettings, KinesisSource, ProducerLimits, Source};
 
 /// The way to the stream; clones share it.
 #[derive(Clone)]
@@ -74,16 +74,33 @@ impl Reach {
         }
     }
 
-    /// The way for the engine.
-    pub(super) fn connect(&self, context: &Context) -> Connect {
+    /// The way for the engine: polling, or through the fan-out consumer of this name, which is registered where it is
+    /// missing.
+    pub(super) fn connect(&self, context: &Context, fan_out: Option<String>) -> Connect {
         let (reach, context) = (self.clone(), context.clone());
         Arc::new(move || {
-            let (reach, context) = (reach.clone(), context.clone());
+            let (reach, context, fan_out) = (reach.clone(), context.clone(), fan_out.clone());
             Box::pin(async move {
                 let settings = reach.settings().await?;
-                Ok(Arc::new(KinesisSource::new(settings, context)) as Arc<dyn Source>)
+                let source = KinesisSource::new(settings.clone(), context.clone());
+                let source = match fan_out {
+                    Some(name) => source.with_fan_out(FanOutConsumer::register(settings, context, &name).await?),
+                    None => source,
+                };
+                Ok(Arc::new(source) as Arc<dyn Source>)
             })
         })
+    }
+
+    /// Takes the fan-out consumer of this name away: one that is left costs money.
+    ///
+    /// # Errors
+    /// The stream's.
+    pub(super) async fn deregister(&self, context: &Context, name: &str) -> Result<()> {
+        if FanOutConsumer::deregister(self.settings().await?, context.clone(), name).await? {
+            tracing::info!(consumer = name, "deregistered");
+        }
+        Ok(())
     }
 
     /// Where it is, for a person: `port 4567, hosted here`.

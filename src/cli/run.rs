@@ -8,12 +8,16 @@ use super::site::Site;
 use super::summary::Summary;
 use super::watch::{Line, watched};
 use crate::engine::{self, Controls, Progress};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::runtime::Context;
 
 /// Runs until stopped, or with `--once` until what is there now is loaded.
 pub(super) async fn run(common: &Common, arguments: &Run) -> Result<ExitCode> {
     let (site, stream) = Site::with_stream(common, &arguments.folder.pipeline).await?;
+    let fan_out = site.plan.pipeline.source.fan_out.clone();
+    if arguments.deregister && fan_out.is_none() {
+        return Err(Error::invalid("--deregister takes a fan-out consumer away, but [source] names none (fan_out)"));
+    }
     let controls = Controls::default();
     if arguments.once {
         controls.drain.cancel();
@@ -22,11 +26,16 @@ pub(super) async fn run(common: &Common, arguments: &Run) -> Result<ExitCode> {
 
     let started_at = site.context.clock.now_millis();
     let line = Line::new(None);
-    let work = engine::run(site.job(stream.connect(&site.context)), controls.clone());
+    let connect = stream.connect(&site.context, fan_out.clone());
+    let work = engine::run(site.job(connect), controls.clone());
     let outcome = watched(&site.context, &controls.stop, || show(&line, &controls.progress), work).await;
     line.clear();
+    let deregistered = match fan_out.filter(|_| arguments.deregister) {
+        Some(name) => stream.deregister(&site.context, &name).await,
+        None => Ok(()),
+    };
     let closed = stream.close().await;
-    outcome.and(closed)?;
+    outcome.and(deregistered).and(closed)?;
 
     let summary = Summary::new(&controls.progress, seconds_since(&site.context, started_at), site.address());
     if common.json {

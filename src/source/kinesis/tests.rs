@@ -19,10 +19,10 @@ use crate::source::contract::{Filler, source_contract, yields};
 use crate::source::{Aggregator, Page};
 
 /// A stream of a stand-in, from the side of those who fill it.
-struct Orders<'a> {
-    stand_in: &'a StandIn,
-    producer: Producer,
-    client: Client,
+pub(super) struct Orders<'a> {
+    pub(super) stand_in: &'a StandIn,
+    pub(super) producer: Producer,
+    pub(super) client: Client,
 }
 
 #[async_trait]

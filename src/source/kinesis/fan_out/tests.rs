@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::stand_in::{StandIn, Trouble};
 use super::super::subscription::Timing;
+use super::super::tests::Orders;
 use super::super::{KinesisSource, Producer, PutItem};
 use super::*;
 use crate::batch::ShardId;
@@ -110,7 +111,9 @@ async fn read(reader: &mut dyn ShardReader, count: usize) -> Vec<String> {
 #[tokio::test]
 async fn it_keeps_the_contract() {
     let stage = Stage::set(options(), 3, TIMING).await;
-    source_contract(&stage.source, &stage.producer, 3).await;
+    let producer = Producer::new(stage.stand_in.settings("orders"), Context::system());
+    let client = stage.source.connection.client.clone();
+    source_contract(&stage.source, &Orders { stand_in: &stage.stand_in, producer, client }, 3).await;
     let counts = stage.counts();
     assert!(counts.subscriptions >= 3 && counts.fallbacks == 0, "{counts:?}");
 }
