@@ -85,8 +85,11 @@ impl Bench {
     async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::local(&folder.path().join("lake")).expect("a store");
-        let place =
-            Place { folder: folder.path().join("warehouse"), store: store.clone(), pipeline: "bench".to_owned() };
+        let place = Place {
+            folder: folder.path().join("warehouse").into(),
+            store: store.clone(),
+            pipeline: "bench".to_owned(),
+        };
         let bounds = LoadBounds { memory_bytes: 128 << 20, partitions: 2 };
         let warehouse = DeltaWarehouse::new(place, &[spec()], Context::system(), bounds).expect("a warehouse");
         warehouse.prepare().await.expect("prepared");

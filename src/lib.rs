@@ -29,7 +29,7 @@
 //! floor 3  source host generate  decode clean stage journal load query       crafts; siblings are strangers
 //!          workers
 //! floor 2  store sql                                                         object store; DataFusion session
-//! floor 1  config runtime telemetry                                          settings; clock, dice, tasks; logs
+//! floor 1  config runtime telemetry aws                                      settings; clock, dice, tasks; logs; AWS chain
 //! floor 0  error batch schema                                                plain types, pure functions
 //! ```
 //!
@@ -45,7 +45,9 @@
 //! 8. Sequence numbers are never compared as strings, decimals never pass through a float.
 //! 9. No channel is unbounded; no blocking call runs on an async thread.
 //! 10. A repeated put, load or run changes nothing: each effect can be checked before it is done again.
+//! 11. Nobody but `aws` looks for credentials; nothing that is secret stands in an error, a log line or a Debug.
 
+pub mod aws;
 pub mod batch;
 pub mod clean;
 pub mod cli;

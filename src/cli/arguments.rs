@@ -97,6 +97,9 @@ pub(super) struct Run {
     /// Read what is in the stream now, load it, and end
     #[arg(long)]
     pub(super) once: bool,
+    /// At the end, deregister the fan-out consumer that [source] fan_out names: one that stays costs money
+    #[arg(long)]
+    pub(super) deregister: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,22 +6,22 @@ use std::process::ExitCode;
 use futures::future::BoxFuture;
 
 use super::arguments::Common;
-use super::open::Local;
 use super::output::{self, thousands};
 use super::query::over;
+use super::site::Site;
 use crate::engine;
 use crate::error::Result;
 use crate::query::Query;
 
 /// Checks them all; exit code 1 where one is broken.
 pub(super) async fn audit(common: &Common, folder: &Path) -> Result<ExitCode> {
-    let local = Local::existing(common, folder).await?;
+    let site = Site::existing(common, folder).await?;
     let open = |entries: Vec<_>| -> BoxFuture<'_, Result<Query>> {
-        let local = &local;
-        Box::pin(async move { over(local, &entries).await })
+        let site = &site;
+        Box::pin(async move { over(site, &entries).await })
     };
-    let specs = local.plan.cleaner.specs();
-    let audit = engine::audit(&local.store, local.warehouse.as_ref(), specs, Some(&open)).await?;
+    let specs = site.plan.cleaner.specs();
+    let audit = engine::audit(&site.store, site.warehouse.as_ref(), specs, Some(&open)).await?;
     if common.json {
         let findings: Vec<_> = audit
             .findings

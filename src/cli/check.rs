@@ -4,10 +4,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::arguments::Common;
-use super::data_folder::DataFolder;
 use super::open::{self, Plan, partitions};
 use super::output;
-use crate::config::{self, Fault};
+use super::site::Site;
+use crate::config::{self, Fault, Target};
 use crate::error::{Error, Result};
 use crate::host;
 use crate::query::{Holdings, Query, QuerySettings};
@@ -23,8 +23,10 @@ pub(super) async fn check(common: &Common, folder: &Path) -> Result<ExitCode> {
     if !faults.is_empty() {
         return Err(config::refuse(&faults));
     }
-    DataFolder::could_be_claimed(&common.data, &plan.pipeline)?;
-    port_is_free(common)?;
+    Site::could_be_claimed(common, &plan).await?;
+    if plan.target == Target::Local {
+        port_is_free(common)?;
+    }
     let pipeline = &plan.pipeline;
     let (fields, checks, tables) = (pipeline.fields.len(), pipeline.checks.len(), pipeline.tables.len());
     if common.json {
@@ -47,7 +49,7 @@ pub(super) async fn check(common: &Common, folder: &Path) -> Result<ExitCode> {
 async fn report_faults(plan: &Plan) -> Result<Vec<Fault>> {
     let store = Store::memory("check")?;
     let settings = QuerySettings { memory_bytes: MEMORY, partitions: partitions() };
-    let nowhere = plan.pipeline.folder.join("no-warehouse");
+    let nowhere = plan.pipeline.folder.join("no-warehouse").into();
     let holdings = Holdings { store: &store, warehouse: &nowhere, specs: plan.cleaner.specs(), entries: &[] };
     let session = Query::open(holdings, settings).await?;
     let mut faults = Vec::new();

@@ -8,39 +8,17 @@
 //! | `warehouse/` | the Delta tables |
 //! | `query_history` | what was typed at the prompt |
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
-use crate::config::{Pipeline, Table};
+use super::owner::{OWNER, Owner};
+use crate::config::Pipeline;
 use crate::error::{Error, Result, is_storage_full};
 
 /// The folder, known to belong to the pipeline at hand.
 #[derive(Debug, Clone)]
 pub(super) struct DataFolder(PathBuf);
-
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Owner {
-    format: u32,
-    pipeline: String,
-    stream: String,
-    /// What must not change under rows that are there already, by table.
-    tables: BTreeMap<String, Shape>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Shape {
-    kind: String,
-    key: Vec<String>,
-    history: String,
-}
-
-const FORMAT: u32 = 1;
 
 impl DataFolder {
     /// Makes the folder where it is missing, and makes it the pipeline's.
@@ -49,18 +27,14 @@ impl DataFolder {
     /// Invalid where it belongs to another pipeline or stream, or cannot be written.
     pub(super) fn claim(folder: &Path, pipeline: &Pipeline) -> Result<Self> {
         let mut ours = Owner::of(pipeline);
-        if let Some(owner) = read_owner(folder)? {
-            owner.must_be(&ours, folder)?;
-            // A table that has gone from the pipeline may come back, and its rows are still there.
-            let known = owner.tables.len();
-            ours.tables = owner.tables.into_iter().chain(ours.tables).collect();
-            if known == ours.tables.len() {
-                return Ok(Self(folder.to_owned()));
-            }
-        } else {
-            must_be_free(folder)?;
+        match read_owner(folder)? {
+            Some(owner) => match owner.joined(ours, &told(folder))? {
+                Some(joined) => ours = joined,
+                None => return Ok(Self(folder.to_owned())),
+            },
+            None => must_be_free(folder)?,
         }
-        write_owner(folder, &ours).map_err(|error| cannot("write", folder, error))?;
+        write_owner(folder, &ours.bytes()?).map_err(|error| cannot("write", folder, error))?;
         Ok(Self(folder.to_owned()))
     }
 
@@ -70,7 +44,7 @@ impl DataFolder {
     /// Invalid where there is none, or where it belongs to another pipeline or stream.
     pub(super) fn existing(folder: &Path, pipeline: &Pipeline) -> Result<Self> {
         match read_owner(folder)? {
-            Some(owner) => owner.must_be(&Owner::of(pipeline), folder)?,
+            Some(owner) => owner.must_be(&Owner::of(pipeline), &told(folder))?,
             None => {
                 return Err(Error::invalid(format!(
                     "there is no data in {}; run the pipeline first (`millstream run {}`), or name its folder with \
@@ -89,7 +63,7 @@ impl DataFolder {
     /// As [`DataFolder::claim`].
     pub(super) fn could_be_claimed(folder: &Path, pipeline: &Pipeline) -> Result<()> {
         match read_owner(folder)? {
-            Some(owner) => owner.must_be(&Owner::of(pipeline), folder),
+            Some(owner) => owner.must_be(&Owner::of(pipeline), &told(folder)),
             None => must_be_free(folder),
         }
     }
@@ -111,53 +85,6 @@ impl DataFolder {
     }
 }
 
-impl Owner {
-    fn must_have_the_same_tables(&self, ours: &Self, folder: &Path) -> Result<()> {
-        for (name, shape) in &ours.tables {
-            let Some(old) = self.tables.get(name).filter(|old| *old != shape) else { continue };
-            let told = |shape: &Shape| {
-                format!("{} with key [{}], history {}", shape.kind, shape.key.join(", "), shape.history)
-            };
-            return Err(Error::invalid(format!(
-                "the table {name} was made as {}, and the pipeline now says {}: the rows in {} would no longer be \
-                 found by their key; undo the change, give the table another name, or use another --data folder",
-                told(old),
-                told(shape),
-                folder.display()
-            )));
-        }
-        Ok(())
-    }
-
-    fn of(pipeline: &Pipeline) -> Self {
-        let shape = |table: &Table| Shape {
-            kind: format!("{:?}", table.kind).to_lowercase(),
-            key: table.key.clone(),
-            history: format!("{:?}", table.history).to_lowercase(),
-        };
-        let tables = pipeline.tables.iter().map(|table| (table.name.clone(), shape(table))).collect();
-        Self { format: FORMAT, pipeline: pipeline.name.clone(), stream: pipeline.source.stream.clone(), tables }
-    }
-
-    fn must_be(&self, ours: &Self, folder: &Path) -> Result<()> {
-        if self.format > FORMAT {
-            return Err(Error::invalid(format!("{} was written by a newer Millstream", folder.display())));
-        }
-        if (&self.pipeline, &self.stream) == (&ours.pipeline, &ours.stream) {
-            return self.must_have_the_same_tables(ours, folder);
-        }
-        Err(Error::invalid(format!(
-            "the data folder {} belongs to the pipeline {} reading {}, not to {} reading {}; choose another with \
-             --data DIR",
-            folder.display(),
-            self.pipeline,
-            self.stream,
-            ours.pipeline,
-            ours.stream
-        )))
-    }
-}
-
 /// Everything that stands in a data folder, beside its owner's file.
 const OURS: [&str; 5] = ["kinesis", "stream.port", "lake", "warehouse", "query_history"];
 
@@ -171,7 +98,7 @@ fn must_be_free(folder: &Path) -> Result<()> {
     for entry in entries {
         let name = entry.map_err(|error| cannot("read", folder, error))?.file_name();
         let name = name.to_string_lossy();
-        if !OURS.contains(&name.as_ref()) && !name.starts_with("pipeline.json") {
+        if !OURS.contains(&name.as_ref()) && !name.starts_with(OWNER) {
             return Err(Error::invalid(format!(
                 "{} holds {name}, which is not Millstream's; choose an empty folder, or one that does not exist yet, \
                  with --data DIR",
@@ -183,7 +110,7 @@ fn must_be_free(folder: &Path) -> Result<()> {
 }
 
 fn owner_file(folder: &Path) -> PathBuf {
-    folder.join("pipeline.json")
+    folder.join(OWNER)
 }
 
 fn read_owner(folder: &Path) -> Result<Option<Owner>> {
@@ -193,18 +120,19 @@ fn read_owner(folder: &Path) -> Result<Option<Owner>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(cannot("read", folder, error)),
     };
-    serde_json::from_slice(&text).map(Some).map_err(|error| {
-        Error::invalid(format!("{} is not Millstream's: is this the right --data folder?", file.display()))
-            .with_source(error)
-    })
+    Owner::parse(&text, &told(folder)).map(Some)
+}
+
+fn told(folder: &Path) -> String {
+    format!("the data folder {}", folder.display())
 }
 
 /// Written beside and renamed, so that no reader sees half of it; of two commands that start at once, both write
 /// the same or the later one finds out at its next start.
-fn write_owner(folder: &Path, owner: &Owner) -> io::Result<()> {
+fn write_owner(folder: &Path, owner: &[u8]) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    let beside = folder.join(format!("pipeline.json.{}", std::process::id()));
-    fs::write(&beside, serde_json::to_vec(owner)?)?;
+    let beside = folder.join(format!("{OWNER}.{}", std::process::id()));
+    fs::write(&beside, owner)?;
     fs::rename(&beside, owner_file(folder))
 }
 

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use super::arguments::{Common, Demo};
-use super::open::Local;
 use super::orders::{Sending, Wanted, put_orders};
 use super::output::{self, thousands};
 use super::query::print_report;
 use super::run::{seconds_since, show};
+use super::site::Site;
 use super::summary::Summary;
 use super::watch::{Line, watched};
 use crate::engine::{self, Controls};
@@ -16,24 +16,22 @@ use crate::journal;
 
 /// Puts orders and runs the pipeline beside, until all of them are loaded.
 pub(super) async fn demo(common: &Common, arguments: &Demo) -> Result<ExitCode> {
-    let (local, stream) = Local::with_stream(common, &arguments.pipeline).await?;
-    let journaled = journal::fold(&local.store, &local.plan.pipeline.name).await?.counts.records;
+    let (site, stream) = Site::with_stream(common, &arguments.pipeline).await?;
+    let journaled = journal::fold(&site.store, &site.plan.pipeline.name).await?.counts.records;
     let wanted =
         Wanted { records: Some(arguments.records), rate: arguments.rate, seed: arguments.seed, aggregate: false };
     if !common.json {
-        let (records, port) = (thousands(arguments.records), stream.endpoint().await?.port);
-        output::line(format_args!(
-            "putting {records} orders into a stream on port {port}, and running the pipeline on it"
-        ))?;
+        let (records, place) = (thousands(arguments.records), stream.place().await?);
+        output::line(format_args!("putting {records} orders into a stream ({place}), and running the pipeline on it"))?;
     }
     let controls = Controls::default();
-    let started_at = local.context.clock.now_millis();
+    let started_at = site.context.clock.now_millis();
     let line = Line::new(Some(arguments.records));
-    let outcome = watched(&local.context, &controls.stop, || show(&line, &controls.progress), async {
-        let running = engine::run(local.job(stream.connect()), controls.clone());
+    let outcome = watched(&site.context, &controls.stop, || show(&line, &controls.progress), async {
+        let running = engine::run(site.job(stream.connect(&site.context, None)), controls.clone());
         let putting = async {
-            let sending = Sending { context: &local.context, stop: &controls.stop, limits: None, sent: &|_| () };
-            let sent = put_orders(&local.plan, &stream, wanted, &sending).await;
+            let sending = Sending { context: &site.context, stop: &controls.stop, limits: None, sent: &|_| () };
+            let sent = put_orders(&site.plan, &stream, wanted, &sending).await;
             // Whatever has been put is read to its end, even where putting failed.
             controls.drain.cancel();
             sent
@@ -50,10 +48,9 @@ pub(super) async fn demo(common: &Common, arguments: &Demo) -> Result<ExitCode> 
             return Err(error);
         }
     };
-    let summary =
-        Summary::new(&controls.progress, seconds_since(&local.context, started_at), local.data.root().to_owned());
+    let summary = Summary::new(&controls.progress, seconds_since(&site.context, started_at), site.address());
     stream.close().await?;
-    let now = journal::fold(&local.store, &local.plan.pipeline.name).await?.counts.records;
+    let now = journal::fold(&site.store, &site.plan.pipeline.name).await?.counts.records;
     // One that was stopped leaves what it had not read yet to the next run.
     if now - journaled < sent.records && !controls.stop.is_cancelled() {
         return Err(Error::internal(format!(
@@ -67,10 +64,10 @@ pub(super) async fn demo(common: &Common, arguments: &Demo) -> Result<ExitCode> 
         return Ok(ExitCode::SUCCESS);
     }
     output::line(&summary)?;
-    print_report(&local).await?;
+    print_report(&site).await?;
     output::line(format_args!(
         "\nall of it is in {data}; ask it more: millstream query {pipeline} --data {data} \"select * from fact_orders limit 5\"",
-        data = local.data.root().display(),
+        data = site.address(),
         pipeline = arguments.pipeline.display()
     ))?;
     Ok(ExitCode::SUCCESS)

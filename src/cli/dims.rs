@@ -6,8 +6,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Datelike};
 
 use super::arguments::{Common, Dims};
-use super::open::Local;
 use super::output::{self, thousands};
+use super::site::Site;
 use crate::engine::{Controls, Dimensions, load_all};
 use crate::error::{Error, Result};
 use crate::journal::Journal;
@@ -15,9 +15,9 @@ use crate::journal::Journal;
 /// Stages and loads them.
 pub(super) async fn dims(common: &Common, arguments: &Dims) -> Result<ExitCode> {
     let effective_at = arguments.as_of.as_deref().map(parse_time).transpose()?;
-    let local = Local::claim(common, &arguments.folder.pipeline).await?;
-    let job = local.job(Arc::new(|| Box::pin(async { Err(Error::internal("dimension files need no stream")) })));
-    let mut journal = Journal::open(local.store.clone(), local.context.clone(), &job.pipeline.name).await?;
+    let site = Site::claim(common, &arguments.folder.pipeline).await?;
+    let job = site.job(Arc::new(|| Box::pin(async { Err(Error::internal("dimension files need no stream")) })));
+    let mut journal = Journal::open(site.store.clone(), site.context.clone(), &job.pipeline.name).await?;
     let mut dimensions = Dimensions::new(&job);
     if let Some(effective_at) = effective_at {
         dimensions = dimensions.effective_at(effective_at);

@@ -8,9 +8,10 @@ use tokio_util::sync::CancellationToken;
 use super::achieved::Achieved;
 use super::arguments::{Common, Generate};
 use super::data_folder::DataFolder;
-use super::open::{self, LocalStream};
+use super::open;
 use super::orders::{Sending, Sent, Wanted, put_orders};
 use super::output::{self, thousands};
+use super::reach::Reach;
 use super::run::seconds_since;
 use super::watch::{Line, watched};
 use crate::error::Result;
@@ -20,8 +21,10 @@ use crate::runtime::Context;
 pub(super) async fn generate(common: &Common, arguments: &Generate) -> Result<ExitCode> {
     let plan = open::plan(common, &arguments.folder.pipeline).await?;
     let context = Context::system();
-    let stream = LocalStream::open(common, &plan, &context).await?;
-    DataFolder::claim(&common.data, &plan.pipeline)?;
+    let stream = Reach::open(common, &plan, &context).await?;
+    if let Reach::Local(_) = stream {
+        DataFolder::claim(&common.data, &plan.pipeline)?;
+    }
     let wanted = Wanted {
         records: arguments.records,
         rate: arguments.rate,
@@ -36,8 +39,7 @@ pub(super) async fn generate(common: &Common, arguments: &Generate) -> Result<Ex
         line.show(records, format!("{} records put", thousands(records)));
     };
     let counted = |sent: Sent| put.store(sent.records, Ordering::Relaxed);
-    // The local stream's server enforces no limits.
-    let sending = Sending { context: &context, stop: &stop, limits: None, sent: &counted };
+    let sending = Sending { context: &context, stop: &stop, limits: stream.limits(), sent: &counted };
     let outcome = watched(&context, &stop, tick, put_orders(&plan, &stream, wanted, &sending)).await;
     line.clear();
     let closed = stream.close().await;

@@ -1,7 +1,7 @@
 //! The command line: the composition root, where a pipeline's parts are built and joined.
 //!
 //! Owns arguments, answers, exit codes and the order in which things are opened. Nothing below knows that there is a
-//! terminal. Arguments become settings in `open`, settings become a `engine::Job` there too, and each command is a
+//! terminal. Arguments become a plan in `open`, a plan becomes a `engine::Job` in `site`, its stream is found in `reach`, and each command is a
 //! file of its own.
 
 mod achieved;
@@ -13,13 +13,17 @@ mod ddl;
 mod demo;
 mod dims;
 mod generate;
+mod local_stream;
 mod open;
 mod orders;
 mod output;
+mod owner;
 mod prompt;
 mod query;
+mod reach;
 mod rejects;
 mod run;
+mod site;
 mod status;
 mod stream;
 mod summary;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::open::{LocalStream, Plan};
+use super::open::Plan;
+use super::reach::Reach;
 use crate::config::{Input, Pipeline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::generate::{self, Mess, OrderGenerator, OrderSettings, Pace};
@@ -75,12 +76,7 @@ impl Sent {
 ///
 /// # Errors
 /// Invalid where the pipeline has no dimension files to draw ids from; the stream's.
-pub(super) async fn put_orders(
-    plan: &Plan,
-    stream: &LocalStream,
-    wanted: Wanted,
-    sending: &Sending<'_>,
-) -> Result<Sent> {
+pub(super) async fn put_orders(plan: &Plan, stream: &Reach, wanted: Wanted, sending: &Sending<'_>) -> Result<Sent> {
     let mut orders = generator(plan, wanted, sending.context).await?;
     let mut way = Way { producer: producer(stream, sending).await?, stream, sending, aggregate: wanted.aggregate };
     let (at_once, wait) = if wanted.aggregate { (PACKED_AT_ONCE, PACKING_WAIT) } else { (AT_ONCE, SHORTEST_WAIT) };
@@ -117,7 +113,7 @@ pub(super) async fn put_orders(
 /// The producer, and how it is had anew.
 struct Way<'a> {
     producer: Producer,
-    stream: &'a LocalStream,
+    stream: &'a Reach,
     sending: &'a Sending<'a>,
     aggregate: bool,
 }
@@ -142,7 +138,7 @@ impl Way<'_> {
     }
 }
 
-async fn producer(stream: &LocalStream, sending: &Sending<'_>) -> Result<Producer> {
+async fn producer(stream: &Reach, sending: &Sending<'_>) -> Result<Producer> {
     let producer = Producer::new(stream.settings().await?, sending.context.clone());
     Ok(producer.with_limits(sending.limits))
 }

@@ -39,17 +39,19 @@ const KEYWORDS: [&str; 22] = [
 /// The prompt with its history.
 pub(super) struct Prompt {
     editor: Editor<Words, DefaultHistory>,
-    history: PathBuf,
+    history: Option<PathBuf>,
 }
 
 impl Prompt {
-    /// A prompt that completes these names and keeps its history in this file.
-    pub(super) fn new(names: Vec<String>, history: PathBuf) -> Result<Self> {
+    /// A prompt that completes these names and keeps its history in this file, if any.
+    pub(super) fn new(names: Vec<String>, history: Option<PathBuf>) -> Result<Self> {
         let config = Config::builder().completion_type(CompletionType::List).auto_add_history(true).build();
         let mut editor = Editor::with_config(config).map_err(refused)?;
         editor.set_helper(Some(Words::new(names)));
-        // There is none the first time.
-        let _ = editor.load_history(&history);
+        if let Some(history) = &history {
+            // There is none the first time.
+            let _ = editor.load_history(history);
+        }
         Ok(Self { editor, history })
     }
 
@@ -57,7 +59,9 @@ impl Prompt {
     pub(super) fn read(&mut self) -> Result<Typed> {
         match self.editor.readline("millstream> ") {
             Ok(line) => {
-                self.keep_history(&self.history.clone());
+                if let Some(history) = self.history.clone() {
+                    self.keep_history(&history);
+                }
                 Ok(understand(&line))
             }
             Err(ReadlineError::Interrupted) => Ok(Typed::Nothing),

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::arguments::{Common, Format, Query as Arguments};
-use super::open::{Local, partitions};
+use super::open::partitions;
 use super::output::{line, note, settle};
 use super::prompt::{HELP, Prompt, Typed, statements};
+use super::site::Site;
 use crate::batch::Entry;
 use crate::error::{Error, Result};
 use crate::journal;
@@ -19,34 +20,34 @@ const MEMORY: usize = 1 << 30;
 
 /// Answers one statement, or those typed at the prompt.
 pub(super) async fn query(common: &Common, arguments: &Arguments) -> Result<ExitCode> {
-    let local = Local::existing(common, &arguments.folder.pipeline).await?;
+    let site = Site::existing(common, &arguments.folder.pipeline).await?;
     let format = arguments.format.unwrap_or(if common.json { Format::Json } else { Format::Table });
     match &arguments.sql {
-        Some(sql) => answer(&open(&local).await?, sql, format).await?,
-        None => prompt(&local, format).await?,
+        Some(sql) => answer(&open(&site).await?, sql, format).await?,
+        None => prompt(&site, format).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// A session over what is journaled and loaded now.
-pub(super) async fn open(local: &Local) -> Result<Query> {
-    over(local, &journal::entries(&local.store, 0, usize::MAX).await?).await
+pub(super) async fn open(site: &Site) -> Result<Query> {
+    over(site, &journal::entries(&site.store, 0, usize::MAX).await?).await
 }
 
 /// A session over what these entries have staged, and what is loaded now.
-pub(super) async fn over(local: &Local, entries: &[Arc<Entry>]) -> Result<Query> {
+pub(super) async fn over(site: &Site, entries: &[Arc<Entry>]) -> Result<Query> {
     let settings = QuerySettings { memory_bytes: MEMORY, partitions: partitions() };
-    let (store, specs) = (&local.store, local.plan.cleaner.specs());
-    Query::open(Holdings { store, warehouse: &local.data.warehouse(), specs, entries }, settings).await
+    let (store, specs) = (&site.store, site.plan.cleaner.specs());
+    Query::open(Holdings { store, warehouse: &site.tables, specs, entries }, settings).await
 }
 
 /// Prints the answers of the pipeline's report/*.sql, each under its name.
-pub(super) async fn print_report(local: &Local) -> Result<()> {
-    let reports = &local.plan.pipeline.reports;
+pub(super) async fn print_report(site: &Site) -> Result<()> {
+    let reports = &site.plan.pipeline.reports;
     if reports.is_empty() {
         return Ok(());
     }
-    let session = open(local).await?;
+    let session = open(site).await?;
     for report in reports {
         line(format_args!("\n{}", report.name.replace('_', " ")))?;
         answer(&session, &report.sql, Format::Table).await?;
@@ -63,7 +64,7 @@ pub(super) async fn answer(session: &Query, sql: &str, format: Format) -> Result
 }
 
 /// Statements from a pipe: each is answered, the last may lack its `;`, and the first failure is the exit code.
-async fn script(local: &Local, format: Format) -> Result<()> {
+async fn script(site: &Site, format: Format) -> Result<()> {
     let text = blocking(|| {
         std::io::read_to_string(std::io::stdin())
             .map_err(|error| Error::invalid("standard input cannot be read as text").with_source(error))
@@ -74,8 +75,8 @@ async fn script(local: &Local, format: Format) -> Result<()> {
         let answered = match typed {
             Typed::End => break,
             Typed::Nothing | Typed::Help => Ok(()),
-            Typed::Tables => open(local).await?.tables().iter().try_for_each(line),
-            Typed::Sql(sql) => answer(&open(local).await?, &sql, format).await,
+            Typed::Tables => open(site).await?.tables().iter().try_for_each(line),
+            Typed::Sql(sql) => answer(&open(site).await?, &sql, format).await,
         };
         if let Err(error) = answered {
             note(format_args!("error: {error}"));
@@ -85,13 +86,13 @@ async fn script(local: &Local, format: Format) -> Result<()> {
     outcome
 }
 
-async fn prompt(local: &Local, format: Format) -> Result<()> {
+async fn prompt(site: &Site, format: Format) -> Result<()> {
     if !std::io::stdin().is_terminal() {
-        return script(local, format).await;
+        return script(site, format).await;
     }
-    let first = open(local).await?;
+    let first = open(site).await?;
     let names = first.tables().into_iter().chain(first.columns()).collect();
-    let mut prompt = Prompt::new(names, local.data.query_history())?;
+    let mut prompt = Prompt::new(names, site.query_history())?;
     note(HELP);
     loop {
         let (typed, back) = blocking(move || {
@@ -105,10 +106,10 @@ async fn prompt(local: &Local, format: Format) -> Result<()> {
             Typed::Nothing => {}
             Typed::Help => note(HELP),
             // Opened anew for each statement: a job may be loading meanwhile.
-            Typed::Tables => open(local).await?.tables().iter().try_for_each(line)?,
+            Typed::Tables => open(site).await?.tables().iter().try_for_each(line)?,
             Typed::Sql(sql) => {
                 let answered = tokio::select! {
-                    answered = async { answer(&open(local).await?, &sql, format).await } => answered,
+                    answered = async { answer(&open(site).await?, &sql, format).await } => answered,
                     _ = tokio::signal::ctrl_c() => Err(Error::transient("broken off")),
                 };
                 if let Err(error) = answered {

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::arguments::{Common, Format};
-use super::open::Local;
 use super::output;
 use super::query::{answer, open};
+use super::site::Site;
 use crate::error::{Error, Result};
 use crate::query;
 
@@ -21,8 +21,8 @@ const BY_REASON: &str = "\
 
 /// Lists them.
 pub(super) async fn rejects(common: &Common, folder: &Path) -> Result<ExitCode> {
-    let local = Local::existing(common, folder).await?;
-    let session = open(&local).await?;
+    let site = Site::existing(common, folder).await?;
+    let session = open(&site).await?;
     if common.json {
         let mut lines = Vec::new();
         query::write(session.run(BY_REASON).await?, query::Format::Json, &mut lines).await?;

@@ -3,35 +3,41 @@
 use std::process::ExitCode;
 
 use super::arguments::{Common, Run};
-use super::open::Local;
 use super::output::{self, thousands};
+use super::site::Site;
 use super::summary::Summary;
 use super::watch::{Line, watched};
 use crate::engine::{self, Controls, Progress};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::runtime::Context;
 
 /// Runs until stopped, or with `--once` until what is there now is loaded.
 pub(super) async fn run(common: &Common, arguments: &Run) -> Result<ExitCode> {
-    let (local, stream) = Local::with_stream(common, &arguments.folder.pipeline).await?;
+    let (site, stream) = Site::with_stream(common, &arguments.folder.pipeline).await?;
+    let fan_out = site.plan.pipeline.source.fan_out.clone();
+    if arguments.deregister && fan_out.is_none() {
+        return Err(Error::invalid("--deregister takes a fan-out consumer away, but [source] names none (fan_out)"));
+    }
     let controls = Controls::default();
     if arguments.once {
         controls.drain.cancel();
     }
-    let port = stream.endpoint().await?.port;
-    let hosted = if stream.is_host().await { "hosted here" } else { "hosted by another process" };
-    tracing::info!(pipeline = local.plan.pipeline.name, port, "running; the stream is {hosted}");
+    tracing::info!(pipeline = site.plan.pipeline.name, stream = stream.place().await?, "running");
 
-    let started_at = local.context.clock.now_millis();
+    let started_at = site.context.clock.now_millis();
     let line = Line::new(None);
-    let work = engine::run(local.job(stream.connect()), controls.clone());
-    let outcome = watched(&local.context, &controls.stop, || show(&line, &controls.progress), work).await;
+    let connect = stream.connect(&site.context, fan_out.clone());
+    let work = engine::run(site.job(connect), controls.clone());
+    let outcome = watched(&site.context, &controls.stop, || show(&line, &controls.progress), work).await;
     line.clear();
+    let deregistered = match fan_out.filter(|_| arguments.deregister) {
+        Some(name) => stream.deregister(&site.context, &name).await,
+        None => Ok(()),
+    };
     let closed = stream.close().await;
-    outcome.and(closed)?;
+    outcome.and(deregistered).and(closed)?;
 
-    let summary =
-        Summary::new(&controls.progress, seconds_since(&local.context, started_at), local.data.root().to_owned());
+    let summary = Summary::new(&controls.progress, seconds_since(&site.context, started_at), site.address());
     if common.json {
         output::json(&summary)?
     } else {

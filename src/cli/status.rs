@@ -7,8 +7,9 @@ use futures::future::try_join_all;
 use serde::Serialize;
 
 use super::arguments::Common;
-use super::open::{Local, LocalStream};
 use super::output::{self, bytes, millis, thousands};
+use super::reach::Reach;
+use super::site::Site;
 use crate::batch::StartAt;
 use crate::error::{Error, Result};
 use crate::journal::{self, State};
@@ -30,27 +31,27 @@ struct ShardStatus {
 
 /// Shows it.
 pub(super) async fn status(common: &Common, folder: &Path) -> Result<ExitCode> {
-    let local = Local::existing(common, folder).await?;
-    let state = journal::fold(&local.store, &local.plan.pipeline.name).await?;
-    let ledger = local.warehouse.ledger().await?;
-    let stream = LocalStream::open(common, &local.plan, &local.context).await?;
-    let shards = shards(&local, &stream, &state).await;
+    let site = Site::existing(common, folder).await?;
+    let state = journal::fold(&site.store, &site.plan.pipeline.name).await?;
+    let ledger = site.warehouse.ledger().await?;
+    let stream = Reach::open(common, &site.plan, &site.context).await?;
+    let shards = shards(&site, &stream, &state).await;
     let closed = stream.close().await;
     let shards = shards.and_then(|shards| closed.map(|()| shards))?;
-    let oldest_waiting = oldest_waiting(&local, &ledger).await?;
+    let oldest_waiting = oldest_waiting(&site, &ledger).await?;
     if common.json {
-        output::json(&json(&local, &state, &ledger, &shards))?;
+        output::json(&json(&site, &state, &ledger, &shards))?;
     } else {
         print(&state, &ledger, &shards, oldest_waiting)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn shards(local: &Local, stream: &LocalStream, state: &State) -> Result<Vec<ShardStatus>> {
+async fn shards(site: &Site, stream: &Reach, state: &State) -> Result<Vec<ShardStatus>> {
     let settings = stream.settings().await?;
-    let retention = StreamAdmin::new(settings.clone(), local.context.clone()).retention().await?;
-    let source = KinesisSource::new(settings, local.context.clone());
-    let now = local.context.clock.now_millis();
+    let retention = StreamAdmin::new(settings.clone(), site.context.clone()).retention().await?;
+    let source = KinesisSource::new(settings, site.context.clone());
+    let now = site.context.clock.now_millis();
     let looks = source.shards().await?.into_iter().map(|shard| {
         let source = &source;
         async move {
@@ -91,13 +92,13 @@ async fn look(source: &KinesisSource, shard: &Shard, state: &State, now: i64) ->
     Ok(Look { behind_ms, unread_since })
 }
 
-async fn oldest_waiting(local: &Local, ledger: &Ledger) -> Result<Option<u64>> {
-    let next = journal::entries(&local.store, ledger.loaded_through, 1).await?;
-    let now = local.context.clock.now_millis();
+async fn oldest_waiting(site: &Site, ledger: &Ledger) -> Result<Option<u64>> {
+    let next = journal::entries(&site.store, ledger.loaded_through, 1).await?;
+    let now = site.context.clock.now_millis();
     Ok(next.first().map(|entry| u64::try_from(now - entry.written_at).unwrap_or(0)))
 }
 
-fn json(local: &Local, state: &State, ledger: &Ledger, shards: &[ShardStatus]) -> serde_json::Value {
+fn json(site: &Site, state: &State, ledger: &Ledger, shards: &[ShardStatus]) -> serde_json::Value {
     let tables: serde_json::Map<_, _> = state
         .tables
         .iter()
@@ -107,7 +108,7 @@ fn json(local: &Local, state: &State, ledger: &Ledger, shards: &[ShardStatus]) -
         })
         .collect();
     serde_json::json!({
-        "pipeline": local.plan.pipeline.name,
+        "pipeline": site.plan.pipeline.name,
         "stream": state.opening.as_ref().map(|opening| &opening.stream),
         "shards": shards,
         "entries": state.through,

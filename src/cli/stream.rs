@@ -7,8 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::arguments::Common;
 use super::data_folder::DataFolder;
-use super::open::{self, LocalStream};
+use super::open;
 use super::output;
+use super::reach::Reach;
 use super::watch::watched;
 use crate::error::{Error, Result};
 use crate::runtime::Context;
@@ -17,7 +18,7 @@ use crate::runtime::Context;
 pub(super) async fn stream(common: &Common, folder: &Path) -> Result<ExitCode> {
     let plan = open::plan(common, folder).await?;
     let context = Context::system();
-    let stream = LocalStream::open(common, &plan, &context).await?;
+    let stream = Reach::open(common, &plan, &context).await?.local("stream")?;
     let data = DataFolder::claim(&common.data, &plan.pipeline)?;
     let endpoint = stream.endpoint().await?;
     if !stream.is_host().await {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -28,8 +27,8 @@ pub(super) struct Summary {
     pub(super) stage_latency_ms: Percentiles,
     /// From a record's arrival in the stream to its load.
     pub(super) load_latency_ms: Percentiles,
-    /// The folder that holds it all.
-    pub(super) data: PathBuf,
+    /// Where all of it is: the data folder, or the store's address.
+    pub(super) data: String,
     /// Data files staged.
     pub(super) files: u64,
     /// Loads made.
@@ -49,7 +48,7 @@ impl From<Latency> for Percentiles {
 }
 
 impl Summary {
-    pub(super) fn new(progress: &Progress, seconds: f64, data: PathBuf) -> Self {
+    pub(super) fn new(progress: &Progress, seconds: f64, data: String) -> Self {
         let totals = progress.totals();
         let counts = totals.counts;
         let mut quarantined = counts.undecodable;

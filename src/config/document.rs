@@ -168,7 +168,8 @@ impl<'t> Section<'t> {
         (sections.len() == items.len()).then_some(sections)
     }
 
-    fn item(&self, key: &str, node: &'t Node<'t>, label: &'static str) -> Option<Section<'t>> {
+    /// A value of this section that must be a table of its own.
+    pub(super) fn item(&self, key: &str, node: &'t Node<'t>, label: &'static str) -> Option<Section<'t>> {
         let section = enter(self.document, node, label);
         if section.is_none() {
             self.refuse(key, node, &format!("expected a table, found {}", found(node.get_ref())));

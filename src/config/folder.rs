@@ -10,8 +10,9 @@ use super::fault::{Fault, suggestion};
 use super::fields::{Fields, PathKind, read_fields};
 use super::files::{Unreadable, is_absent, read_text, says_nothing, sql_files};
 use super::model::{Input, Pipeline, Report};
-use super::settings::{read_batch, read_checks, read_load, read_pipeline_name, read_source, read_targets};
+use super::settings::{read_batch, read_checks, read_load, read_pipeline_name, read_source};
 use super::tables::{Tables, read_tables};
+use super::targets::read_targets;
 
 const PIPELINE_FILE: &str = "pipeline.toml";
 const REPORT_FOLDER: &str = "report";

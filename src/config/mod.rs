@@ -12,12 +12,14 @@ mod folder;
 mod model;
 mod settings;
 mod tables;
+mod targets;
 mod values;
 
 pub use fault::{Fault, refuse};
 pub use folder::{Reading, read};
 pub use model::{
-    BatchSettings, Check, Input, LoadSettings, OnLoss, Pipeline, Report, SourceSettings, Start, Table, Target,
+    AwsTarget, BatchSettings, Check, Input, LoadSettings, OnLoss, Pipeline, Report, SourceSettings, Start,
+    StoreAddress, Table, Target, WarehouseSettings,
 };
 pub use tables::RESERVED_COLUMNS;
 

@@ -176,4 +176,39 @@ pub struct Report {
 pub enum Target {
     /// This machine: a stream hosted in-process, a folder as object store, Delta tables as warehouse.
     Local,
+    /// AWS, or servers that speak as its services do.
+    Aws(AwsTarget),
+}
+
+/// A target in AWS. Credentials are no part of it: they come from the AWS chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AwsTarget {
+    /// The region; none for the one that the environment, the profile or the instance names.
+    pub region: Option<String>,
+    /// Another Kinesis server's address, `http://host:port`; none for AWS.
+    pub stream_endpoint: Option<String>,
+    /// The object store.
+    pub store: StoreAddress,
+    /// Another S3 server's address; none for AWS.
+    pub store_endpoint: Option<String>,
+    /// Whether the bucket stands in the path and not in the host's name; default false.
+    pub path_style: bool,
+    /// The warehouse.
+    pub warehouse: WarehouseSettings,
+}
+
+/// `store` of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreAddress {
+    /// `s3://bucket/prefix`, as written.
+    S3(String),
+    /// `file:///folder`: a folder that all workers share.
+    Folder(PathBuf),
+}
+
+/// `warehouse` of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WarehouseSettings {
+    /// Delta tables in the object store, below `warehouse/`.
+    Delta,
 }

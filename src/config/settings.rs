@@ -1,20 +1,15 @@
-//! The sections that stand once: `[pipeline]`, `[source]`, `[batch]`, `[load]`, `[target.NAME]`, and the checks.
+//! The sections that stand once: `[pipeline]`, `[source]`, `[batch]`, `[load]`, and the checks.
 //!
 //! Owns their keys, defaults and bounds. A value that is refused leaves its default behind, so that reading goes on.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use toml::Spanned;
 
 use super::document::{Document, Section};
-use super::fault::nearest;
 use super::fields::required_name;
-use super::model::{BatchSettings, Check, LoadSettings, OnLoss, SourceSettings, Target};
+use super::model::{BatchSettings, Check, LoadSettings, OnLoss, SourceSettings};
 use super::values::{bytes, duration, filled_text, kinesis_name, name_fault, one_of, start, whole};
-
-/// Targets that DESIGN's format names and this version does not run.
-const LATER_TARGETS: [&str; 1] = ["aws"];
 
 /// A column's text is addressed with 31 bits: a micro-batch stays well below.
 const MAX_BATCH_BYTES: u64 = 1 << 30;
@@ -72,19 +67,6 @@ pub(super) fn read_load(root: &mut Section<'_>) -> LoadSettings {
     settings
 }
 
-/// `[target.NAME]`: `local` whether it is written or not.
-pub(super) fn read_targets(root: &mut Section<'_>) -> BTreeMap<String, Target> {
-    let targets = BTreeMap::from([("local".to_owned(), Target::Local)]);
-    let Some(mut section) = root.section("target", "[target.NAME]") else { return targets };
-    if let Some(local) = section.section("local", "[target.local]") {
-        local.finish();
-    }
-    for (name, _) in section.entries().filter(|(name, _)| name.get_ref() != "local") {
-        section.document.fault(name.span().start, later_target(name.get_ref()));
-    }
-    targets
-}
-
 /// `[[check]]`: the sound ones, in the file's order.
 pub(super) fn read_checks(root: &mut Section<'_>) -> Vec<Check> {
     let document = root.document;
@@ -115,18 +97,4 @@ fn required_section<'t>(root: &mut Section<'t>, key: &'static str, label: &'stat
         root.document.fault_of_file(format!("missing section {label}"));
     }
     root.section(key, label)
-}
-
-fn later_target(name: &str) -> String {
-    if LATER_TARGETS.contains(&name) {
-        return format!(
-            "this version of Millstream runs on the target \"local\" only; {name:?} comes with a later version: \
-             take [target.{name}] out until then"
-        );
-    }
-    let near = match nearest(name, &["local"]) {
-        Some(_) => "; did you mean \"local\"?",
-        None => "; the one target of this version is \"local\"",
-    };
-    format!("unknown target {name:?}{near}")
 }

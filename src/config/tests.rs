@@ -255,20 +255,61 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
 }
 
 #[test]
-fn targets_of_later_versions_are_refused_for_now() {
+fn a_target_says_where_its_services_are() {
+    let text = format!(
+        "{BASE}[target.aws]\nregion = \"eu-central-1\"\nstore = \"s3://lake/orders\"\nwarehouse = {{ kind = \"delta\" }}\n\
+         [target.stage]\nstream_endpoint = \"http://127.0.0.1:4567\"\nstore = \"file:///mnt/lake\"\n\
+         store_endpoint = \"https://minio:9000\"\npath_style = true\nwarehouse = {{ kind = \"delta\" }}\n"
+    );
+    let folder = folder(&text);
+    assert_eq!(faults(&folder), Vec::<String>::new());
+    let targets = read(folder.path()).pipeline.expect("a pipeline").targets;
+    let aws = AwsTarget {
+        region: Some("eu-central-1".into()),
+        stream_endpoint: None,
+        store: StoreAddress::S3("s3://lake/orders".into()),
+        store_endpoint: None,
+        path_style: false,
+        warehouse: WarehouseSettings::Delta,
+    };
+    let stage = AwsTarget {
+        region: None,
+        stream_endpoint: Some("http://127.0.0.1:4567".into()),
+        store: StoreAddress::Folder("/mnt/lake".into()),
+        store_endpoint: Some("https://minio:9000".into()),
+        path_style: true,
+        ..aws.clone()
+    };
+    let expected = [("aws", Target::Aws(aws)), ("local", Target::Local), ("stage", Target::Aws(stage))];
+    assert_eq!(targets, expected.map(|(name, target)| (name.to_owned(), target)).into());
+}
+
+#[test]
+fn what_a_target_cannot_be_is_told_with_its_place() {
     check(&[
         (
             "",
             "[target.aws]\nregion = \"us-east-1\"\n",
-            &[
-                "11:9: this version of Millstream runs on the target \"local\" only; \"aws\" comes with a later version: take [target.aws] out until then",
-            ],
+            &["11:1: missing key \"store\" in [target.NAME]", "11:1: missing key \"warehouse\" in [target.NAME]"],
         ),
         ("", "[target.locl]\n", &["11:9: unknown target \"locl\"; did you mean \"local\"?"]),
         (
             "",
-            "[target.production]\n",
-            &["11:9: unknown target \"production\"; the one target of this version is \"local\""],
+            "[target.aws]\nstore = \"lake/orders\"\nwarehouse = { kind = \"redshift\" }\n",
+            &[
+                "12:9: \"store\" in [target.NAME]: \"lake/orders\" is no store: write \"s3://bucket/prefix\", or \"file:///folder\" for a folder",
+                "13:22: \"kind\" in warehouse = { … }: this version of Millstream loads \"delta\" only; \"redshift\" comes with a later one",
+            ],
+        ),
+        (
+            "",
+            "[target.aws]\nstore = \"s3://lake\"\nstore_endpoint = \"https://me:secret@host\"\nwarehouse = { kind = \"hive\", x = 1 }\nbucket = 1\n",
+            &[
+                "13:18: \"store_endpoint\" in [target.NAME]: an endpoint holds no user and no password",
+                "14:22: \"kind\" in warehouse = { … }: expected \"delta\", found \"hive\"",
+                "14:30: unknown key \"x\" in warehouse = { … }; known are kind",
+                "15:1: unknown key \"bucket\" in [target.NAME]; known are region, stream_endpoint, store, store_endpoint, path_style, warehouse",
+            ],
         ),
         (
             "",
@@ -276,6 +317,20 @@ fn targets_of_later_versions_are_refused_for_now() {
             &["12:9: \"local\" in [target.NAME]: expected a table, [target.local]; found an integer"],
         ),
     ]);
+}
+
+#[test]
+fn how_a_stream_is_read_is_said_under_source() {
+    let with = |lines: &str| BASE.replace("stream = \"orders\"", &format!("stream = \"orders\"\n{lines}"));
+    let text = with("fan_out = \"millstream\"\non_loss = \"continue\"\nstall_after = \"30s\"");
+    let source = read(folder(&text).path()).pipeline.expect("a pipeline").source;
+    let expected = (Some("millstream".to_owned()), OnLoss::Continue, Duration::from_secs(30));
+    assert_eq!((source.fan_out, source.on_loss, source.stall_after), expected);
+    let wrong = faults(&folder(&with("fan_out = \"a b\"\non_loss = \"skip\"\nstall_after = \"0s\"")));
+    assert_eq!(wrong.len(), 3, "{wrong:?}");
+    for (fault, words) in wrong.iter().zip(["not a consumer name", "expected \"stop\" or \"continue\"", "from 1s"]) {
+        assert!(fault.contains(words), "{fault}");
+    }
 }
 
 #[test]
@@ -758,7 +813,7 @@ colour = "red"
         .iter()
         .map(|fault| fault.split_once(": ").map_or(fault.clone(), |(place, _)| place.to_owned()))
         .collect();
-    let expected = ["1:1", "2:1", "4:10", "6:11", "8:8", "12:8", "13:1", "18:23", "19:1", "20:9"];
+    let expected = ["1:1", "2:1", "4:10", "6:11", "8:8", "12:8", "13:1", "18:23", "19:1", "20:1"];
     let expected: Vec<String> = expected.iter().map(|place| format!("pipeline.toml:{place}")).collect();
     assert_eq!(places[..10], expected);
     assert_eq!(places[10..], ["stray.sql"]);

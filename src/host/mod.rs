@@ -10,8 +10,8 @@
 //! numbers are not given again: numbers are reserved ahead, synced, so whoever read to a position that is lost misses
 //! nothing that comes after. After a kill numbers skip ahead, after a graceful end they go on without a gap.
 //!
-//! It does not know what records mean, makes no stream, and speaks HTTP/1.1 only: fan-out, which needs HTTP/2, is not
-//! served.
+//! It does not know what records mean and makes no stream. It speaks HTTP/1.1 and HTTP/2 without TLS (prior knowledge);
+//! fan-out is served over both.
 
 mod claim;
 mod durable;
@@ -19,6 +19,7 @@ mod log;
 mod restore;
 mod saved;
 mod serve;
+mod subscription;
 #[cfg(test)]
 mod tests;
 

@@ -3,7 +3,8 @@
 //! Owns the gate and the server's life. A request that changes something has the gate to itself until its change is on
 //! disk, which also keeps a shard's records in the order of their sequence numbers: the engine numbers them before it
 //! inserts them, and a reader between two concurrent puts would skip one. Readers share the gate. A request's body is
-//! read before the gate, so a slow client holds up only itself. A fan-out subscription reads outside of the gate.
+//! read before the gate, so a slow client holds up only itself. A fan-out subscription passes the gate as a reader for each
+//! of its messages.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -19,12 +20,13 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt;
 use ferrokinesis::store::{Store, StoreOptions};
-use futures::future::{Either, select};
+use futures::future::{Either, FutureExt, select};
 use tokio::sync::{RwLock, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::durable::{Durable, Refusal};
 use super::restore::restore;
+use super::subscription::{Reading, Subscription};
 use crate::error::{Error, Result};
 use crate::runtime::{Clock, SystemClock, Tasks};
 
@@ -49,8 +51,10 @@ pub(super) struct Server {
 
 /// Everything that a request passes on its way to the engine.
 struct Gate {
-    durable: RwLock<Durable>,
+    durable: Arc<RwLock<Durable>>,
     refusing: AtomicBool,
+    /// Ends subscriptions, which would never end by themselves in time.
+    stop: CancellationToken,
 }
 
 impl Server {
@@ -64,7 +68,8 @@ impl Server {
         let listener = listener.map_err(|error| Error::internal("cannot serve the stream").with_source(error))?;
         let store = Store::new(options());
         let durable = restore(&self.folder, store.clone(), SystemClock.now_millis() / 1000).await?;
-        let gate = Arc::new(Gate { durable: RwLock::new(durable), refusing: AtomicBool::new(false) });
+        let (durable, refusing) = (Arc::new(RwLock::new(durable)), AtomicBool::new(false));
+        let gate = Arc::new(Gate { durable, refusing, stop: self.stop.clone() });
         let app = router(store, Arc::clone(&gate));
         let mut tasks = Tasks::new();
         let (trimmed, stop) = (Arc::clone(&gate), self.stop.clone());
@@ -174,15 +179,33 @@ async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Re
     })
 }
 
+/// The gate for a reader: everything is on disk for as long as it is held.
+async fn look(gate: Arc<RwLock<Durable>>) -> Result<Reading, Refusal> {
+    loop {
+        let reading = Arc::clone(&gate).read_owned().await;
+        if reading.is_settled() {
+            return Ok(reading);
+        }
+        drop(reading);
+        gate.write().await.settle().await?;
+    }
+}
+
+/// A subscription's body that passes the gate as a reader for each message.
+pub(super) fn gated(body: Body, durable: &Arc<RwLock<Durable>>, stop: &CancellationToken) -> Subscription {
+    let durable = Arc::clone(durable);
+    Subscription::new(body, Box::new(move || look(Arc::clone(&durable)).boxed()), stop.clone())
+}
+
 impl Gate {
     async fn read(&self, request: Request, next: Next) -> Result<Response, Refusal> {
-        let mut durable = self.durable.read().await;
-        while !durable.is_settled() {
-            drop(durable);
-            self.durable.write().await.settle().await?;
-            durable = self.durable.read().await;
+        let reading = look(Arc::clone(&self.durable)).await?;
+        let response = next.run(request).await;
+        drop(reading);
+        if response.headers().get(header::CONTENT_TYPE).is_none_or(|kind| kind != EVENTS) {
+            return Ok(response);
         }
-        Ok(next.run(request).await)
+        Ok(response.map(|body| Body::from_stream(gated(body, &self.durable, &self.stop))))
     }
 
     async fn change(&self, access: Access, request: Request, next: Next) -> Result<Response, Refusal> {
@@ -213,6 +236,7 @@ impl Gate {
 
 const JSON: &str = "application/x-amz-json-1.1";
 const CBOR: &str = "application/x-amz-cbor-1.1";
+const EVENTS: &str = "application/vnd.amazon.eventstream";
 
 fn refusal(status: StatusCode, kind: &str, message: &str, is_cbor: bool) -> Response {
     let json = serde_json::json!({ "__type": kind, "message": message });

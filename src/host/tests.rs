@@ -22,6 +22,8 @@ use super::saved::Saved;
 use super::*;
 use crate::error::ErrorKind;
 
+mod subscriptions;
+
 /// A client that knows just enough HTTP.
 struct Client {
     connection: TcpStream,
@@ -36,6 +38,11 @@ impl Client {
     }
 
     fn try_call(&mut self, operation: &str, request: &Value) -> (u16, Value) {
+        self.send(operation, request);
+        self.answer()
+    }
+
+    fn send(&mut self, operation: &str, request: &Value) {
         let body = request.to_string();
         let head = format!(
             "POST / HTTP/1.1\r\nhost: 127.0.0.1\r\nx-amz-target: Kinesis_20131202.{operation}\r\n\
@@ -46,7 +53,6 @@ impl Client {
         );
         self.connection.write_all(head.as_bytes()).expect("send");
         self.connection.write_all(body.as_bytes()).expect("send");
-        self.answer()
     }
 
     fn answer(&mut self) -> (u16, Value) {

@@ -1,4 +1,4 @@
-//! What every warehouse promises, checked on rows in memory and on Delta tables alike.
+//! What every warehouse promises, checked on rows in memory and on Delta tables, on a disk and in an object store, alike.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +10,9 @@ use arrow::array::{
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::util::display::array_value_to_string;
+use deltalake::DeltaTable;
+use deltalake::logstore::{StorageConfig, default_logstore};
+use futures::TryStreamExt;
 use parquet::arrow::ArrowWriter;
 use tempfile::TempDir;
 
@@ -18,7 +21,7 @@ use crate::batch::{DataFile, Entry};
 use crate::error::ErrorKind;
 use crate::runtime::{Clock, Context, ManualClock, SystemClock};
 use crate::schema::{History, Reference, TableKind, TableSpec};
-use crate::store::Store;
+use crate::store::{Folder, Store};
 
 const BOUNDS: LoadBounds = LoadBounds { memory_bytes: 64 << 20, partitions: 2 };
 
@@ -178,23 +181,86 @@ impl Lake {
 /// A warehouse under test.
 enum House {
     Memory(MemoryWarehouse),
-    Delta(DeltaWarehouse, TempDir),
+    Delta(Box<DeltaWarehouse>, Home),
 }
 
-fn delta(folder: &std::path::Path, lake: &Lake, specs: &[TableSpec]) -> DeltaWarehouse {
-    let place = Place { folder: folder.join("warehouse"), store: lake.store.clone(), pipeline: "p".to_owned() };
-    DeltaWarehouse::new(place, specs, Context::system(), BOUNDS).expect("a warehouse")
+/// The folder of a Delta warehouse.
+struct Home {
+    folder: Folder,
+    _kept: Option<TempDir>,
+}
+
+impl Home {
+    /// On the disk, and in an object store.
+    fn both() -> [Self; 2] {
+        let kept = tempfile::tempdir().expect("a folder");
+        let store = Store::memory("warehouse-store").expect("a store");
+        [
+            Self { folder: kept.path().join("warehouse").into(), _kept: Some(kept) },
+            Self { folder: Folder::Store(store, "warehouse".to_owned()), _kept: None },
+        ]
+    }
+
+    fn warehouse(&self, lake: &Lake, specs: &[TableSpec]) -> DeltaWarehouse {
+        self.warehouse_at(lake, specs, Context::system())
+    }
+
+    fn warehouse_at(&self, lake: &Lake, specs: &[TableSpec], context: Context) -> DeltaWarehouse {
+        let place = Place { folder: self.folder.clone(), store: lake.store.clone(), pipeline: "p".to_owned() };
+        DeltaWarehouse::new(place, specs, context, BOUNDS).expect("a warehouse")
+    }
+
+    async fn table(&self, name: &str) -> DeltaTable {
+        let log = match self.folder.join(name) {
+            Folder::Local(path) => {
+                let url = url::Url::from_directory_path(path).expect("a folder");
+                let table = deltalake::DeltaTableBuilder::from_url(url).and_then(deltalake::DeltaTableBuilder::build);
+                table.expect("a table").log_store()
+            }
+            Folder::Store(store, path) => {
+                let url = store.url_of(&path).expect("an address");
+                default_logstore(store.objects_in(&path), store.root(), &url, &StorageConfig::default())
+            }
+        };
+        let mut table = DeltaTable::new(log);
+        table.load().await.expect("loaded");
+        table
+    }
+
+    /// All files of a table's folder.
+    async fn files(&self, table: &str) -> Vec<String> {
+        let objects = self.table(table).await.log_store().object_store(None);
+        objects.list(None).map_ok(|file| file.location.to_string()).try_collect().await.expect("a listing")
+    }
+
+    async fn rows(&self, table: &str) -> RecordBatch {
+        let table = self.table(table).await;
+        let schema = table.snapshot().expect("loaded").snapshot().arrow_schema();
+        let mut batches = Vec::new();
+        for path in data_files(&table) {
+            let found = table.log_store().object_store(None).get_opts(&path, Default::default()).await.expect("a file");
+            for batch in staged::parquet(found.bytes().await.expect("bytes"), &schema).expect("parquet") {
+                batches.push(shape::conform(&batch, &schema).expect("the table's columns"));
+            }
+        }
+        concat_batches(&schema, &batches).expect("one schema")
+    }
+}
+
+fn data_files(table: &DeltaTable) -> Vec<deltalake::Path> {
+    let state = table.snapshot().expect("loaded");
+    state.log_data().iter().map(|view| view.object_store_path()).collect()
 }
 
 impl House {
-    async fn both(lake: &Lake) -> [Self; 2] {
+    async fn all(lake: &Lake) -> [Self; 3] {
         Self::of(lake, &specs()).await
     }
 
-    async fn of(lake: &Lake, specs: &[TableSpec]) -> [Self; 2] {
+    async fn of(lake: &Lake, specs: &[TableSpec]) -> [Self; 3] {
         let memory = MemoryWarehouse::new(lake.store.clone(), specs, "p", Context::system()).expect("a warehouse");
-        let folder = tempfile::tempdir().expect("a folder");
-        let houses = [Self::Memory(memory), Self::Delta(delta(folder.path(), lake, specs), folder)];
+        let [disk, stored] = Home::both().map(|home| Self::Delta(Box::new(home.warehouse(lake, specs)), home));
+        let houses = [Self::Memory(memory), disk, stored];
         for house in &houses {
             house.get().prepare().await.expect("prepared");
         }
@@ -204,7 +270,7 @@ impl House {
     fn get(&self) -> &dyn Warehouse {
         match self {
             Self::Memory(warehouse) => warehouse,
-            Self::Delta(warehouse, _) => warehouse,
+            Self::Delta(warehouse, _) => warehouse.as_ref(),
         }
     }
 
@@ -215,7 +281,7 @@ impl House {
     async fn batch(&self, table: &str) -> RecordBatch {
         match self {
             Self::Memory(warehouse) => warehouse.rows(table).expect("a table"),
-            Self::Delta(_, folder) => delta_rows(&folder.path().join("warehouse").join(table)).await,
+            Self::Delta(_, home) => home.rows(table).await,
         }
     }
 
@@ -244,25 +310,9 @@ impl House {
     }
 }
 
-async fn delta_files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let url = url::Url::from_directory_path(folder).expect("a folder");
-    let table = deltalake::DeltaTableBuilder::from_url(url).expect("a table").load().await.expect("loaded");
-    let uris = table.get_file_uris().expect("files");
-    uris.map(|uri| uri.trim_start_matches("file://").into()).collect()
-}
-
-async fn delta_rows(folder: &std::path::Path) -> RecordBatch {
-    let url = url::Url::from_directory_path(folder).expect("a folder");
-    let table = deltalake::DeltaTableBuilder::from_url(url).expect("a table").load().await.expect("loaded");
-    let schema = table.snapshot().expect("loaded").snapshot().arrow_schema();
-    let mut batches = Vec::new();
-    for file in delta_files(folder).await {
-        let bytes = std::fs::read(&file).expect("a file");
-        for batch in staged::parquet(bytes.into(), &schema).expect("parquet") {
-            batches.push(shape::conform(&batch, &schema).expect("the table's columns"));
-        }
-    }
-    concat_batches(&schema, &batches).expect("one schema")
+/// The Delta warehouses, each with its home.
+async fn deltas(lake: &Lake) -> Vec<House> {
+    House::all(lake).await.into_iter().filter(|house| matches!(house, House::Delta(..))).collect()
 }
 
 const ORDERS: [&str; 3] = ["order_id", "status", "value"];
@@ -273,7 +323,7 @@ async fn the_same_entries_again_are_fenced_and_change_nothing() {
     let mut lake = Lake::new();
     lake.stage(&[Rows::Orders(&[(1, Some(7), None, "Placed", 10)]), Rows::Clicks(&[("a", 10), ("a", 10)])]).await;
     lake.stage(&[Rows::Clicks(&[("b", 20)])]).await;
-    for house in House::both(&lake).await {
+    for house in House::all(&lake).await {
         house.load(&lake.entries).await.expect("loaded");
         let before = (house.everything().await, house.get().ledger().await.expect("ledger"));
         for entries in [&lake.entries[..], &lake.entries[1..], &lake.entries[..1]] {
@@ -291,7 +341,7 @@ async fn the_newest_row_of_a_key_wins_even_where_an_old_one_comes_later() {
     lake.stage(&[Rows::Orders(&[(1, None, None, "Preparing", 20), (2, None, None, "Placed", 21)])]).await;
     lake.stage(&[Rows::Orders(&[(1, None, None, "Placed", 10), (2, None, None, "Delivered", 30)])]).await;
     lake.stage(&[Rows::Orders(&[(1, None, None, "Placed", 11), (3, None, None, "Placed", 5)])]).await;
-    for house in House::both(&lake).await {
+    for house in House::all(&lake).await {
         for entry in &lake.entries {
             house.load(std::slice::from_ref(entry)).await.expect("loaded");
         }
@@ -316,7 +366,7 @@ async fn a_type_2_dimension_keeps_each_version_in_its_time() {
         "2|Bob||1900-01-01T00:00|1970-01-01T00:15|false",
         "2|Bob||1970-01-01T00:20||true",
     ];
-    for house in House::both(&lake).await {
+    for house in House::all(&lake).await {
         for entry in &lake.entries {
             house.load(std::slice::from_ref(entry)).await.expect("loaded");
         }
@@ -350,7 +400,7 @@ async fn a_corrected_file_of_the_same_instant_counts_also_for_rows_that_moved_up
     let riders = Rows::Riders(&[(6, 2.5, 600), (5, 1.5, 600)]);
     lake.stage_batches(&[file(&Rows::Customers(&corrected), 1000, &[2, 3]), file(&riders, 1000, &[2, 3])]).await;
     for size in [1, 2] {
-        for house in House::both(&lake).await {
+        for house in House::all(&lake).await {
             for entries in lake.entries.chunks(size) {
                 house.load(entries).await.expect("loaded");
             }
@@ -371,7 +421,7 @@ async fn an_absent_member_is_inferred_and_filled_in_place() {
     lake.stage(&[Rows::Customers(&[(7, "Ada", Some("Rome"), 120)]), Rows::Riders(&[(6, 3.5, 0)])]).await;
     let customers = ["surrogate_key", "customer_id", "name", "is_inferred", "valid_from", "is_current"];
     let riders = ["surrogate_key", "rider_id", "rating", "is_inferred"];
-    for house in House::both(&lake).await {
+    for house in House::all(&lake).await {
         house.load(&lake.entries[..3]).await.expect("loaded");
         let inferred = house.rows("dim_customers", &customers).await;
         assert_eq!(inferred.len(), 1);
@@ -391,14 +441,14 @@ async fn a_load_that_was_cut_off_is_finished_by_the_next() {
     let mut lake = Lake::new();
     lake.stage(&[Rows::Customers(&[(7, "Ada", None, 1)]), Rows::Clicks(&[("a", 1)])]).await;
     lake.stage(&[Rows::Orders(&[(1, Some(8), None, "Placed", 60)]), Rows::Clicks(&[("b", 2)])]).await;
-    let whole = House::both(&lake).await;
+    let whole = House::all(&lake).await;
     for house in &whole {
         house.load(&lake.entries).await.expect("loaded");
     }
     // The last table's file is away: everything before it goes in, and nothing of the ledger.
     let away = lake.entries[1].tables["fact_clicks"][0].path.clone();
     let bytes = lake.store.get(&away).await.expect("read").expect("there");
-    for (house, whole) in House::both(&lake).await.into_iter().zip(whole) {
+    for (house, whole) in House::all(&lake).await.into_iter().zip(whole) {
         lake.store.delete(&away).await.expect("deleted");
         let error = house.load(&lake.entries).await.expect_err("a file is away");
         assert_eq!(error.kind(), ErrorKind::Corrupt);
@@ -427,7 +477,7 @@ async fn the_ledger_tells_each_load() {
         lake.stage(&[Rows::Clicks(&[("a", second), ("b", second)])]).await;
     }
     lake.stage(&[]).await;
-    for house in House::both(&lake).await {
+    for house in House::all(&lake).await {
         let warehouse = house.get();
         assert_eq!(warehouse.ledger().await.expect("ledger"), Ledger::default());
         assert_eq!(warehouse.receipts(9).await.expect("receipts"), []);
@@ -449,7 +499,7 @@ async fn entries_that_do_not_follow_or_fit_are_refused() {
     let mut lake = Lake::new();
     lake.stage(&[Rows::Clicks(&[("a", 1)])]).await;
     lake.stage(&[Rows::Clicks(&[("b", 2)])]).await;
-    for house in House::both(&lake).await {
+    for house in House::all(&lake).await {
         assert_eq!(house.load(&lake.entries[1..]).await.expect_err("a gap").kind(), ErrorKind::Fenced);
         assert_eq!(house.load(&[]).await.expect_err("nothing").kind(), ErrorKind::Internal);
         let twice = [Arc::clone(&lake.entries[0]), Arc::clone(&lake.entries[0])];
@@ -487,7 +537,7 @@ async fn files_that_lie_are_corrupt_and_named() {
         (&|files| files[0] = other[0].clone(), "does not have the table's columns"),
         (&|files| files[0] = text.clone(), "cannot be read as Parquet"),
     ];
-    for house in House::both(&lake).await {
+    for house in House::all(&lake).await {
         for (alter, expected) in &cases {
             let entries = lake.altered(1, |entry| alter(entry.tables.get_mut("fact_clicks").expect("files")));
             let error = house.load(&entries).await.expect_err(expected);
@@ -539,26 +589,26 @@ async fn mess(seed: u64) -> Lake {
 }
 
 #[tokio::test]
-async fn how_entries_are_cut_into_loads_leaves_no_trace_and_both_warehouses_agree() {
+async fn how_entries_are_cut_into_loads_leaves_no_trace_and_all_warehouses_agree() {
     for seed in 0..3 {
         let lake = mess(seed).await;
-        let [memory, delta] = House::both(&lake).await;
+        let [memory, disk, stored] = House::all(&lake).await;
         memory.load(&lake.entries).await.expect("loaded");
         let expected = memory.everything().await;
-        delta.load(&lake.entries).await.expect("loaded");
-        assert_eq!(delta.everything().await, expected, "seed {seed}");
-        for size in [1, 5] {
-            let [memory, delta] = House::both(&lake).await;
-            for entries in lake.entries.chunks(size) {
-                memory.load(entries).await.expect("loaded");
+        for delta in [disk, stored] {
+            delta.load(&lake.entries).await.expect("loaded");
+            assert_eq!(delta.everything().await, expected, "seed {seed}");
+        }
+        let [memory, ..] = House::all(&lake).await;
+        for entry in &lake.entries {
+            memory.load(std::slice::from_ref(entry)).await.expect("loaded");
+        }
+        assert_eq!(memory.everything().await, expected, "seed {seed}, 1 at once");
+        for house in House::all(&lake).await {
+            for entries in lake.entries.chunks(5) {
+                house.load(entries).await.expect("loaded");
             }
-            assert_eq!(memory.everything().await, expected, "seed {seed}, {size} at once");
-            if size == 5 {
-                for entries in lake.entries.chunks(size) {
-                    delta.load(entries).await.expect("loaded");
-                }
-                assert_eq!(delta.everything().await, expected, "seed {seed}, {size} at once");
-            }
+            assert_eq!(house.everything().await, expected, "seed {seed}, 5 at once");
         }
     }
 }
@@ -566,11 +616,20 @@ async fn how_entries_are_cut_into_loads_leaves_no_trace_and_both_warehouses_agre
 #[tokio::test(flavor = "multi_thread")]
 async fn two_loaders_at_once_double_nothing() {
     let lake = mess(7).await;
-    let [reference, house] = House::both(&lake).await;
+    let [reference, disk, stored] = House::all(&lake).await;
     reference.load(&lake.entries).await.expect("loaded");
-    let House::Delta(first, folder) = &house else { panic!("the second is Delta") };
-    let second = delta(folder.path(), &lake, &specs());
-    let third = delta(folder.path(), &lake, &specs());
+    let expected = reference.everything().await;
+    for house in [disk, stored] {
+        three_at_once(&lake, &house).await;
+        assert_eq!(house.everything().await, expected);
+    }
+}
+
+/// Three loaders at once bring all entries in.
+async fn three_at_once(lake: &Lake, house: &House) {
+    let House::Delta(first, home) = house else { panic!("only Delta has a home") };
+    let second = home.warehouse(lake, &specs());
+    let third = home.warehouse(lake, &specs());
     let (all, half) = (&lake.entries[..], &lake.entries[..6]);
     let outcomes = futures::join!(first.load(all), second.load(half), third.load(all));
     let outcomes = [outcomes.0, outcomes.1, outcomes.2];
@@ -583,7 +642,6 @@ async fn two_loaders_at_once_double_nothing() {
     if ledger.loaded_through < 12 {
         second.load(&lake.entries[ledger.loaded_through as usize..]).await.expect("the rest");
     }
-    assert_eq!(house.everything().await, reference.everything().await);
     let receipts = first.receipts(99).await.expect("receipts");
     let mut through = 0;
     for receipt in receipts.iter().rev() {
@@ -598,20 +656,18 @@ async fn a_loader_that_slept_through_another_ones_load_is_fenced() {
     let mut lake = Lake::new();
     lake.stage(&[Rows::Clicks(&[("a", 1)])]).await;
     lake.stage(&[Rows::Clicks(&[("b", 2)])]).await;
-    let [_, house] = House::both(&lake).await;
-    let House::Delta(zombie, folder) = &house else { panic!("the second is Delta") };
-    assert_eq!(zombie.ledger().await.expect("ledger").loaded_through, 0);
-    delta(folder.path(), &lake, &specs()).load(&lake.entries).await.expect("loaded");
-    assert_eq!(zombie.load(&lake.entries[..1]).await.expect_err("late").kind(), ErrorKind::Fenced);
-    assert_eq!(house.rows("fact_clicks", &["page"]).await, ["a", "b"]);
+    for house in deltas(&lake).await {
+        let House::Delta(zombie, home) = &house else { panic!("only Delta") };
+        assert_eq!(zombie.ledger().await.expect("ledger").loaded_through, 0);
+        home.warehouse(&lake, &specs()).load(&lake.entries).await.expect("loaded");
+        assert_eq!(zombie.load(&lake.entries[..1]).await.expect_err("late").kind(), ErrorKind::Fenced);
+        assert_eq!(house.rows("fact_clicks", &["page"]).await, ["a", "b"]);
+    }
 }
 
 #[tokio::test]
 async fn a_table_of_other_columns_is_refused_with_the_difference() {
     let lake = Lake::new();
-    let [_, house] = House::both(&lake).await;
-    let House::Delta(warehouse, folder) = &house else { panic!("the second is Delta") };
-    warehouse.prepare().await.expect("preparing twice is no matter");
     let mut changed = specs();
     changed[1] = TableSpec {
         key: vec![],
@@ -622,32 +678,40 @@ async fn a_table_of_other_columns_is_refused_with_the_difference() {
             &[("page", DataType::Int32), ("ms", DataType::Int32)],
         )
     };
-    let error = delta(folder.path(), &lake, &changed).prepare().await.expect_err("other columns");
-    assert_eq!(error.kind(), ErrorKind::Invalid);
-    let told = error.to_string();
-    assert!(told.contains("fact_clicks") && told.contains("page is STRING and must be INT"), "{told}");
-    assert!(told.contains("ms INT is missing"), "{told}");
+    for house in deltas(&lake).await {
+        let House::Delta(warehouse, home) = &house else { panic!("only Delta") };
+        warehouse.prepare().await.expect("preparing twice is no matter");
+        let error = home.warehouse(&lake, &changed).prepare().await.expect_err("other columns");
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        let told = error.to_string();
+        assert!(told.contains("fact_clicks") && told.contains("page is STRING and must be INT"), "{told}");
+        assert!(told.contains("ms INT is missing"), "{told}");
+        assert!(told.contains(&format!("the whole folder {} away", home.folder)), "{told}");
+    }
 }
 
 #[tokio::test]
 async fn a_warehouse_that_was_not_prepared_holds_nothing_and_takes_nothing() {
     let mut lake = Lake::new();
     lake.stage(&[Rows::Clicks(&[("a", 1)])]).await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let warehouse = delta(folder.path(), &lake, &specs());
-    // Without a folder, and with one that a preparation left behind half-way.
-    for _ in 0..2 {
-        assert_eq!(warehouse.ledger().await.expect("a ledger"), Ledger::default());
-        assert_eq!(warehouse.receipts(9).await.expect("receipts"), []);
-        let error = warehouse.load(&lake.entries).await.expect_err("no table");
-        assert_eq!(error.kind(), ErrorKind::Invalid);
-        assert!(error.to_string().contains("fact_clicks"), "{error}");
-        std::fs::create_dir_all(folder.path().join("warehouse/_ledger")).expect("a folder");
+    for home in Home::both() {
+        let warehouse = home.warehouse(&lake, &specs());
+        // Without a folder, and with one that a preparation left behind half-way.
+        for _ in 0..2 {
+            assert_eq!(warehouse.ledger().await.expect("a ledger"), Ledger::default());
+            assert_eq!(warehouse.receipts(9).await.expect("receipts"), []);
+            let error = warehouse.load(&lake.entries).await.expect_err("no table");
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            assert!(error.to_string().contains("fact_clicks"), "{error}");
+            if let Folder::Local(folder) = &home.folder {
+                std::fs::create_dir_all(folder.join("_ledger")).expect("a folder");
+            }
+        }
+        warehouse.prepare().await.expect("prepared");
+        warehouse.load(&lake.entries).await.expect("loaded");
+        assert_eq!(warehouse.ledger().await.expect("a ledger").loaded_through, 1);
+        assert_eq!(warehouse.receipts(9).await.expect("receipts").len(), 1);
     }
-    warehouse.prepare().await.expect("prepared");
-    warehouse.load(&lake.entries).await.expect("loaded");
-    assert_eq!(warehouse.ledger().await.expect("a ledger").loaded_through, 1);
-    assert_eq!(warehouse.receipts(9).await.expect("receipts").len(), 1);
 }
 
 #[tokio::test]
@@ -656,33 +720,36 @@ async fn many_small_loads_leave_few_files_and_old_ones_go() {
     for load in 0..70 {
         lake.stage(&[Rows::Orders(&[(load, None, None, "Placed", 1)]), Rows::Clicks(&[("a", 1)])]).await;
     }
-    let [_, house] = House::both(&lake).await;
-    for entry in &lake.entries {
-        house.load(std::slice::from_ref(entry)).await.expect("loaded");
-    }
-    let House::Delta(_, folder) = &house else { panic!("the second is Delta") };
-    let parquet = |table: &str| {
-        let files = std::fs::read_dir(folder.path().join("warehouse").join(table)).expect("a folder");
-        files.filter(|file| file.as_ref().is_ok_and(|file| file.path().extension().is_some())).count()
-    };
-    assert!(parquet("fact_orders") > 60, "replaced files stay for their readers");
-    // Two days later the next commits look for them.
-    let later = SystemClock.now_micros() + 48 * 3_600_000_000;
-    let context = Context { clock: Arc::new(ManualClock::at(later)), ..Context::system() };
-    let place = Place { folder: folder.path().join("warehouse"), store: lake.store.clone(), pipeline: "p".to_owned() };
-    let warehouse = DeltaWarehouse::new(place, &specs(), context, BOUNDS).expect("a warehouse");
     for load in 70..140 {
         lake.stage(&[Rows::Orders(&[(load % 70, None, None, "Placed", 2)])]).await;
-        warehouse.load(&lake.entries[load as usize..]).await.expect("loaded");
     }
-    assert!(parquet("fact_orders") < 30, "{} files", parquet("fact_orders"));
-    for table in ["fact_orders", "fact_clicks", "_ledger"] {
-        let folder = folder.path().join("warehouse").join(table);
-        assert_eq!(delta_files(&folder).await.len(), 1, "{table}");
-        assert!(folder.join("_delta_log/_last_checkpoint").exists(), "{table} has a checkpoint");
+    for house in deltas(&lake).await {
+        for entry in &lake.entries[..70] {
+            house.load(std::slice::from_ref(entry)).await.expect("loaded");
+        }
+        let House::Delta(_, home) = &house else { panic!("only Delta") };
+        assert!(parquet_files(home).await > 60, "replaced files stay for their readers");
+        // Two days later the next commits look for them.
+        let later = SystemClock.now_micros() + 48 * 3_600_000_000;
+        let context = Context { clock: Arc::new(ManualClock::at(later)), ..Context::system() };
+        let warehouse = home.warehouse_at(&lake, &specs(), context);
+        for entry in &lake.entries[70..] {
+            warehouse.load(std::slice::from_ref(entry)).await.expect("loaded");
+        }
+        assert!(parquet_files(home).await < 30, "{} files", parquet_files(home).await);
+        for table in ["fact_orders", "fact_clicks", "_ledger"] {
+            assert_eq!(data_files(&home.table(table).await).len(), 1, "{table}");
+            let checkpoint = "_delta_log/_last_checkpoint".to_owned();
+            assert!(home.files(table).await.contains(&checkpoint), "{table} has a checkpoint");
+        }
+        assert_eq!(house.rows("fact_orders", &["order_id"]).await.len(), 70);
+        assert_eq!(house.get().ledger().await.expect("ledger").loads, 140);
     }
-    assert_eq!(house.rows("fact_orders", &["order_id"]).await.len(), 70);
-    assert_eq!(house.get().ledger().await.expect("ledger").loads, 140);
+}
+
+/// The Parquet files in the folder of the orders, whether the table still has them or not.
+async fn parquet_files(home: &Home) -> usize {
+    home.files("fact_orders").await.iter().filter(|file| !file.starts_with("_delta_log")).count()
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use datafusion::error::DataFusionError;
 use parquet::errors::ParquetError;
 
 use super::names::Names;
-use crate::error::{Error, is_storage_full};
-use crate::store::is_missing;
+use crate::error::{Error, ErrorKind, is_storage_full};
+use crate::store::{is_missing, kind_of};
 
 /// A statement that could not be planned: the user must change it.
 pub(super) fn planning(error: &DataFusionError, names: &Names) -> Error {
@@ -45,6 +45,11 @@ pub(super) fn running(error: &DataFusionError, names: &Names) -> Error {
              no data is touched: free some space, or ask for fewer rows"
         ));
     }
+    match kind_of(error) {
+        Some(ErrorKind::Transient) => return unreadable_now(&reason),
+        Some(kind) => return Error::new(kind, format!("a file cannot be read: {reason}")),
+        None => {}
+    }
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_) => Error::invalid(format!(
             "the query needs more memory than a query may take: ask for fewer columns or rows, or group before joining; \
@@ -57,17 +62,19 @@ pub(super) fn running(error: &DataFusionError, names: &Names) -> Error {
             ))
         }
         DataFusionError::ParquetError(_) | DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
-            Error::transient(format!("a file cannot be read just now: {reason}; the same query again may succeed"))
+            unreadable_now(&reason)
         }
-        DataFusionError::ArrowError(fault, _) if is_io(fault) => {
-            Error::transient(format!("a file cannot be read just now: {reason}; the same query again may succeed"))
-        }
+        DataFusionError::ArrowError(fault, _) if is_io(fault) => unreadable_now(&reason),
         DataFusionError::SchemaError(..) => planning(error, names),
         DataFusionError::Internal(_) | DataFusionError::ExecutionJoin(_) => {
             Error::internal(format!("the query failed inside DataFusion: {reason}; the data is untouched"))
         }
         _ => Error::invalid(format!("the query failed: {reason}")),
     }
+}
+
+fn unreadable_now(reason: &str) -> Error {
+    Error::transient(format!("a file cannot be read just now: {reason}; the same query again may succeed"))
 }
 
 /// DataFusion's own words, on one line and without its backtrace.
@@ -89,7 +96,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::error::ErrorKind;
 
     fn io_fault(kind: io::ErrorKind) -> DataFusionError {
         DataFusionError::IoError(kind.into())

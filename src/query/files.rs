@@ -20,10 +20,11 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
-use url::Url;
+use url::Position;
 
 use crate::batch::DataFile;
 use crate::error::{Error, Result};
+use crate::store::Store;
 
 /// The rows of these files.
 #[derive(Debug)]
@@ -34,10 +35,13 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// The rows of `files` on the store registered under `store`, as `schema` types them.
-    pub(super) fn new(store: &Url, schema: SchemaRef, files: Vec<DataFile>) -> Result<Self> {
-        let store = ObjectStoreUrl::parse(store)
-            .map_err(|error| Error::internal(format!("{store} names no object store")).with_source(error))?;
+    /// The rows of `files` on the store, whose root is registered under its URL's scheme and host, as `schema` types
+    /// them.
+    pub(super) fn new(store: &Store, schema: SchemaRef, files: impl Iterator<Item = DataFile>) -> Result<Self> {
+        let url = store.url();
+        let files = files.map(|file| DataFile { path: store.path_in_root(&file.path), ..file }).collect();
+        let store = ObjectStoreUrl::parse(&url[..Position::BeforePath])
+            .map_err(|error| Error::internal(format!("{url} names no object store")).with_source(error))?;
         Ok(Self { store, schema, files })
     }
 

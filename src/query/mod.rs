@@ -22,7 +22,6 @@ mod output;
 mod statement;
 mod warehouse;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -40,7 +39,7 @@ use crate::batch::{DataFile, Entry};
 use crate::error::{Error, Result};
 use crate::schema::{TableSpec, VERSION_COLUMNS, reject_schema};
 use crate::sql::{SessionSettings, session};
-use crate::store::Store;
+use crate::store::{Folder, Store};
 
 /// The bounds of a query.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +56,7 @@ pub struct Holdings<'a> {
     /// The object store with the staged files and the quarantine.
     pub store: &'a Store,
     /// The folder of the Delta tables; it need not exist yet.
-    pub warehouse: &'a Path,
+    pub warehouse: &'a Folder,
     /// The pipeline's tables.
     pub specs: &'a [TableSpec],
     /// The journal's entries, in their order.
@@ -91,7 +90,7 @@ impl Query {
     pub async fn open(holdings: Holdings<'_>, settings: QuerySettings) -> Result<Self> {
         let Holdings { store, warehouse, specs, entries } = holdings;
         let context = context(settings)?;
-        context.register_object_store(store.url(), store.objects());
+        context.register_object_store(store.url(), store.root());
         let mut tables = Tables::new(&context)?;
         for spec in specs {
             if OWN_TABLES.contains(&spec.name.as_str()) {
@@ -216,7 +215,7 @@ fn provider<'a>(
     schema: SchemaRef,
     files: impl Iterator<Item = &'a DataFile>,
 ) -> Result<Arc<dyn TableProvider>> {
-    Ok(Arc::new(Files::new(store.url(), schema, files.cloned().collect())?))
+    Ok(Arc::new(Files::new(store, schema, files.cloned())?))
 }
 
 /// The table's columns, then the version columns.

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use arrow::array::{ArrayRef, Decimal128Array, Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow::util::pretty::pretty_format_batches;
 use deltalake::DeltaTable;
+use deltalake::logstore::{StorageConfig, default_logstore};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use tempfile::TempDir;
@@ -18,6 +19,7 @@ use crate::schema::{History, TableKind};
 struct Fixture {
     store: Store,
     warehouse: TempDir,
+    folder: Folder,
     specs: Vec<TableSpec>,
     entries: Vec<Arc<Entry>>,
 }
@@ -105,7 +107,8 @@ impl Fixture {
             spec("dim_orders", TableKind::Dimension, History::Keep),
         ];
         let warehouse = tempfile::Builder::new().prefix("ware house ").tempdir().expect("folder");
-        Self { store: Store::memory("lake").expect("store"), warehouse, specs, entries: Vec::new() }
+        let folder = warehouse.path().into();
+        Self { store: Store::memory("lake").expect("store"), warehouse, folder, specs, entries: Vec::new() }
     }
 
     async fn put(&self, path: &str, rows: &RecordBatch) -> DataFile {
@@ -135,7 +138,7 @@ impl Fixture {
     }
 
     fn holdings(&self) -> Holdings<'_> {
-        let (warehouse, specs, entries) = (self.warehouse.path(), &self.specs, &self.entries);
+        let (warehouse, specs, entries) = (&self.folder, &self.specs, &self.entries);
         Holdings { store: &self.store, warehouse, specs, entries }
     }
 
@@ -226,6 +229,23 @@ async fn the_warehouse_is_its_delta_tables() {
         "Utf8",
         "no view types: the same text type as the staged files have"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_warehouse_in_an_object_store_is_read_as_one_on_the_disk() {
+    let mut fixture = Fixture::with_orders().await;
+    // The same store as the staged files', as on S3: both are found under one address.
+    fixture.folder = Folder::Store(fixture.store.clone(), "ware/house".to_owned());
+    assert_eq!(value(&fixture.open().await, "select count(*) from fact_orders").await, "0");
+    let path = "ware/house/fact_orders";
+    let url = fixture.store.url_of(path).expect("an address");
+    let log = default_logstore(fixture.store.objects_in(path), fixture.store.root(), &url, &StorageConfig::default());
+    let table = DeltaTable::new(log).write([orders(10, 4)]).await.expect("written");
+    table.write([orders(20, 1)]).await.expect("written");
+    let query = fixture.open().await;
+    assert_eq!(value(&query, "select count(*) from fact_orders").await, "5");
+    let join = "select count(*) from fact_orders f join staged.fact_orders s on f.order_id = s.order_id";
+    assert_eq!(value(&query, join).await, "4");
 }
 
 #[tokio::test]

@@ -3,23 +3,28 @@
 //! Owns how a table of the warehouse is opened for reading. `load` owns how it is written; the columns that it adds
 //! to a table's own are stated in [`columns`].
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::prelude::SessionContext;
-use deltalake::{DeltaTable, DeltaTableError};
+use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
+use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use url::Url;
 
 use super::{instant, version_fields};
 use crate::error::{Error, Result};
 use crate::runtime::blocking;
 use crate::schema::{History, TableKind, TableSpec};
+use crate::store::{Folder, kind_of};
 
 /// The ledger's folder in the warehouse.
 pub(super) const LEDGER: &str = "_ledger";
+
+/// How the Delta kernel begins what it says of an object store's error.
+const KERNEL_STORE_FAULT: &str = "Error interacting with object store";
 
 /// A table's columns in the warehouse: `surrogate_key` (dimensions), its own, `is_inferred` (dimensions), `valid_from`,
 /// `valid_to` and `is_current` (dimensions that keep their history), the version columns, and `_confirmed_at` (again
@@ -56,33 +61,53 @@ pub(super) fn ledger_columns() -> SchemaRef {
     ]))
 }
 
-/// The Delta table `warehouse/<folder>` as it is now; where there is none yet, an empty table of these columns.
+/// The Delta table `warehouse/<name>` as it is now; where there is none yet, an empty table of these columns.
 ///
 /// # Errors
 /// Transient where it cannot be read, Corrupt where its log contradicts itself.
 pub(super) async fn table(
-    warehouse: &Path,
-    folder: &str,
+    warehouse: &Folder,
+    name: &str,
     columns: SchemaRef,
     context: &SessionContext,
 ) -> Result<Arc<dyn TableProvider>> {
     let empty = || Arc::new(EmptyTable::new(columns));
-    let path = warehouse.join(folder);
-    let Some(location) = locate(path.clone()).await? else {
+    let folder = warehouse.join(name);
+    let Some(log) = log(&folder).await? else {
         return Ok(empty());
     };
-    let opened = match deltalake::open_table(location).await {
-        // A first load that was killed before its first commit leaves a log without entries.
+    let mut opened = DeltaTable::new(log);
+    match opened.load().await {
+        // A first load that was killed before its first commit leaves a log without entries; a store knows no folders.
         Err(DeltaTableError::NotATable(_)) => return Ok(empty()),
-        opened => opened.map_err(|error| fault(&path, error))?,
-    };
-    provider(&opened, context).await.map_err(|error| fault(&path, error))
+        loaded => loaded.map_err(|error| fault(&folder, error))?,
+    }
+    provider(&opened, context).await.map_err(|error| fault(&folder, error))
 }
 
 async fn provider(table: &DeltaTable, context: &SessionContext) -> Result<Arc<dyn TableProvider>, DeltaTableError> {
     let state = context.state();
     table.update_datafusion_session(&state)?;
     Ok(table.table_provider().with_session(Arc::new(state)).await?)
+}
+
+/// The log of the table in this folder; none where there can be none.
+async fn log(folder: &Folder) -> Result<Option<LogStoreRef>> {
+    let url = match folder {
+        Folder::Local(path) => match locate(path.clone()).await? {
+            Some(url) => url,
+            None => return Ok(None),
+        },
+        Folder::Store(store, path) => {
+            let url = store.url_of(path)?;
+            let log = default_logstore(store.objects_in(path), store.root(), &url, &StorageConfig::default());
+            // A store that cannot be reached says why here; of what fails further inside, Delta keeps only the words.
+            let is_table = log.is_delta_table_location().await.map_err(|error| fault(folder, error))?;
+            return Ok(is_table.then_some(log));
+        }
+    };
+    let table = DeltaTableBuilder::from_url(url).and_then(DeltaTableBuilder::build);
+    table.map(|table| Some(table.log_store())).map_err(|error| fault(folder, error))
 }
 
 async fn locate(path: PathBuf) -> Result<Option<Url>> {
@@ -97,10 +122,15 @@ async fn locate(path: PathBuf) -> Result<Option<Url>> {
     .await
 }
 
-fn fault(path: &Path, error: DeltaTableError) -> Error {
-    let sentence = format!("cannot open the Delta table {}", path.display());
-    match error {
-        DeltaTableError::ObjectStore { .. } | DeltaTableError::Io { .. } => Error::transient(sentence),
+fn fault(folder: &Folder, error: DeltaTableError) -> Error {
+    let sentence = format!("cannot open the Delta table {folder}");
+    match (kind_of(&error), &error) {
+        (Some(kind), _) => Error::new(kind, sentence),
+        (None, DeltaTableError::ObjectStore { .. } | DeltaTableError::Io { .. }) => Error::transient(sentence),
+        // The kernel gives its cause to nobody, and its type is not ours to name.
+        (None, DeltaTableError::KernelError(fault)) if fault.to_string().starts_with(KERNEL_STORE_FAULT) => {
+            Error::transient(sentence)
+        }
         _ => Error::corrupt(format!("{sentence}; the staged files and the journal are untouched by that")),
     }
     .with_source(error)

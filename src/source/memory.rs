@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use md5::{Digest, Md5};
 
+use super::aggregate::hash_key;
 use super::{CallCounts, Gap, HashRange, Page, Shard, ShardReader, Source, StreamDescription};
 use crate::batch::{Position, Range, RawRecord, ShardId, StartAt, StreamIdentity};
 use crate::error::{Error, Result};
@@ -97,7 +97,7 @@ impl MemorySource {
     /// # Errors
     /// Invalid where that shard has been closed and no other took its place.
     pub fn put(&self, partition_key: &str, payload: impl Into<Bytes>, arrived_at: i64) -> Result<Position> {
-        let hash_key = u128::from_be_bytes(Md5::digest(partition_key).into());
+        let hash_key = hash_key(partition_key, None).map_err(|error| Error::invalid(error.to_string()))?;
         let takes = |shard: &MemoryShard| !shard.closed && shard.hashes.contains(hash_key);
         let mut state = self.state();
         let index = state.shards.iter().position(takes);
@@ -316,6 +316,27 @@ mod tests {
             for (key, payload) in records {
                 self.put(&key, payload, SystemClock.now_micros()).expect("an open shard");
             }
+        }
+
+        async fn split(&self, shard: &Shard) {
+            MemorySource::split(self, self.index(shard)).expect("a shard");
+        }
+
+        async fn merge(&self, lower: &Shard, upper: &Shard) {
+            MemorySource::merge(self, self.index(lower), self.index(upper)).expect("two shards");
+        }
+
+        async fn forget(&self, shard: &Shard, count: usize) {
+            let index = self.index(shard);
+            let records = &mut self.state().shards[index].records;
+            let count = count.min(records.len());
+            records.drain(..count);
+        }
+    }
+
+    impl MemorySource {
+        fn index(&self, shard: &Shard) -> usize {
+            self.state().shards.iter().position(|candidate| candidate.id == shard.id).expect("its shard")
         }
     }
 

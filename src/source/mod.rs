@@ -1,6 +1,6 @@
 //! The stream: listing its shards, reading them page by page, and putting records into it.
 //!
-//! Owns the `Source` seam, its two implementations (Kinesis by polling, and one in memory) and all use of
+//! Owns the `Source` seam, its implementations (Kinesis by polling and by fan-out, and one in memory) and all use of
 //! aws-sdk-kinesis, the producer and the making of a stream included. It does not decide which shards are read, in
 //! what order, or where a batch ends: that is the engine's; it remembers no position beyond a reader's life: that is
 //! the journal's. The contract: the pages of a reader, one after the other, are the shard from its start on, without
@@ -24,7 +24,8 @@ use crate::error::Result;
 
 pub use aggregate::{Aggregate, Aggregator};
 pub use kinesis::{
-    CallCounts, Credentials, KinesisSettings, KinesisSource, Producer, ProducerLimits, PutItem, PutReport, StreamAdmin,
+    CallCounts, Credentials, FanOutConsumer, KinesisSettings, KinesisSource, Producer, ProducerLimits, PutItem,
+    PutReport, ReadLimits, StreamAdmin,
 };
 pub use memory::MemorySource;
 pub use shards::{Known, ShardPlan, plan};
@@ -85,7 +86,8 @@ pub struct Page {
     /// In the shard's order.
     pub records: Vec<RawRecord>,
     /// What the page covers: from the reader's position before it (none where the reader had none yet) through its
-    /// last record. None if the page is empty.
+    /// last record, or through the last part of an aggregated record that belongs to a sibling shard and is not among
+    /// `records`: so a page without records may have a range. None if nothing is covered.
     pub range: Option<Range>,
     /// How far the page's end lies behind the shard's newest record; zero: nothing more was there. None if the
     /// stream doesn't say.

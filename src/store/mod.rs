@@ -2,9 +2,13 @@
 //!
 //! Owns the only way to objects. Paths are from the store's root with `/` between (`journal/…`, `staged/…`). It knows
 //! no format: bytes in, bytes out. An object that a put reported as written is whole and, on a local file system,
-//! synced; one that a put failed on is either absent or whole.
+//! synced; one that a put failed on is either absent or whole. `local` writes to a folder, `s3` opens a bucket, `upload`
+//! puts large objects in parts.
 
+mod folder;
 mod local;
+mod s3;
+mod upload;
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -16,10 +20,14 @@ use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
+use object_store::prefix::PrefixStore;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use url::Url;
 
-use crate::error::{Error, Result, is_storage_full};
+use crate::error::{Error, ErrorKind, Result, is_storage_full};
+
+pub use folder::Folder;
+pub use s3::{S3Settings, parse_s3};
 
 /// What a conditional put found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +51,10 @@ pub struct Object {
 #[derive(Clone)]
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
+    /// The same objects and those around them, from where the URL's path begins.
+    root: Arc<dyn ObjectStore>,
+    /// From the root to the store's objects.
+    prefix: Path,
     /// On a local file system: the way to write that outlives a power cut.
     folder: Option<local::Folder>,
     url: Url,
@@ -56,7 +68,7 @@ impl Store {
     pub fn new(objects: Arc<dyn ObjectStore>, name: &str) -> Result<Self> {
         let url = Url::parse(&format!("store://{name}/"))
             .map_err(|error| Error::invalid(format!("{name:?} cannot name a store")).with_source(error))?;
-        Ok(Self { objects, folder: None, url })
+        Ok(Self { root: Arc::clone(&objects), objects, prefix: Path::default(), folder: None, url })
     }
 
     /// A store in memory, for tests and benchmarks.
@@ -83,34 +95,64 @@ impl Store {
         Ok(Self { folder: Some(local::Folder::new(root, objects)), ..store })
     }
 
-    /// The objects themselves, for a reader that speaks object_store (DataFusion, Parquet).
+    /// A bucket on S3, or on a server that speaks as S3 does. Nothing is asked of it yet.
+    ///
+    /// # Errors
+    /// Invalid where the settings cannot be a bucket's.
+    pub fn s3(settings: S3Settings) -> Result<Self> {
+        let s3::Bucket { root, objects, prefix, url } = s3::open(settings)?;
+        Ok(Self { objects, root, prefix, folder: None, url })
+    }
+
+    /// The objects themselves, for a reader that speaks object_store (Parquet); paths are from the store's root.
     pub fn objects(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.objects)
     }
 
-    /// The name under which a reader registers [`Store::objects`]: `store://NAME/`.
+    /// The objects of one folder (`warehouse/fact_orders`); paths are from that folder.
+    pub fn objects_in(&self, folder: &str) -> Arc<dyn ObjectStore> {
+        Arc::new(PrefixStore::new(self.objects(), folder))
+    }
+
+    /// The store's address, with a slash at its end: `s3://bucket/prefix/`, and `store://NAME/` for the others. Readers
+    /// that find a store by a URL's scheme and host (DataFusion, Delta) register [`Store::root`] under it.
     pub fn url(&self) -> &Url {
         &self.url
     }
 
-    /// Writes an object, over whatever was there.
+    /// The objects, with paths as in a URL that begins as [`Store::url`] does: on S3 from the bucket's root.
+    pub fn root(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.root)
+    }
+
+    /// A path from the store's root, as [`Store::root`] knows it.
+    pub fn path_in_root(&self, path: &str) -> String {
+        self.prefix.parts().chain(Path::from(path).parts()).collect::<Path>().to_string()
+    }
+
+    /// Writes an object, over whatever was there. A large one goes in parts, and is there when all of them are.
     ///
     /// # Errors
-    /// Transient, or Invalid where the disk is full.
+    /// Transient, or Invalid where the disk is full or the bucket is not there, not ours or elsewhere.
     pub async fn put(&self, path: &str, bytes: Bytes) -> Result<()> {
         if let Some(folder) = &self.folder {
             return folder.put(path, bytes).await;
         }
-        let put = self.objects.put(&Path::from(path), bytes.into()).await;
-        put.map(|_| ()).map_err(|error| fault("write", path, error))
+        let location = Path::from(path);
+        let put = match bytes.len() > upload::WHOLE {
+            true => upload::put(self.objects.as_ref(), &location, bytes).await,
+            false => self.objects.put(&location, bytes.into()).await.map(|_| ()),
+        };
+        put.map_err(|error| fault("write", path, error))
     }
 
     /// Writes an object only where none is; of several racing writers exactly one creates it. One that exists is, as
-    /// one that was created, kept for good when it is told of, whoever wrote it.
+    /// one that was created, kept for good when it is told of, whoever wrote it: on S3 it may be this very put that
+    /// wrote it, where a first answer was lost on the way.
     ///
     /// # Errors
     /// Transient, and then the put may have succeeded all the same, though not for good: put again to know.
-    /// Invalid where the disk is full.
+    /// Invalid as [`Store::put`].
     pub async fn put_if_absent(&self, path: &str, bytes: Bytes) -> Result<Put> {
         if let Some(folder) = &self.folder {
             return folder.put_if_absent(path, bytes).await;
@@ -126,7 +168,7 @@ impl Store {
     /// An object's bytes; none where there is no such object.
     ///
     /// # Errors
-    /// Transient.
+    /// Transient, or Invalid where the bucket is not there, not ours or elsewhere.
     pub async fn get(&self, path: &str) -> Result<Option<Bytes>> {
         let found = match self.objects.get(&Path::from(path)).await {
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
@@ -138,7 +180,7 @@ impl Store {
     /// The last bytes of an object, at most so many; none where there is no such object.
     ///
     /// # Errors
-    /// Transient.
+    /// Transient, or Invalid where the bucket is not there, not ours or elsewhere.
     pub async fn tail(&self, path: &str, bytes: u64) -> Result<Option<Bytes>> {
         let options = GetOptions { range: Some(GetRange::Suffix(bytes)), ..GetOptions::default() };
         let found = match self.objects.get_opts(&Path::from(path), options).await {
@@ -151,7 +193,7 @@ impl Store {
     /// An object's exact size; none where there is no such object.
     ///
     /// # Errors
-    /// Transient.
+    /// Transient, or Invalid where the bucket is not there, not ours or elsewhere.
     pub async fn size(&self, path: &str) -> Result<Option<u64>> {
         match self.objects.head(&Path::from(path)).await {
             Err(object_store::Error::NotFound { .. }) => Ok(None),
@@ -162,7 +204,7 @@ impl Store {
     /// The objects in a folder and below it whose paths come after `after`, in the order of their paths.
     ///
     /// # Errors
-    /// Transient.
+    /// Transient, or Invalid where the bucket is not there, not ours or elsewhere.
     pub async fn list(&self, folder: &str, after: Option<&str>) -> Result<Vec<Object>> {
         let prefix = Path::from(folder);
         let listing = match after {
@@ -181,7 +223,7 @@ impl Store {
     /// Removes an object; one that is not there is no error.
     ///
     /// # Errors
-    /// Transient.
+    /// Transient, or Invalid where the bucket is not there, not ours or elsewhere.
     pub async fn delete(&self, path: &str) -> Result<()> {
         match self.objects.delete(&Path::from(path)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
@@ -204,11 +246,25 @@ pub fn is_missing(error: &(dyn StdError + 'static)) -> bool {
     std::iter::successors(Some(error), |&error| error.source()).any(|error| missing(&error))
 }
 
+/// What to do about an error which an object store's caused, however deep: for readers and writers that go past
+/// [`Store`]. None where no object store's is among the causes, or all it says is that an object is not there.
+pub fn kind_of(error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
+    std::iter::successors(Some(error), |&error| error.source()).find_map(|cause| {
+        let own = cause.downcast_ref::<Error>().map(Error::kind);
+        own.or_else(|| s3::kind(cause)).or_else(|| match cause.downcast_ref::<object_store::Error>()? {
+            // These carry the reason as their cause.
+            object_store::Error::NotFound { .. } => None,
+            error => error.source().and_then(kind_of).or(Some(ErrorKind::Transient)),
+        })
+    })
+}
+
 fn fault(verb: &str, path: &str, error: object_store::Error) -> Error {
     if is_storage_full(&error) {
         return full(path).with_source(error);
     }
-    Error::transient(format!("cannot {verb} {path} in the object store")).with_source(error)
+    s3::meaning(verb, path, &error)
+        .unwrap_or_else(|| Error::transient(format!("cannot {verb} {path} in the object store")).with_source(error))
 }
 
 /// The error of a full disk: nothing is lost, and the person knows what to do.
@@ -261,6 +317,38 @@ mod tests {
         let missing = objects.head(&Path::from("nowhere")).await.expect_err("nothing there");
         assert!(is_missing(&Error::corrupt("query").with_source(Error::corrupt("scan").with_source(missing))));
         assert!(!is_missing(&Error::corrupt("query").with_source(std::io::Error::other("not found"))));
+    }
+
+    #[test]
+    fn an_object_stores_error_keeps_its_kind_through_any_wrapping() {
+        let away = || object_store::Error::Generic { store: "S3", source: "503".into() };
+        let denied = object_store::Error::Generic { store: "S3", source: Error::invalid("no credentials").into() };
+        let missing = object_store::Error::NotFound { path: "a".to_owned(), source: "404".into() };
+        let cases = [
+            (std::io::Error::other(Wrapped(std::io::Error::other(away()))), Some(ErrorKind::Transient)),
+            (std::io::Error::other(denied), Some(ErrorKind::Invalid)),
+            (std::io::Error::other(missing), None),
+            (std::io::Error::other("no JSON"), None),
+        ];
+        for (error, kind) in cases {
+            assert_eq!(kind_of(&Wrapped(error)), kind);
+        }
+    }
+
+    /// Gives what it wraps as its cause, as thiserror's enums do.
+    #[derive(Debug)]
+    struct Wrapped(std::io::Error);
+
+    impl fmt::Display for Wrapped {
+        fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("wrapped")
+        }
+    }
+
+    impl StdError for Wrapped {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            self.0.get_ref().map(|inner| inner as &(dyn StdError + 'static))
+        }
     }
 
     #[tokio::test]

@@ -8,6 +8,8 @@
 #[cfg(test)]
 mod aggregates;
 #[cfg(test)]
+mod aws;
+#[cfg(test)]
 mod command;
 #[cfg(test)]
 mod kill;
@@ -17,6 +19,10 @@ mod main_job;
 mod oracle;
 #[cfg(test)]
 mod python;
+#[cfg(test)]
+mod s3;
+#[cfg(test)]
+mod stand_ins;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]

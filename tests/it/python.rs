@@ -1,7 +1,8 @@
 //! Independent eyes: Python programs that share no code with Millstream read what it writes and write what it reads.
 //!
-//! Owns the Python environment, which the first test that needs it makes under the target folder, and the way to run a
-//! script of `tests/python` in it. A machine without Python fails these tests with what to install; it skips none.
+//! Owns the Python environments (of the readers, and of the servers that stand in for AWS's), which the first test that
+//! needs one makes under the target folder, and the way to run a script of `tests/python` in them. A machine without
+//! Python fails these tests with what to install; it skips none.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -12,6 +13,9 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
+
+/// Of the servers that stand in for AWS's.
+const SERVERS: &str = include_str!("../python/servers.txt");
 
 /// Installs the requirements in seconds where pip takes a minute.
 const INSTALLER: &str = "uv==0.13.8";
@@ -31,7 +35,7 @@ pub(crate) fn python_with_input(script: &str, args: &[&str], input: &[u8]) -> Va
 
 /// As [`python_with_input`]; a script that fails is an error, with what it said.
 pub(crate) fn run(script: &str, args: &[&str], input: &[u8]) -> Result<Value, String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script).with_extension("py");
+    let path = script_path(script);
     // A file, not a pipe: nobody has to write it while somebody else reads the output.
     let mut stdin = tempfile::tempfile().expect("a temporary file");
     stdin.write_all(input).and_then(|()| std::io::Seek::rewind(&mut stdin)).expect("the script's input");
@@ -43,6 +47,17 @@ pub(crate) fn run(script: &str, args: &[&str], input: &[u8]) -> Result<Value, St
     }
     serde_json::from_slice(&output.stdout)
         .map_err(|error| format!("{script}.py printed no JSON: {error}\n{}", said(&output)))
+}
+
+/// The command that runs this server's module in the servers' environment, for as long as its stdin is open.
+pub(crate) fn server(module: &str, args: &[&str]) -> Command {
+    let mut command = isolated(servers_interpreter());
+    command.arg(script_path("serve")).arg(module).args(args);
+    command
+}
+
+fn script_path(script: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script).with_extension("py")
 }
 
 /// A command that sees no other Python's settings and leaves no bytecode in the repository.
@@ -61,7 +76,16 @@ fn said(output: &Output) -> String {
 /// The environment's interpreter; the first caller of all test processes makes the environment.
 fn interpreter() -> &'static Path {
     static MADE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    match MADE.get_or_init(|| environment(Path::new(env!("CARGO_TARGET_TMPDIR")), "python3", REQUIREMENTS)) {
+    made(&MADE, REQUIREMENTS)
+}
+
+fn servers_interpreter() -> &'static Path {
+    static MADE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    made(&MADE, SERVERS)
+}
+
+fn made(once: &'static OnceLock<Result<PathBuf, String>>, requirements: &str) -> &'static Path {
+    match once.get_or_init(|| environment(Path::new(env!("CARGO_TARGET_TMPDIR")), "python3", requirements)) {
         Ok(interpreter) => interpreter,
         Err(failure) => panic!("{failure}"),
     }
@@ -119,6 +143,7 @@ mod tests {
     use deltalake::DeltaTable;
     use ferrokinesis::store::StoreOptions;
     use millstream::error::Error;
+    use millstream::host::{HostSettings, host_or_connect};
     use millstream::runtime::Tasks;
     use parquet::arrow::ArrowWriter;
     use serde_json::json;
@@ -242,6 +267,27 @@ mod tests {
         let tips =
             |tip| expected["fact_orders"].as_array().into_iter().flatten().filter(move |row| row["tip_amount"] == tip);
         assert_eq!((tips("1.00").count(), tips("2.00").count()), (650, 50), "the newer of two rows wins");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn boto3_subscribes_to_the_hosted_stream() {
+        let folder = tempfile::tempdir().expect("folder");
+        let settings = HostSettings { folder: folder.path().to_owned(), port: 0 };
+        let hosting = host_or_connect(&settings).await.expect("a host");
+        let port = hosting.endpoint().port.to_string();
+        python("create_stream", &[&port, "orders", "2"]);
+        let input: String = (0..300).map(|id| format!("order {id}\n")).collect();
+        python_with_input("put_records", &[&port, "orders", "300"], input.as_bytes());
+        let seen = python("subscribe", &[&port, "orders", "300"]);
+        assert_eq!(seen["consumer"], "ACTIVE");
+        let by_shard = seen["records"].as_object().expect("shards");
+        assert_eq!(by_shard.len(), 2);
+        let seen = by_shard.values().flat_map(|records| records.as_array().expect("records"));
+        let mut seen: Vec<&str> = seen.map(|payload| payload.as_str().expect("text")).collect();
+        let mut expected: Vec<&str> = input.lines().collect();
+        seen.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(seen, expected);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::TransactionError;
 
 use crate::error::{Error, is_storage_full};
+use crate::store::kind_of;
 
 /// The error of doing this (`write`, `read`) to this table.
 pub(super) fn fault(verb: &str, table: &str, error: DeltaTableError) -> Error {
@@ -11,6 +12,9 @@ pub(super) fn fault(verb: &str, table: &str, error: DeltaTableError) -> Error {
         return full(table).with_source(error);
     }
     let told = format!("cannot {verb} the warehouse's table {table}");
+    if let Some(kind) = kind_of(&error) {
+        return Error::new(kind, told).with_source(error);
+    }
     let found = match &error {
         DeltaTableError::InvalidJsonLog { .. }
         | DeltaTableError::InvalidStatsJson { .. }

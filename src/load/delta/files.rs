@@ -3,8 +3,6 @@
 //! Owns how files are written (zstd, one row group, statistics) and that they are synced before a commit names them.
 //! Decoding, sorting and encoding run on threads where they hold nobody up.
 
-use std::fs::File;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
@@ -24,10 +22,12 @@ use deltalake::{DeltaResult, Path};
 use super::super::merge::{Change, named};
 use super::super::shape::{POSITION, SURROGATE_KEY, Shape, conform};
 use super::super::{arrow_bug, staged};
-use super::fault::{fault, full};
+use super::fault::fault;
+use super::folder::sync_now;
 use super::layout::{Rewrite, portions};
-use crate::error::{Error, Result, is_storage_full};
+use crate::error::{Error, Result};
 use crate::runtime::blocking;
+use crate::store::Folder;
 
 /// A data file of a snapshot.
 #[derive(Clone)]
@@ -52,7 +52,7 @@ pub(super) struct Files {
 #[derive(Clone)]
 pub(super) struct Shelf {
     pub(super) shape: Arc<Shape>,
-    pub(super) folder: PathBuf,
+    pub(super) folder: Folder,
     pub(super) log: LogStoreRef,
     pub(super) snapshot: DeltaTableState,
 }
@@ -179,19 +179,4 @@ impl Mix {
         }
         Ok(())
     }
-}
-
-/// Syncs files of a folder, and the folder, so that they outlive a power cut.
-pub(super) async fn sync(table: &str, folder: PathBuf, names: Vec<String>) -> Result<()> {
-    let table = table.to_owned();
-    blocking(move || sync_now(&table, &folder, names.iter().map(String::as_str))).await
-}
-
-fn sync_now<'a>(table: &str, folder: &std::path::Path, names: impl Iterator<Item = &'a str>) -> Result<()> {
-    let sync = |path: PathBuf| File::open(path).and_then(|file| file.sync_all());
-    let synced = names.map(|name| folder.join(name)).chain([folder.to_path_buf()]).try_for_each(sync);
-    synced.map_err(|error| match is_storage_full(&error) {
-        true => full(table).with_source(error),
-        false => Error::transient(format!("cannot sync the warehouse's table {table}")).with_source(error),
-    })
 }

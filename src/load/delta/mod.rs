@@ -1,18 +1,19 @@
-//! The warehouse as Delta tables in a folder: one folder a table, and `_ledger` beside them.
+//! The warehouse as Delta tables in a folder, on a disk or in an object store: one folder a table, and `_ledger` beside
+//! them.
 //!
 //! Owns which tables there are and the ledger's form. `table` owns what a Delta table can do, `layout` which of its
-//! files are rewritten. The number of the entry that a table holds is its application transaction
+//! files are rewritten, `folder` where it lies. The number of the entry that a table holds is its application transaction
 //! `millstream/<pipeline>/<table>`, written in the same Delta commit as the rows.
 
 mod fault;
 mod files;
+mod folder;
 mod layout;
 mod ledger;
 mod table;
 mod tidy;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -25,7 +26,7 @@ use crate::batch::{Entry, Receipt};
 use crate::error::{Error, Result};
 use crate::runtime::Context;
 use crate::schema::TableSpec;
-use crate::store::Store;
+use crate::store::{Folder, Store};
 use table::DeltaTable;
 
 /// A warehouse of Delta tables.
@@ -75,7 +76,7 @@ impl DeltaWarehouse {
 /// Where a warehouse stands and what it is fed from.
 pub struct Place {
     /// The folder that holds a folder for each table.
-    pub folder: PathBuf,
+    pub folder: Folder,
     /// Where the staged files are.
     pub store: Store,
     /// The pipeline's name.

@@ -1,16 +1,17 @@
 //! One Delta table: made, read, changed in one commit, tidied.
 //!
-//! Owns the table's snapshot and the commit; `files` rewrites, `layout` chooses, `tidy` removes what was replaced. A commit is tried once against the snapshot that the change was worked out
-//! from; if the table has moved on since, nothing happens and the caller looks again. No feature beyond plain
-//! copy-on-write is used, so any Delta reader reads the tables.
+//! Owns the table's snapshot and the commit; `files` rewrites, `layout` chooses, `tidy` removes what was replaced. A
+//! commit is tried once against the snapshot that the change was worked out from; if the table has moved on since,
+//! nothing happens and the caller looks again. No feature beyond plain copy-on-write is used, so any Delta reader reads
+//! the tables.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow::datatypes::DataType;
 use datafusion::common::Column;
 use datafusion::common::pruning::PruningStatistics;
+use deltalake::DeltaTableError;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, StructType, Transaction};
@@ -18,10 +19,8 @@ use deltalake::logstore::LogStoreRef;
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::{DeltaOperation, OutputMode, SaveMode};
 use deltalake::table::state::DeltaTableState;
-use deltalake::{DeltaTableBuilder, DeltaTableError};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Mutex;
-use url::Url;
 
 use super::super::arrow_bug;
 use super::super::merge::{Change, Found, Merge, named};
@@ -29,11 +28,13 @@ use super::super::protocol::{Outcome, Step};
 use super::super::shape::{Shape, Style, difference, only};
 use super::Place;
 use super::fault::{fault, is_conflict};
-use super::files::{DataFile, Files, Shelf, sync};
+use super::files::{DataFile, Files, Shelf};
+use super::folder;
 use super::layout::{Layout, near};
 use super::tidy;
 use crate::error::{Error, Result};
 use crate::runtime::{Clock, blocking};
+use crate::store::Folder;
 
 /// Commits between two looks for files that nobody needs any more.
 const TIDY_EVERY: u64 = 64;
@@ -41,7 +42,8 @@ const TIDY_EVERY: u64 = 64;
 /// A Delta table of the warehouse.
 pub(super) struct DeltaTable {
     shape: Arc<Shape>,
-    folder: PathBuf,
+    warehouse: Folder,
+    folder: Folder,
     application: String,
     partitions: usize,
     clock: Arc<dyn Clock>,
@@ -62,6 +64,7 @@ impl DeltaTable {
     /// The table of this shape in the warehouse's folder; nothing is touched yet.
     pub(super) fn new(place: &Place, shape: Arc<Shape>, clock: Arc<dyn Clock>, partitions: usize) -> Self {
         Self {
+            warehouse: place.folder.clone(),
             folder: place.folder.join(&shape.name),
             application: format!("millstream/{}/{}", place.pipeline, shape.name),
             shape,
@@ -76,13 +79,7 @@ impl DeltaTable {
     /// # Errors
     /// Invalid where it is there with other columns, or the folder cannot be made.
     pub(super) async fn prepare(&self) -> Result<()> {
-        let folder = self.folder.clone();
-        blocking(move || {
-            std::fs::create_dir_all(&folder).map_err(|error| {
-                Error::invalid(format!("cannot make the folder {}", folder.display())).with_source(error)
-            })
-        })
-        .await?;
+        folder::make(&self.folder).await?;
         let log = self.log()?;
         if !self.is_there().await? {
             return self.create(log).await;
@@ -94,8 +91,7 @@ impl DeltaTable {
                 "the warehouse's table {} does not fit the pipeline: {difference}; nothing was changed: undo the change \
                  to the pipeline; or move the whole folder {} away, and the next run loads everything anew from the \
                  staged files, columns that they lack being null",
-                self.shape.name,
-                self.folder.parent().unwrap_or(&self.folder).display()
+                self.shape.name, self.warehouse
             ))),
         }
     }
@@ -120,13 +116,7 @@ impl DeltaTable {
         if self.state.lock().await.is_some() {
             return Ok(true);
         }
-        let folder = self.folder.clone();
-        let has_folder = blocking(move || {
-            folder.try_exists().map_err(|error| {
-                Error::invalid(format!("cannot look at the folder {}", folder.display())).with_source(error)
-            })
-        });
-        if !has_folder.await? {
+        if !folder::exists(&self.folder).await? {
             return Ok(false);
         }
         self.log()?.is_delta_table_location().await.map_err(|error| self.fault("read", error))
@@ -286,8 +276,8 @@ impl DeltaTable {
                 let version = commit.version();
                 known.snapshot = commit.snapshot();
                 known.through = step.through;
-                let folder = self.folder.join("_delta_log");
-                sync(&self.shape.name, folder, vec![format!("{version:020}.json")]).await?;
+                let log_folder = self.folder.join("_delta_log");
+                folder::sync(&self.shape.name, log_folder, vec![format!("{version:020}.json")]).await?;
                 Ok(Outcome::Done)
             }
             Err(error) => {
@@ -341,11 +331,7 @@ impl DeltaTable {
     }
 
     fn log(&self) -> Result<LogStoreRef> {
-        let refused = || Error::invalid(format!("{} cannot be a table's folder", self.folder.display()));
-        let folder = self.folder.canonicalize().map_err(|error| self.missing().with_source(error))?;
-        let url = Url::from_directory_path(folder).map_err(|()| refused())?;
-        let table = DeltaTableBuilder::from_url(url).and_then(DeltaTableBuilder::build);
-        table.map(|table| table.log_store()).map_err(|error| refused().with_source(error))
+        folder::log(&self.folder)
     }
 
     /// The table as it was read last, or now if it never was.
@@ -387,7 +373,7 @@ impl DeltaTable {
     }
 
     fn missing(&self) -> Error {
-        Error::invalid(format!("there is no warehouse table in {}", self.folder.display()))
+        folder::missing(&self.folder)
     }
 
     fn fault(&self, verb: &str, error: DeltaTableError) -> Error {

@@ -13,7 +13,6 @@
 mod format;
 mod hash_key;
 mod pack;
-#[cfg_attr(not(test), expect(dead_code, reason = "the reader does not take aggregates apart yet"))]
 mod take_apart;
 
 #[cfg(test)]
@@ -22,5 +21,4 @@ mod tests;
 pub use pack::{Aggregate, Aggregator};
 
 pub(in crate::source) use hash_key::hash_key;
-#[cfg_attr(not(test), expect(unused_imports, reason = "the reader does not take aggregates apart yet"))]
 pub(in crate::source) use take_apart::{Part, Taken, take_apart};

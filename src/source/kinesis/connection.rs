@@ -6,7 +6,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_sdk_kinesis::config::http::HttpResponse;
@@ -34,16 +34,36 @@ pub struct KinesisSettings {
     /// From one GetRecords call to the next of the same shard while the reader has all there is. AWS takes at most 5
     /// calls/s and shard, of all its readers together.
     pub poll_interval: Duration,
-    /// The same while the reader is behind.
+    /// While answers are empty the interval doubles up to this one; no longer than `poll_interval`: it stays.
+    pub idle_interval: Duration,
+    /// The interval while the reader is behind.
     pub catch_up_interval: Duration,
+    /// What a shard gives its readers at most: the interval is never shorter than they allow. None for no limits.
+    pub limits: Option<ReadLimits>,
     /// How often a call that may pass is tried, and how long between.
     pub backoff: Backoff,
 }
 
-/// Who asks. AWS's own chain (environment, profile, role) belongs here with the `aws` target.
+/// What a shard gives to all who poll it, together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadLimits {
+    /// GetRecords calls.
+    pub calls_per_second: u32,
+    /// Bytes of payloads and partition keys; a larger answer is paid for by the time after it.
+    pub bytes_per_second: u64,
+}
+
+impl ReadLimits {
+    /// The quotas of Kinesis Data Streams for GetRecords: 5 calls/s and 2 MiB/s a shard.
+    pub const KINESIS: Self = Self { calls_per_second: 5, bytes_per_second: 2 * 1024 * 1024 };
+}
+
+/// Who asks.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Credentials {
+    /// Whatever this provider finds: environment, profile, SSO, container or instance role. It renews them.
+    Chain(config::SharedCredentialsProvider),
     /// A fixed pair of keys.
     Static {
         /// The access key's id.
@@ -55,8 +75,10 @@ pub enum Credentials {
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Static { access_key, .. } = self;
-        write!(formatter, "Static({access_key}, secret)")
+        match self {
+            Self::Chain(_) => formatter.write_str("Chain"),
+            Self::Static { access_key, .. } => write!(formatter, "Static({access_key}, secret)"),
+        }
     }
 }
 
@@ -70,8 +92,34 @@ impl KinesisSettings {
             stream: stream.into(),
             credentials: Credentials::Static { access_key: "test".to_owned(), secret_key: "test".to_owned() },
             poll_interval: Duration::from_millis(200),
+            idle_interval: Duration::from_millis(200),
             catch_up_interval: Duration::ZERO,
+            limits: None,
             backoff: Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(5), attempts: 10 },
+        }
+    }
+}
+
+impl KinesisSettings {
+    /// A stream in AWS, or of another server at `endpoint` that is to be treated like it: within the limits of its
+    /// shards, idle shards asked once a second, and a call given up after some minutes.
+    pub fn aws(
+        endpoint: Option<String>,
+        region: impl Into<String>,
+        stream: impl Into<String>,
+        credentials: config::SharedCredentialsProvider,
+    ) -> Self {
+        Self {
+            endpoint,
+            region: region.into(),
+            stream: stream.into(),
+            credentials: Credentials::Chain(credentials),
+            // Of the 5 calls/s, others may need one.
+            poll_interval: Duration::from_millis(250),
+            idle_interval: Duration::from_secs(1),
+            catch_up_interval: Duration::ZERO,
+            limits: Some(ReadLimits::KINESIS),
+            backoff: Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(10), attempts: 20 },
         }
     }
 }
@@ -87,6 +135,14 @@ pub struct CallCounts {
     pub failed: u64,
     /// Iterators that had grown too old and were renewed.
     pub expired_iterators: u64,
+    /// Calls refused because the credentials had expired and their renewal was still to come.
+    pub expired_credentials: u64,
+    /// Subscriptions to a shard that were granted, renewals included.
+    pub subscriptions: u64,
+    /// Subscriptions that were refused, reset or silent.
+    pub broken_subscriptions: u64,
+    /// How often a shard was polled for a while because subscribing failed again and again.
+    pub fallbacks: u64,
 }
 
 #[derive(Default)]
@@ -95,6 +151,14 @@ struct Counters {
     throttled: AtomicU64,
     failed: AtomicU64,
     expired_iterators: AtomicU64,
+    expired_credentials: AtomicU64,
+    /// In hours; 0 while it is not known.
+    retention: AtomicU64,
+    /// Whether a call has succeeded: the credentials were good then.
+    has_succeeded: AtomicBool,
+    subscriptions: AtomicU64,
+    broken_subscriptions: AtomicU64,
+    fallbacks: AtomicU64,
 }
 
 /// The client with what it needs to go on in spite of trouble.
@@ -121,11 +185,21 @@ impl Connection {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
         self.counters.calls.fetch_add(1, Ordering::Relaxed);
-        let outcome = call.await.map_err(Fault::of);
+        let outcome = match call.await.map_err(Fault::of) {
+            // Credentials that were known before and are not now have been renewed, and not everywhere yet.
+            Err(Fault::UnknownCredentials(words)) if self.counters.has_succeeded.load(Ordering::Relaxed) => {
+                Err(Fault::ExpiredCredentials(words))
+            }
+            outcome => outcome,
+        };
+        if outcome.is_ok() {
+            self.counters.has_succeeded.store(true, Ordering::Relaxed);
+        }
         let counter = match &outcome {
             Err(Fault::Throttled(_)) => &self.counters.throttled,
             Err(Fault::Unreachable(_) | Fault::Service(_)) => &self.counters.failed,
             Err(Fault::ExpiredIterator) => &self.counters.expired_iterators,
+            Err(Fault::ExpiredCredentials(_)) => &self.counters.expired_credentials,
             _ => return outcome,
         };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -168,6 +242,23 @@ impl Connection {
                 let message = format!("cannot reach the stream {stream} at {place} to {doing}");
                 (ErrorKind::Transient, format!("{message} ({fault}; {tries} tries): {advice} {stakes}"))
             }
+            Fault::ShardGone(_) => {
+                let message = format!("cannot {doing}: the stream {stream} at {place} has no such shard any more");
+                let advice = "it has passed retention: start again, and what of it was not read is told as lost";
+                (ErrorKind::Transient, format!("{message} ({fault}): {advice}"))
+            }
+            Fault::ExpiredCredentials(_) => {
+                let message = format!("the credentials to {doing} of the stream {stream} at {place} have expired");
+                let advice = "log in again (`aws sso login`) or look why they are not renewed, and check this \
+                              machine's clock";
+                (ErrorKind::Transient, format!("{message} ({fault}; {tries} tries): {advice}; {stakes}"))
+            }
+            Fault::NoCredentials(_) => {
+                let message = format!("there are no AWS credentials to {doing} of the stream {stream} at {place}");
+                let advice = "set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, log in (`aws sso login`), \
+                              or run where a role gives them";
+                (ErrorKind::Invalid, format!("{message} ({fault}): {advice}; {stakes}"))
+            }
             _ if fault.passes() => {
                 let message = format!("the stream {stream} at {place} does not let us {doing}");
                 (ErrorKind::Transient, format!("{message} ({fault}; {tries} tries): try again later; {stakes}"))
@@ -196,7 +287,42 @@ impl Connection {
             throttled: read(&self.counters.throttled),
             failed: read(&self.counters.failed),
             expired_iterators: read(&self.counters.expired_iterators),
+            expired_credentials: read(&self.counters.expired_credentials),
+            subscriptions: read(&self.counters.subscriptions),
+            broken_subscriptions: read(&self.counters.broken_subscriptions),
+            fallbacks: read(&self.counters.fallbacks),
         }
+    }
+
+    /// How long the stream keeps a record, asked for once; a fault counts as that of any call.
+    pub(super) async fn retention(&self) -> Result<Option<Duration>, Fault> {
+        if self.counters.retention.load(Ordering::Relaxed) == 0 {
+            let request = self.client.describe_stream_summary().stream_name(&self.settings.stream);
+            let summary = self.once(request.send()).await?.stream_description_summary;
+            self.note_retention(summary.map_or(0, |summary| summary.retention_period_hours));
+        }
+        let hours = self.counters.retention.load(Ordering::Relaxed);
+        Ok((hours > 0).then(|| Duration::from_secs(hours * 3600)))
+    }
+
+    /// The stream has just told how long it keeps a record.
+    pub(super) fn note_retention(&self, hours: i32) {
+        self.counters.retention.store(u64::try_from(hours).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// A subscription was granted.
+    pub(super) fn count_subscription(&self) {
+        self.counters.subscriptions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A subscription was refused or broke off.
+    pub(super) fn count_broken_subscription(&self) {
+        self.counters.broken_subscriptions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A shard is polled because subscribing fails.
+    pub(super) fn count_fallback(&self) {
+        self.counters.fallbacks.fetch_add(1, Ordering::Relaxed);
     }
 
     fn place(&self) -> String {
@@ -213,7 +339,12 @@ impl Connection {
 }
 
 fn sdk_config(settings: &KinesisSettings) -> Config {
-    let Credentials::Static { access_key, secret_key } = &settings.credentials;
+    let provider = match &settings.credentials {
+        Credentials::Chain(provider) => provider.clone(),
+        Credentials::Static { access_key, secret_key } => config::SharedCredentialsProvider::new(
+            config::Credentials::new(access_key, secret_key, None, None, "settings"),
+        ),
+    };
     // The read timeout ends with an answer's head; only the last one bounds its body too.
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(2))
@@ -223,7 +354,7 @@ fn sdk_config(settings: &KinesisSettings) -> Config {
     let mut builder = Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(settings.region.clone()))
-        .credentials_provider(config::Credentials::new(access_key, secret_key, None, None, "settings"))
+        .credentials_provider(provider)
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());

@@ -3,9 +3,11 @@
 //! Owns the reading of the SDK's errors; `connection` turns a fault into the public error with its sentence.
 
 use std::error::Error as StdError;
+use std::fmt;
 
 use aws_sdk_kinesis::config::http::HttpResponse;
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kinesis::types::error::SubscribeToShardEventStreamError;
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,12 +27,24 @@ pub(super) enum Fault {
     /// The stream or the shard does not exist.
     #[error("{0}")]
     NotFound(String),
+    /// The stream is there and the shard is not: closed, and past retention.
+    #[error("{0}")]
+    ShardGone(String),
     /// The stream exists already, or is being changed.
     #[error("{0}")]
     InUse(String),
     /// An argument that the service does not accept.
     #[error("{0}")]
     InvalidArgument(String),
+    /// The credentials have expired; their provider renews them.
+    #[error("{0}")]
+    ExpiredCredentials(String),
+    /// The service does not know the credentials: wrong ones or, right after a renewal, not yet.
+    #[error("{0}")]
+    UnknownCredentials(String),
+    /// No provider has credentials.
+    #[error("{0}")]
+    NoCredentials(String),
     /// Anything else that will be refused again: rights, credentials, encryption keys.
     #[error("{0}")]
     Refused(String),
@@ -48,8 +62,32 @@ impl Fault {
                 Self::answered(status, error.code(), error.message())
             }
             SdkError::ConstructionFailure(_) => Self::Refused(root_cause(&error)),
+            _ if lacks_credentials(&error) => Self::NoCredentials(root_cause(&error)),
             _ => Self::Unreachable(root_cause(&error)),
         }
+    }
+
+    /// Reads what a subscription says instead of an event. The SDK knows its code by its kind alone.
+    pub(super) fn of_subscription<R>(error: SdkError<SubscribeToShardEventStreamError, R>) -> Self
+    where
+        R: fmt::Debug + 'static,
+    {
+        use SubscribeToShardEventStreamError as Said;
+        let SdkError::ServiceError(said) = &error else { return Self::Unreachable(root_cause(&error)) };
+        let code = match said.err() {
+            Said::InternalFailureException(_) => "InternalFailureException",
+            Said::ResourceInUseException(_) => "ResourceInUseException",
+            Said::ResourceNotFoundException(_) => "ResourceNotFoundException",
+            Said::KmsThrottlingException(_) => "KMSThrottlingException",
+            Said::KmsAccessDeniedException(_) => "KMSAccessDeniedException",
+            Said::KmsDisabledException(_) => "KMSDisabledException",
+            Said::KmsInvalidStateException(_) => "KMSInvalidStateException",
+            Said::KmsNotFoundException(_) => "KMSNotFoundException",
+            Said::KmsOptInRequired(_) => "KMSOptInRequired",
+            // One that came after this program: a new subscription tells more.
+            _ => return Self::Service(root_cause(&error)),
+        };
+        Self::answered(200, Some(code), said.err().message())
     }
 
     /// Reads a refusal: of a whole call, or (with status 200) of one record of a put.
@@ -68,6 +106,10 @@ impl Fault {
             "ResourceNotFoundException" => Self::NotFound(text),
             "ResourceInUseException" => Self::InUse(text),
             "InvalidArgumentException" => Self::InvalidArgument(text),
+            "ExpiredTokenException" | "ExpiredToken" | "RequestExpired" => Self::ExpiredCredentials(text),
+            // Signed by a clock that is off, or with credentials that grew old on the way.
+            "InvalidSignatureException" if is_about_time(&text) => Self::ExpiredCredentials(text),
+            "UnrecognizedClientException" => Self::UnknownCredentials(text),
             "InternalFailure" | "InternalFailureException" | "InternalServerError" | "ServiceUnavailable" => {
                 Self::Service(text)
             }
@@ -79,13 +121,34 @@ impl Fault {
 
     /// Whether the same call may succeed later.
     pub(super) fn passes(&self) -> bool {
-        matches!(self, Self::Throttled(_) | Self::Unreachable(_) | Self::Service(_) | Self::ExpiredIterator)
+        let is_without_answer = self.is_ambiguous();
+        is_without_answer || matches!(self, Self::Throttled(_) | Self::ExpiredIterator | Self::ExpiredCredentials(_))
     }
 
     /// Whether the call may have been carried out although it failed.
     pub(super) fn is_ambiguous(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Service(_))
     }
+}
+
+fn is_about_time(words: &str) -> bool {
+    ["Signature expired", "Signature not yet current"].iter().any(|words_of_aws| words.contains(words_of_aws))
+}
+
+/// Whether there are no credentials to sign with; a provider that did not answer in time may do so later. The SDK
+/// re-exports no type to tell these by.
+fn lacks_credentials(error: &(dyn StdError + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(current) = cause {
+        let words = current.to_string();
+        if words == "the credential provider was not enabled"
+            || words == "the credentials provider was not properly configured"
+        {
+            return true;
+        }
+        cause = current.source();
+    }
+    false
 }
 
 /// The innermost cause: `Connection refused`, where the SDK says `dispatch failure` first.
@@ -116,6 +179,23 @@ mod tests {
             let fault = Fault::answered(status, code, None);
             assert!(fault.to_string().starts_with(start), "{status} {code:?}: {fault:?}");
             assert_eq!(fault.passes(), !start.starts_with("Access"), "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn credentials_that_expired_or_were_signed_by_a_wrong_clock_pass_and_wrong_ones_do_not() {
+        let skewed = "Signature expired: 20261120T120000Z is now earlier than 20261120T120500Z";
+        let cases = [
+            ("ExpiredTokenException", "The security token included in the request is expired", true),
+            ("InvalidSignatureException", skewed, true),
+            ("InvalidSignatureException", "The request signature we calculated does not match", false),
+            ("UnrecognizedClientException", "The security token included in the request is invalid", false),
+            ("MissingAuthenticationTokenException", "Missing", false),
+        ];
+        for (code, message, passes) in cases {
+            let fault = Fault::answered(400, Some(code), Some(message));
+            assert_eq!(fault.passes(), passes, "{fault:?}");
+            assert_eq!(matches!(fault, Fault::ExpiredCredentials(_)), passes, "{fault:?}");
         }
     }
 

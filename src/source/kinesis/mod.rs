@@ -1,18 +1,24 @@
-//! Kinesis, by polling: AWS itself and every server that speaks its protocol, the local target's included.
+//! Kinesis, by polling or fan-out: AWS itself and every server that speaks its protocol, the local target's included.
 //!
 //! Owns all use of aws-sdk-kinesis. A call that fails by throttling, a lost connection or a fault of the server is
 //! repeated with growing pauses and counted; only when the tries are used up does an error come out, Transient and
-//! with the place in it. Enhanced fan-out would be a second `ShardReader` here.
+//! with the place in it.
 
 mod admin;
+mod answered;
 mod connection;
+mod consumer;
+mod fan_out;
 mod fault;
+mod gap;
 mod open_shards;
+mod pace;
 mod pace_puts;
 mod pack_puts;
 mod producer;
 mod put_requests;
 mod reader;
+mod subscription;
 
 #[cfg(test)]
 mod stand_in;
@@ -30,26 +36,37 @@ use crate::batch::{ShardId, StartAt, StreamIdentity};
 use crate::error::{Error, Result};
 use crate::runtime::Context;
 use connection::Connection;
+use fan_out::FanOutReader;
 use reader::KinesisReader;
 
 pub use admin::StreamAdmin;
-pub use connection::{CallCounts, Credentials, KinesisSettings};
+pub use connection::{CallCounts, Credentials, KinesisSettings, ReadLimits};
+pub use consumer::FanOutConsumer;
 pub use pace_puts::ProducerLimits;
 pub use producer::{Producer, PutItem};
 pub use put_requests::PutReport;
 
-/// A Kinesis stream, polled shard by shard.
+/// A Kinesis stream, read shard by shard: polled, or subscribed to by a consumer of its own.
 ///
-/// `StartAt::Time` counts from its whole second on: arrival times are approximate, and some servers stamp seconds.
+/// `StartAt::Time` counts by the millisecond, as the stream stamps arrivals; of a server that stamps whole seconds, the
+/// records of the second in which it falls count as before it.
 pub struct KinesisSource {
     connection: Arc<Connection>,
+    fan_out: Option<FanOutConsumer>,
 }
 
 impl KinesisSource {
     /// A source for the stream of these settings. Nothing is asked of the server yet.
     pub fn new(settings: KinesisSettings, context: Context) -> Self {
         let stakes = "nothing is lost: a new start goes on from the last committed position";
-        Self { connection: Arc::new(Connection::new(settings, context, stakes)) }
+        Self { connection: Arc::new(Connection::new(settings, context, stakes)), fan_out: None }
+    }
+
+    /// The same stream, its readers subscribing to their shards as this consumer of it. One consumer has one reader for
+    /// each shard: of two, each would take the shard from the other again and again.
+    pub fn with_fan_out(mut self, consumer: FanOutConsumer) -> Self {
+        self.fan_out = Some(consumer);
+        self
     }
 }
 
@@ -64,6 +81,7 @@ impl Source for KinesisSource {
         let summary = answer.stream_description_summary.ok_or_else(unnamed)?;
         let created_at = summary.stream_creation_timestamp.to_millis().map_err(|error| unnamed().with_source(error))?;
         let hours = u64::try_from(summary.retention_period_hours).unwrap_or(24);
+        self.connection.note_retention(summary.retention_period_hours);
         let identity = StreamIdentity { arn: summary.stream_arn, created_at };
         Ok(StreamDescription { identity, retention: Some(Duration::from_secs(hours * 3600)) })
     }
@@ -77,7 +95,11 @@ impl Source for KinesisSource {
     }
 
     async fn open(&self, shard: &Shard, start: StartAt) -> Result<Box<dyn ShardReader>> {
-        Ok(Box::new(KinesisReader::new(self.connection.clone(), shard.id.clone(), start)))
+        let connection = self.connection.clone();
+        Ok(match &self.fan_out {
+            Some(consumer) => Box::new(FanOutReader::new(connection, consumer.clone(), shard.clone(), start)),
+            None => Box::new(KinesisReader::new(connection, shard.clone(), start)),
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 //! order.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use axum::extract::Request;
 use axum::http::header::CONTENT_LENGTH;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
-use ferrokinesis::store::StoreOptions;
+use ferrokinesis::store::{Store, StoreOptions};
+use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -27,11 +29,22 @@ pub(super) enum Trouble {
     Unanswered,
     /// The records of these indices are refused, the others put.
     Partly(Vec<usize>),
+    /// It is carried out, and the connection is reset in the middle of its answer.
+    Torn,
+    /// No answer comes at all.
+    Mute,
+    /// A subscription gives so many messages, half of the next one, and is reset.
+    Cut(usize),
+    /// A subscription gives so many messages, and nothing more.
+    Hang(usize),
+    /// A subscription gives these messages, then it ends.
+    Messages(Vec<Vec<u8>>),
 }
 
 /// A running server; it ends when this is dropped.
 pub(super) struct StandIn {
     pub(super) endpoint: String,
+    store: Store,
     log: Arc<Mutex<Log>>,
     _tasks: Tasks,
 }
@@ -51,7 +64,7 @@ impl StandIn {
     pub(super) async fn start(options: StoreOptions) -> Self {
         let log = Arc::new(Mutex::new(Log::default()));
         let seen = log.clone();
-        let (app, _store) = ferrokinesis::create_app(options);
+        let (app, store) = ferrokinesis::create_app(options);
         let app = app.layer(from_fn(move |request, next| meddle(seen.clone(), request, next)));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
@@ -59,7 +72,7 @@ impl StandIn {
         tasks.spawn("stand-in", async move {
             axum::serve(listener, app).await.map_err(|error| Error::internal("the stand-in fell").with_source(error))
         });
-        Self { endpoint, log, _tasks: tasks }
+        Self { endpoint, store, log, _tasks: tasks }
     }
 
     pub(super) fn settings(&self, stream: &str) -> KinesisSettings {
@@ -84,6 +97,15 @@ impl StandIn {
         self.log.lock().expect("no panic").operations.iter().filter(|seen| *seen == operation).count()
     }
 
+    /// The oldest records of a shard pass retention.
+    pub(super) async fn forget(&self, stream: &str, shard: i64, count: usize) {
+        let from = ferrokinesis::sequence::shard_ix_to_hex(shard);
+        let end = ferrokinesis::sequence::shard_ix_to_hex(shard + 1);
+        let oldest = self.store.get_records_range_limited(stream, &from, &end, count).await;
+        let keys: Vec<String> = oldest.into_iter().map(|(key, _)| key).collect();
+        self.store.delete_record_keys(stream, &keys).await;
+    }
+
     pub(super) fn item(key: &str, payload: &str) -> PutItem {
         PutItem::new(key, payload.to_owned())
     }
@@ -106,6 +128,25 @@ async fn meddle(log: Arc<Mutex<Log>>, request: Request, next: Next) -> Response 
             refusal(500, "InternalFailure")
         }
         Some(Trouble::Partly(refused)) => put_partly(&refused, request, next).await,
+        Some(Trouble::Torn) => torn(next.run(request).await).await,
+        Some(Trouble::Mute) => std::future::pending().await,
+        Some(Trouble::Cut(whole)) => next.run(request).await.map(|body| {
+            let messages = body.into_data_stream().take(whole + 1).enumerate();
+            let half = move |(index, message): (usize, Result<Bytes, _>)| {
+                message.map(|message| if index < whole { message } else { message.slice(..message.len() / 2) })
+            };
+            let reset = stream::once(async { Err(axum::Error::new(io::Error::other("reset"))) });
+            Body::from_stream(messages.map(half).chain(reset))
+        }),
+        Some(Trouble::Hang(whole)) => next
+            .run(request)
+            .await
+            .map(|body| Body::from_stream(body.into_data_stream().take(whole).chain(stream::pending()))),
+        Some(Trouble::Messages(messages)) => {
+            let messages = messages.into_iter().map(Ok::<_, io::Error>);
+            let builder = Response::builder().header("content-type", "application/vnd.amazon.eventstream");
+            builder.body(Body::from_stream(stream::iter(messages))).expect("a response")
+        }
     }
 }
 
@@ -116,6 +157,14 @@ fn refusal(status: u16, code: &str) -> Response {
 fn answer(status: u16, body: &Value) -> Response {
     let builder = Response::builder().status(status).header("content-type", "application/x-amz-json-1.1");
     builder.body(Body::from(body.to_string())).expect("a response")
+}
+
+async fn torn(response: Response) -> Response {
+    let (mut head, body) = response.into_parts();
+    head.headers.remove(CONTENT_LENGTH);
+    let whole = to_bytes(body, usize::MAX).await.expect("a body");
+    let half = whole.slice(..whole.len() / 2);
+    Response::from_parts(head, Body::from_stream(stream::iter([Ok(half), Err(io::Error::other("reset"))])))
 }
 
 async fn put_partly(refused: &[usize], request: Request, next: Next) -> Response {

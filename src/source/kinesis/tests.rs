@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::primitives::Blob;
 use bytes::Bytes;
 use ferrokinesis::store::StoreOptions;
 use tokio::net::TcpListener;
@@ -12,15 +14,38 @@ use super::stand_in::{StandIn, Trouble, context};
 use super::*;
 use crate::error::ErrorKind;
 use crate::runtime::{Backoff, Clock, ManualClock, Random};
-use crate::source::Page;
 use crate::source::aggregate::{Taken, take_apart};
 use crate::source::contract::{Filler, source_contract, yields};
+use crate::source::{Aggregator, Page};
+
+/// A stream of a stand-in, from the side of those who fill it.
+pub(super) struct Orders<'a> {
+    pub(super) stand_in: &'a StandIn,
+    pub(super) producer: Producer,
+    pub(super) client: Client,
+}
 
 #[async_trait]
-impl Filler for Producer {
+impl Filler for Orders<'_> {
     async fn put_all(&self, records: Vec<(String, String)>) {
         let items = records.iter().map(|(key, payload)| StandIn::item(key, payload)).collect();
-        self.put(items).await.expect("put");
+        self.producer.put(items).await.expect("put");
+    }
+
+    async fn split(&self, shard: &Shard) {
+        let middle = shard.hashes.first + (shard.hashes.last - shard.hashes.first) / 2 + 1;
+        let split = self.client.split_shard().stream_name("orders").shard_to_split(shard.id.as_str());
+        split.new_starting_hash_key(middle.to_string()).send().await.expect("split");
+    }
+
+    async fn merge(&self, lower: &Shard, upper: &Shard) {
+        let merge = self.client.merge_shards().stream_name("orders").shard_to_merge(lower.id.as_str());
+        merge.adjacent_shard_to_merge(upper.id.as_str()).send().await.expect("merged");
+    }
+
+    async fn forget(&self, shard: &Shard, count: usize) {
+        let index = shard.id.as_str().strip_prefix("shardId-").and_then(|index| index.parse().ok());
+        self.stand_in.forget("orders", index.expect("its index"), count).await;
     }
 }
 
@@ -55,9 +80,71 @@ fn items(payloads: &[&str]) -> Vec<PutItem> {
 
 #[tokio::test]
 async fn it_keeps_the_contract() {
+    // Its limits are those of writing: the producer has to wait for them, really.
+    let strict = StoreOptions { enforce_limits: true, iterator_ttl_seconds: 1, ..options() };
+    for options in [options(), strict] {
+        let stand_in = StandIn::start(options).await;
+        let producer = stand_in.stream("orders", 3).await;
+        let source = source(&stand_in);
+        let client = source.connection.client.clone();
+        source_contract(&source, &Orders { stand_in: &stand_in, producer, client }, 3).await;
+    }
+}
+
+#[tokio::test]
+async fn of_an_aggregate_in_two_shards_each_gives_its_own_parts() {
     let stand_in = StandIn::start(options()).await;
-    let producer = stand_in.stream("orders", 3).await;
-    source_contract(&source(&stand_in), &producer, 3).await;
+    stand_in.stream("orders", 2).await;
+    let source = source(&stand_in);
+    let shards = source.shards().await.expect("shards");
+    let mut aggregator = Aggregator::new(1 << 20);
+    for number in 0..50 {
+        assert_eq!(aggregator.add(format!("key-{number}"), None, format!("{number:02}").into()), None);
+    }
+    let aggregate = aggregator.flush().expect("50 parts");
+    for shard in &shards {
+        let data = Blob::from_maybe_shared(aggregate.payload.clone());
+        let put = source.connection.client.put_record().stream_name("orders").data(data).partition_key("any");
+        put.explicit_hash_key(shard.hashes.first.to_string()).send().await.expect("put");
+    }
+    let mut read = Vec::new();
+    for shard in &shards {
+        let mut reader = source.open(shard, StartAt::TrimHorizon).await.expect("open");
+        let page = reader.next().await.expect("a page");
+        let through = page.range.clone().expect("covered").through;
+        assert_eq!(through.subsequence, 49, "through the last part, whoever it belongs to");
+        read.extend(payloads(&page));
+        // Stopped anywhere inside, the rest is read and nothing else.
+        for index in [0, page.records.len() / 2, page.records.len() - 1] {
+            let after = page.records[index].position.clone();
+            let mut reader = source.open(shard, StartAt::After(after)).await.expect("open");
+            let rest = reader.next().await.expect("a page");
+            assert_eq!((payloads(&rest), rest.gap), (payloads(&page)[index + 1..].to_vec(), None));
+        }
+        let mut reader = source.open(shard, StartAt::After(through)).await.expect("open");
+        let rest = reader.next().await.expect("a page");
+        assert_eq!((rest.records.len(), rest.range, rest.gap), (0, None, None));
+    }
+    read.sort();
+    assert_eq!(read, (0..50).map(|number| format!("{number:02}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_answer_of_ten_megabytes_is_paid_for_by_the_time_after_it() {
+    let stand_in = StandIn::start(options()).await;
+    let producer = stand_in.stream("orders", 1).await;
+    let payload = "x".repeat(512 * 1024 - 1);
+    for _ in 0..20 {
+        producer.put((0..1).map(|_| StandIn::item("k", &payload)).collect()).await.expect("put");
+    }
+    let clock = Arc::new(ManualClock::at(0));
+    let context = Context { clock: clock.clone(), random: Random::seeded(1) };
+    let limits = Some(ReadLimits::KINESIS);
+    let source = KinesisSource::new(KinesisSettings { limits, ..stand_in.settings("orders") }, context);
+    let mut reader = first_reader(&source).await;
+    assert_eq!(reader.next().await.expect("a page").records.len(), 20);
+    assert!(reader.next().await.expect("a page").records.is_empty());
+    assert_eq!(clock.now_micros(), 5_000_000);
 }
 
 #[tokio::test]

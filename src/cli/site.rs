@@ -1,0 +1,221 @@
+//! Where a pipeline's parts are built: from a folder and options to an `engine::Job`.
+//!
+//! The order matters: every fault of the folder first, then whose the place is, then the stream. So what is wrong is
+//! told before anything is written.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::arguments::Common;
+use super::data_folder::DataFolder;
+use super::local_stream::LocalStream;
+use super::open::{Plan, partitions, plan};
+use super::owner::{OWNER, Owner};
+use super::reach::{Reach, chain};
+use crate::aws::AwsChain;
+use crate::config::{AwsTarget, StoreAddress, Target, WarehouseSettings};
+use crate::engine::{Connect, Job};
+use crate::error::{Error, Result};
+use crate::load::{DeltaWarehouse, LoadBounds, Place};
+use crate::runtime::Context;
+use crate::stage::Stager;
+use crate::store::{Folder, S3Settings, Store, parse_s3};
+
+/// What a load may hold before it spills.
+const LOAD_MEMORY: usize = 256 << 20;
+
+/// The warehouse's folder in an object store.
+const WAREHOUSE: &str = "warehouse";
+
+/// The parts of a pipeline on its target, without its stream.
+#[derive(Clone)]
+pub(super) struct Site {
+    pub(super) plan: Plan,
+    pub(super) store: Store,
+    pub(super) warehouse: Arc<DeltaWarehouse>,
+    /// Where the warehouse's tables are.
+    pub(super) tables: Folder,
+    pub(super) context: Context,
+    home: Home,
+}
+
+/// Where all of it is.
+#[derive(Clone)]
+enum Home {
+    Folder(DataFolder),
+    Address(String),
+}
+
+/// What a command does with the place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// It makes the place the pipeline's.
+    Claim,
+    /// It only looks at what earlier commands have made.
+    Look,
+}
+
+impl Site {
+    /// Takes the place and opens the stream, in this order: whose the place is, whether the stream can be opened, and
+    /// only then the first byte is written.
+    ///
+    /// # Errors
+    /// As [`Site::claim`], and as [`Reach::open`].
+    pub(super) async fn with_stream(common: &Common, folder: &Path) -> Result<(Self, Reach)> {
+        let plan = plan(common, folder).await?;
+        match plan.target.clone() {
+            Target::Local => {
+                let stream = LocalStream::open(common, &plan, &Context::system()).await?;
+                let data = DataFolder::claim(&common.data, &plan.pipeline)?;
+                Ok((Self::over_folder(plan, data)?, Reach::Local(stream)))
+            }
+            Target::Aws(target) => {
+                let chain = chain(&target).await?;
+                let reach = Reach::of(&plan, &target, &chain);
+                Ok((Self::in_aws(plan, &target, (chain, Access::Claim)).await?, reach))
+            }
+        }
+    }
+
+    /// Takes the place, making it where it is missing.
+    ///
+    /// # Errors
+    /// Invalid where the pipeline has faults, or the place is another's.
+    pub(super) async fn claim(common: &Common, folder: &Path) -> Result<Self> {
+        Self::open(common, folder, Access::Claim).await
+    }
+
+    /// Opens the place that earlier commands have made.
+    ///
+    /// # Errors
+    /// As [`Site::claim`], and where there is none.
+    pub(super) async fn existing(common: &Common, folder: &Path) -> Result<Self> {
+        Self::open(common, folder, Access::Look).await
+    }
+
+    /// Checks that the place could be taken, and writes nothing.
+    ///
+    /// # Errors
+    /// As [`Site::claim`].
+    pub(super) async fn could_be_claimed(common: &Common, plan: &Plan) -> Result<()> {
+        match &plan.target {
+            Target::Local => DataFolder::could_be_claimed(&common.data, &plan.pipeline),
+            Target::Aws(target) => {
+                let (store, _, address) = open_store(target, &chain(target).await?)?;
+                match read_owner(&store, &address).await? {
+                    Some(owner) => owner.must_be(&Owner::of(&plan.pipeline), &address),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    async fn open(common: &Common, folder: &Path, access: Access) -> Result<Self> {
+        let plan = plan(common, folder).await?;
+        match plan.target.clone() {
+            Target::Local => {
+                let data = match access {
+                    Access::Claim => DataFolder::claim(&common.data, &plan.pipeline)?,
+                    Access::Look => DataFolder::existing(&common.data, &plan.pipeline)?,
+                };
+                Self::over_folder(plan, data)
+            }
+            Target::Aws(target) => {
+                let chain = chain(&target).await?;
+                Self::in_aws(plan, &target, (chain, access)).await
+            }
+        }
+    }
+
+    fn over_folder(plan: Plan, data: DataFolder) -> Result<Self> {
+        let (store, tables) = (Store::local(&data.lake())?, Folder::Local(data.warehouse()));
+        Self::over(plan, (store, tables), Home::Folder(data))
+    }
+
+    async fn in_aws(plan: Plan, target: &AwsTarget, (chain, access): (AwsChain, Access)) -> Result<Self> {
+        let (store, tables, address) = open_store(target, &chain)?;
+        take(&store, &plan, &address, access).await?;
+        Self::over(plan, (store, tables), Home::Address(address))
+    }
+
+    fn over(plan: Plan, (store, tables): (Store, Folder), home: Home) -> Result<Self> {
+        let context = Context::system();
+        let bounds = LoadBounds { memory_bytes: LOAD_MEMORY, partitions: partitions() };
+        let place = Place { folder: tables.clone(), store: store.clone(), pipeline: plan.pipeline.name.clone() };
+        let warehouse = DeltaWarehouse::new(place, plan.cleaner.specs(), context.clone(), bounds)?;
+        Ok(Self { plan, store, warehouse: Arc::new(warehouse), tables, context, home })
+    }
+
+    /// The job over a stream.
+    pub(super) fn job(&self, connect: Connect) -> Job {
+        Job {
+            pipeline: Arc::clone(&self.plan.pipeline),
+            connect,
+            decoder: Arc::clone(&self.plan.decoder),
+            cleaner: Arc::clone(&self.plan.cleaner),
+            stager: Arc::new(Stager::new(self.store.clone(), self.context.clone())),
+            store: self.store.clone(),
+            warehouse: Arc::clone(&self.warehouse) as _,
+            context: self.context.clone(),
+        }
+    }
+
+    /// Where all of it is, for a person: the data folder, or the store's address.
+    pub(super) fn address(&self) -> String {
+        match &self.home {
+            Home::Folder(folder) => folder.root().display().to_string(),
+            Home::Address(address) => address.clone(),
+        }
+    }
+
+    /// The file that keeps what was typed at the prompt; none where nothing of the site is on this machine.
+    pub(super) fn query_history(&self) -> Option<PathBuf> {
+        match &self.home {
+            Home::Folder(folder) => Some(folder.query_history()),
+            Home::Address(_) => None,
+        }
+    }
+}
+
+/// The store of a target, the folder of its warehouse, and the store's address.
+fn open_store(target: &AwsTarget, chain: &AwsChain) -> Result<(Store, Folder, String)> {
+    // The one kind of warehouse there is.
+    let WarehouseSettings::Delta = target.warehouse;
+    match &target.store {
+        StoreAddress::Folder(folder) => {
+            let store = Store::local(folder)?;
+            Ok((store, Folder::Local(folder.join(WAREHOUSE)), format!("file://{}", folder.display())))
+        }
+        StoreAddress::S3(address) => {
+            let (bucket, prefix) = parse_s3(address)?;
+            let endpoint = target.store_endpoint.clone();
+            let settings = S3Settings { bucket, prefix, endpoint, path_style: target.path_style, chain: chain.clone() };
+            let store = Store::s3(settings)?;
+            Ok((store.clone(), Folder::Store(store, WAREHOUSE.to_owned()), address.clone()))
+        }
+    }
+}
+
+async fn read_owner(store: &Store, address: &str) -> Result<Option<Owner>> {
+    store.get(OWNER).await?.map(|bytes| Owner::parse(&bytes, address)).transpose()
+}
+
+/// Makes the store the pipeline's, or finds that it is.
+async fn take(store: &Store, plan: &Plan, address: &str, access: Access) -> Result<()> {
+    let ours = Owner::of(&plan.pipeline);
+    let to_write = match (read_owner(store, address).await?, access) {
+        (Some(owner), Access::Look) => return owner.must_be(&ours, address),
+        (None, Access::Look) => {
+            let folder = plan.pipeline.folder.display();
+            return Err(Error::invalid(format!(
+                "there is no data in {address}; run the pipeline first (`millstream run {folder} --target …`)"
+            )));
+        }
+        (Some(owner), Access::Claim) => owner.joined(ours, address)?,
+        (None, Access::Claim) => Some(ours),
+    };
+    match to_write {
+        Some(owner) => store.put(OWNER, owner.bytes()?.into()).await,
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,124 @@
+//! The records of an answer as a reader gives them on: aggregates taken apart, what it has read already skipped.
+//!
+//! Owns the skipping, the order and the sub-sequences: part i of an aggregate has sub-sequence i, a plain record 0. It
+//! remembers nothing; the reader's place is a parameter. No payload is copied: the parts share the aggregate's bytes.
+
+use aws_sdk_kinesis::types::Record;
+
+use crate::batch::{Damage, Position, RawRecord, SequenceNumber, StartAt};
+use crate::error::{Error, Result};
+use crate::source::Shard;
+use crate::source::aggregate::{Part, Taken, take_apart};
+
+/// What an answer brings.
+#[derive(Debug, Default)]
+pub(super) struct Answered {
+    /// What the reader gives on, in the shard's order.
+    pub(super) records: Vec<RawRecord>,
+    /// The last position that the answer covers, none where all of it was covered before: that of its last record's
+    /// last part, also where that part belongs to a sibling shard and is not among `records`.
+    pub(super) through: Option<Position>,
+    /// The first record at the reader's position or after it, and its arrival (µs since 1970 UTC).
+    pub(super) first: Option<(Position, i64)>,
+    /// The last record's arrival, µs since 1970 UTC.
+    pub(super) last_arrived_at: Option<i64>,
+    /// The answer's payloads and partition keys together, as the service's limits count them.
+    pub(super) bytes: u64,
+    /// The last part that belongs to a sibling shard.
+    left_out: Option<Position>,
+}
+
+/// What of these records comes after the position or, where there is none yet, counts from `start` on.
+///
+/// # Errors
+/// Corrupt where a record has no place, or one that is not behind the one before.
+pub(super) fn records_after(
+    shard: &Shard,
+    start: &StartAt,
+    position: Option<&Position>,
+    answered: Vec<Record>,
+) -> Result<Answered> {
+    let mut answer = Answered { records: Vec::with_capacity(answered.len()), ..Answered::default() };
+    for record in answered {
+        answer.bytes += (record.data.as_ref().len() + record.partition_key.as_ref().map_or(0, String::len)) as u64;
+        let whole = raw_record(shard, record)?;
+        let sequence = &whole.position.sequence;
+        let last = answer.last();
+        if let Some(earlier) = last.filter(|earlier| earlier.sequence >= *sequence) {
+            let message = format!("{} gave the record {sequence} after {earlier}", shard.id);
+            let sentence = "the stream's order is broken, and nothing of this answer was read";
+            return Err(Error::corrupt(format!("{message}: {sentence}")));
+        }
+        let is_begun = last.is_some();
+        answer.last_arrived_at = Some(whole.arrived_at);
+        if answer.first.is_none() && position.is_none_or(|position| *sequence >= position.sequence) {
+            answer.first = Some((whole.position.clone(), whole.arrived_at));
+        }
+        if is_begun || !is_before(&whole, start, position) {
+            answer.take(shard, position, whole);
+        }
+    }
+    answer.through = answer.last().cloned();
+    Ok(answer)
+}
+
+/// Whether the whole of the record lies before the start; one at the position's sequence number may hold more parts.
+fn is_before(whole: &RawRecord, start: &StartAt, position: Option<&Position>) -> bool {
+    match (position, start) {
+        (Some(position), _) => whole.position.sequence < position.sequence,
+        // Servers are asked for the second, and some, where nothing is that young yet, start at their oldest record.
+        (None, StartAt::Time(millis)) => whole.arrived_at < millis.saturating_mul(1000),
+        (None, _) => false,
+    }
+}
+
+impl Answered {
+    /// The last position so far, of what is given on and of what is left out.
+    fn last(&self) -> Option<&Position> {
+        self.records.last().map(|record| &record.position).max(self.left_out.as_ref())
+    }
+
+    /// Adds a record, or its parts, as far as they lie after the position.
+    fn take(&mut self, shard: &Shard, position: Option<&Position>, whole: RawRecord) {
+        let is_new = |candidate: &Position| position.is_none_or(|position| candidate > position);
+        match take_apart(&whole.payload) {
+            Taken::Plain => self.push(whole, is_new),
+            Taken::Damaged(message) => {
+                let damage = Some(Box::new(Damage { reason: "damaged_aggregate", message }));
+                self.push(RawRecord { damage, ..whole }, is_new);
+            }
+            Taken::Parts(parts) => {
+                for (index, Part { payload, hash_key }) in parts.into_iter().enumerate() {
+                    let position = Position::new(whole.position.sequence.clone(), index as u64);
+                    if shard.hashes.contains(hash_key) {
+                        self.push(RawRecord { position, payload, ..whole.clone() }, is_new);
+                    } else if is_new(&position) {
+                        // It belongs to a sibling, which gives it from its own copy of the aggregate.
+                        self.left_out = Some(position);
+                    }
+                }
+            }
+        }
+    }
+
+    fn push(&mut self, record: RawRecord, is_new: impl Fn(&Position) -> bool) {
+        if is_new(&record.position) {
+            self.records.push(record);
+        }
+    }
+}
+
+fn raw_record(shard: &Shard, record: Record) -> Result<RawRecord> {
+    let shard = shard.id.clone();
+    let sequence = SequenceNumber::parse(&record.sequence_number)
+        .map_err(|error| Error::corrupt(format!("{shard} gave a record without a place in it")).with_source(error))?;
+    let Some(arrived) = record.approximate_arrival_timestamp else {
+        return Err(Error::corrupt(format!("{shard} gave the record {sequence} without its time of arrival")));
+    };
+    let arrived_at = arrived.secs().saturating_mul(1_000_000).saturating_add(i64::from(arrived.subsec_nanos() / 1000));
+    let position = Position::new(sequence, 0);
+    Ok(RawRecord { shard, position, arrived_at, payload: record.data.into_bytes(), damage: None })
+}
+
+#[cfg(test)]
+mod tests;
