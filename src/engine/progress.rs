@@ -155,13 +155,11 @@ impl Progress {
             known.note(records, now);
             known.position = position.cloned().or(known.position.take());
             known.newest_read = newest_read.or(known.newest_read);
-            if records > 0 || behind.is_some_and(|behind| behind.is_zero()) {
-                known.reconnects = 0;
-            }
             known.behind = behind;
         });
     }
 
+    /// The shard was reconnected so many times since it last made progress.
     pub(super) fn reconnected(&self, shard: &ShardId, times: u32) {
         self.with(|inner| inner.totals.shards.entry(shard.clone()).or_default().reconnects = times);
     }

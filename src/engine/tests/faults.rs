@@ -40,10 +40,11 @@ fn bench() -> Bench {
 }
 
 impl Bench {
-    async fn job_from(&self, source: Arc<dyn Source>) -> (Job, Arc<MemoryWarehouse>) {
+    async fn job_from(&self, source: Arc<BreakingSource>) -> (Job, Arc<MemoryWarehouse>) {
         let (job, warehouse) = self.job().await;
         let connect: Connect = Arc::new(move || {
-            let source = Arc::clone(&source);
+            source.opened.fetch_add(1, Ordering::SeqCst);
+            let source: Arc<dyn Source> = Arc::clone(&source) as _;
             Box::pin(async move { Ok(source) })
         });
         (Job { connect, ..job }, warehouse)
@@ -106,7 +107,6 @@ impl BreakingSource {
 #[async_trait]
 impl Source for BreakingSource {
     async fn describe(&self) -> Result<StreamDescription> {
-        self.opened.fetch_add(1, Ordering::SeqCst);
         self.inner.describe().await
     }
 
