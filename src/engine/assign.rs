@@ -109,7 +109,10 @@ impl<'a> Assignment<'a> {
         let context = self.reading.job.context.clone();
         let drain = self.reading.controls.drain.clone();
         self.beat().await?;
-        let mut beat = context.clock.sleep(BEAT_EVERY);
+        let (members, ended) = (self.share.members(), &self.follower.state().marks.ended);
+        self.reading.controls.progress.keep(|shard| members.is_ours(shard) && !ended.contains(shard));
+        // Soon, for the first one could not say yet what is read here.
+        let mut beat = context.clock.sleep(BEAT_EVERY / 8);
         loop {
             self.look(context.clock.now_micros()).await?;
             if self.is_drained() {

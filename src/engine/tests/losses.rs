@@ -180,14 +180,14 @@ async fn a_late_end_of_a_parent_does_not_hide_what_its_children_lost() {
     stream.bench.orders(1..11);
     stream.bench.source.split(0).expect("split");
     stream.bench.orders(11..41);
-    stream.wait(23);
+    stream.wait(22);
     (1..=2).for_each(|child| odd.set(child, Oddity::HangsBefore(usize::MAX)));
     let worker = Worker::start(&job);
     let is_ended = |entry: &Arc<Entry>| entry.marks.ended.contains(&shard(0));
     stream.bench.soon("the parent is read", async || stream.bench.entries().await.iter().any(is_ended)).await;
     worker.stop().await.expect("it runs");
     // Now the children's first records are dropped.
-    stream.wait(2);
+    stream.wait(3);
     stream.bench.orders(41..71);
     odd.mend();
     drained(&job).await.expect("it goes on");
@@ -201,7 +201,8 @@ async fn a_child_of_shards_that_never_took_a_record_has_lost_nothing() {
     let stream = Stream::new(OnLoss::Stop);
     let (job, _) = stream.bench.job().await;
     let worker = Worker::start(&job);
-    stream.bench.soon("the chain is open", async || !stream.bench.entries().await.is_empty()).await;
+    stream.bench.soon("its tip is seen", async || worker.shards() == [shard(0)]).await;
+    stream.bench.soon("its dimensions are staged", async || stream.bench.entries().await.len() == 2).await;
     for _ in 0..30 {
         let marks = stream.bench.entries().await.len();
         stream.clock.advance(HOUR);
@@ -226,6 +227,8 @@ async fn a_loss_is_seen_while_it_runs() {
     stream.bench.orders(1..11);
     stream.bench.journaled_soon(10).await;
     odd.set(0, Oddity::HangsBefore(2));
+    // An answer that is on its way comes before.
+    stream.clock.sleep(Duration::from_secs(2)).await;
     stream.bench.orders(11..21);
     stream.wait(25);
     stream.bench.orders(21..31);

@@ -176,9 +176,9 @@ async fn a_child_waits_for_a_parent_that_another_worker_reads() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shard_that_changes_hands_costs_nobody_a_new_beginning() {
+async fn shards_that_change_hands_and_come_back_while_records_flow_are_read_once() {
     let (bench, _) = fast(8);
-    let (job, warehouse, odd) = bench.odd_job().await;
+    let (job, warehouse) = bench.job().await;
     let start = |seed| Worker::start(&for_worker(&job, &warehouse, seed).0);
     let one = start(1);
     let mut next = 1;
@@ -196,6 +196,5 @@ async fn a_shard_that_changes_hands_costs_nobody_a_new_beginning() {
     other.stop().await.expect("it leaves");
     flow(&mut || taken.iter().all(|shard| shards(&one).contains(shard))).await;
     one.drain().await.expect("it runs");
-    assert_eq!(odd.connections(), 2, "each has connected once");
     bench.is_whole_and_in_order(next - 1, &warehouse).await;
 }

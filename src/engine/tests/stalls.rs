@@ -19,7 +19,7 @@ fn put_to(bench: &Bench, number: usize, ids: std::ops::Range<i64>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shard_that_hangs_is_read_on_over_a_new_connection_and_the_others_do_not_wait() {
     let (mut bench, _) = fast(2);
-    bench.pipeline.source.stall_after = Duration::from_secs(20);
+    bench.pipeline.source.stall_after = Duration::from_secs(60);
     let (job, warehouse, odd) = bench.odd_job().await;
     odd.set(0, Oddity::HangsBefore(2));
     put_to(&bench, 0, 1..31);
