@@ -63,8 +63,11 @@ pub(super) struct Assignment<'a> {
     listing: Option<Listing>,
     plan: ShardPlan,
     tasks: Tasks,
-    ends: (mpsc::Sender<(ShardId, End)>, mpsc::Receiver<(ShardId, End)>),
+    ends: Ends,
 }
+
+/// Both sides of the channel on which readers tell how they ended.
+type Ends = (mpsc::Sender<(ShardId, End)>, mpsc::Receiver<(ShardId, End)>);
 
 impl<'a> Assignment<'a> {
     pub(super) fn new(reading: Reading, share: &'a mut Share, follower: Follower) -> Self {

@@ -197,6 +197,11 @@ impl Progress {
         });
     }
 
+    /// The ledger says that entries through this one are loaded, by whomever: when, it does not say.
+    pub(super) fn loaded_elsewhere(&self, through: u64) {
+        self.with(|inner| inner.waiting.retain(|(number, _)| *number > through));
+    }
+
     pub(super) fn loaded(&self, receipt: &Receipt) {
         self.with(|inner| {
             while inner.waiting.front().is_some_and(|(number, _)| *number <= receipt.loaded_through) {
@@ -288,6 +293,18 @@ mod tests {
         // Three digits are kept: 1000 falls into the bucket that ends at 1000.
         assert_eq!(progress.load_latency().p50, 1_000);
         assert_eq!(progress.totals().loaded_through, 1);
+    }
+
+    #[test]
+    fn what_another_worker_has_loaded_counts_for_no_latency_of_ours() {
+        let progress = Progress::default();
+        let mut arrivals = Arrivals::default();
+        arrivals.add(0);
+        progress.committed(&entry(1, 1), arrivals.clone(), 1);
+        progress.committed(&entry(2, 1), arrivals, 1);
+        progress.loaded_elsewhere(1);
+        progress.loaded(&Receipt { loaded_after: 1, loaded_through: 2, copied: BTreeMap::new(), loaded_at: 50 });
+        assert_eq!(progress.with(|inner| inner.loaded.len()), 1);
     }
 
     #[test]

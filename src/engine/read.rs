@@ -147,6 +147,13 @@ fn worth_telling(read: &Read) -> bool {
     read.range.is_some() || read.ended || read.loss.is_some() || read.caught_up.is_some()
 }
 
+/// A stretch of the shard that may be gone: after a position (none: from the shard's beginning), before the first record
+/// that is left and its arrival (µs since 1970 UTC).
+struct Missing {
+    after: Option<Position>,
+    next: Option<(Position, i64)>,
+}
+
 struct Reader {
     reading: Reading,
     shard: Shard,
@@ -283,8 +290,10 @@ impl Reader {
         let at_tip = behind.is_some_and(|behind| behind.is_zero()) || end_of_shard;
         let evidence = Evidence::at(now, self.caught_up, self.reading.retention);
         let unread = self.unread(&records, at_tip, evidence);
-        let gap = gap.map(|gap| (Some(gap.after), gap.next)).or(unread);
-        let loss = gap.and_then(|(after, next)| loss::judge(&self.shard.id, (after.as_ref(), next.as_ref()), evidence));
+        let missing = gap.map(|gap| Missing { after: Some(gap.after), next: gap.next }).or(unread);
+        let judge =
+            |missing: Missing| loss::judge(&self.shard.id, (missing.after.as_ref(), missing.next.as_ref()), evidence);
+        let loss = missing.and_then(judge);
         self.reading.answer_for(loss.as_ref())?;
 
         self.watch(!records.is_empty() || end_of_shard, behind);
@@ -310,18 +319,13 @@ impl Reader {
     }
 
     /// The gap before the first record of a shard of which nothing was read in time, told once it is known what is left.
-    fn unread(
-        &mut self,
-        records: &[RawRecord],
-        at_tip: bool,
-        evidence: Evidence,
-    ) -> Option<(Option<Position>, Option<(Position, i64)>)> {
+    fn unread(&mut self, records: &[RawRecord], at_tip: bool, evidence: Evidence) -> Option<Missing> {
         if !self.is_unread || (records.is_empty() && !at_tip) {
             return None;
         }
         self.is_unread = false;
-        let gap = (None, records.first().map(|record| (record.position.clone(), record.arrived_at)));
-        evidence.is_overdue().then_some(gap)
+        let next = records.first().map(|record| (record.position.clone(), record.arrived_at));
+        evidence.is_overdue().then_some(Missing { after: None, next })
     }
 
     /// Notes whether the shard goes on: records came, or it is less far behind than before.
