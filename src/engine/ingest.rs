@@ -39,6 +39,7 @@ pub(super) async fn pass(
     (source, description): (Arc<dyn Source>, StreamDescription),
     (journal, share): (Journal, &mut Share),
 ) -> Result<Ended> {
+    controls.progress.kept_for(description.retention);
     let (page_sender, pages) = mpsc::channel(PAGES_WAITING);
     let (batch_sender, batches) = mpsc::channel(BATCHES_WAITING);
     let (cleaned_sender, cleaned) = mpsc::channel(BATCHES_WAITING);
