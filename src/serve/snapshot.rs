@@ -78,7 +78,9 @@ impl Snapshot {
         page.gauge(&Words::seconds("worst_behind", "The most that any shard is behind."), behind)?;
         let expires = known().filter_map(|known| self.expires_in_seconds(known)).reduce(f64::min);
         let soonest = "Until the first unread record of any shard is past retention; none where nothing is unread.";
-        page.gauge(&Words::seconds("soonest_expiry", soonest), expires)
+        page.gauge(&Words::seconds("soonest_expiry", soonest), expires)?;
+        let retention = self.totals.retention.map(|retention| retention.as_secs_f64());
+        page.gauge(&Words::seconds("stream_retention", "How long the stream keeps a record."), retention)
     }
 
     fn records(&self, page: &mut Families<'_>) -> fmt::Result {
@@ -224,9 +226,10 @@ mod tests {
         let shards = shards.into_iter().map(|(name, known)| (ShardId::new(name), known)).collect();
         let retention = Some(Duration::from_secs(86_400));
         let page = page(Totals { shards, retention, ..Totals::default() });
-        let cases: [(&str, &[&str]); 9] = [
+        let cases: [(&str, &[&str]); 10] = [
             ("worst_behind_seconds", &["worst_behind_seconds 90.5"]),
             ("soonest_expiry_seconds", &["soonest_expiry_seconds 400.0"]),
+            ("stream_retention_seconds", &["stream_retention_seconds 86400.0"]),
             ("shards", &["shards 4.0"]),
             (
                 "shard_records_read_total",

@@ -126,10 +126,11 @@ fn metrics_tell_what_status_and_summary_tell_and_end_with_the_run() {
         assert_eq!(sample(&page, metric), number(&status[key]), "{metric} in {page:#} and {status:#}");
     }
     assert!(sample(&page, "stream_calls_total") > 0.0, "{page:#}");
+    assert_eq!(sample(&page, "stream_retention_seconds"), 86_400.0, "a day, as Kinesis has it where nothing is set");
 
     let caught_up = until("nothing unread", || {
         let page = served.scrape();
-        (sample(&page, "worst_behind_seconds") == 0.0).then_some(page)
+        (page["samples"]["millstream_worst_behind_seconds"] == 0.0).then_some(page)
     });
     assert!(caught_up["samples"]["millstream_soonest_expiry_seconds"].is_null(), "{caught_up:#}");
 
