@@ -49,6 +49,8 @@ pub struct Totals {
     pub losses: u64,
     /// What became of the calls to the stream.
     pub calls: CallCounts,
+    /// How long the stream keeps a record; none for ever, and before it has said so.
+    pub retention: Option<Duration>,
 }
 
 /// What a shard's reader says of it.
@@ -176,6 +178,10 @@ impl Progress {
 
     pub(super) fn lost(&self) {
         self.with(|inner| inner.totals.losses += 1);
+    }
+
+    pub(super) fn note_retention(&self, retention: Option<Duration>) {
+        self.with(|inner| inner.totals.retention = retention);
     }
 
     pub(super) fn called(&self, calls: CallCounts) {
