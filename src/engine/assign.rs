@@ -155,6 +155,7 @@ impl<'a> Assignment<'a> {
         }
         let reports = self.share.reports(&held, (progress, state), self.reading.retention);
         self.share.beat(reports).await?;
+        self.reading.controls.progress.shared_by(self.share.members().ids().count());
         self.follow().await
     }
 

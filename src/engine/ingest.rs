@@ -38,6 +38,7 @@ pub(super) async fn pass(
     (source, description): (Arc<dyn Source>, StreamDescription),
     (journal, share): (Journal, &mut Share),
 ) -> Result<()> {
+    controls.progress.connected();
     controls.progress.note_retention(description.retention);
     let (page_sender, pages) = mpsc::channel(PAGES_WAITING);
     let (batch_sender, batches) = mpsc::channel(BATCHES_WAITING);

@@ -49,6 +49,8 @@ pub struct Totals {
     pub losses: u64,
     /// What became of the calls to the stream.
     pub calls: CallCounts,
+    /// Workers of the stream that live, this one included; 0 before the first heartbeat.
+    pub workers: usize,
     /// How long the stream keeps a record; none for ever, and before it has said so.
     pub retention: Option<Duration>,
 }
@@ -109,12 +111,15 @@ struct Inner {
     staged: Histogram<u64>,
     loaded: Histogram<u64>,
     waiting: VecDeque<(u64, Arrivals)>,
+    /// The calls of earlier passes.
+    calls_before: CallCounts,
 }
 
 impl Default for Progress {
     fn default() -> Self {
-        let inner =
-            Inner { totals: Totals::default(), staged: histogram(), loaded: histogram(), waiting: VecDeque::new() };
+        let (staged, loaded) = (histogram(), histogram());
+        let (totals, waiting, calls_before) = (Totals::default(), VecDeque::new(), CallCounts::default());
+        let inner = Inner { totals, staged, loaded, waiting, calls_before };
         Self(Arc::new(Mutex::new(inner)))
     }
 }
@@ -184,8 +189,19 @@ impl Progress {
         self.with(|inner| inner.totals.retention = retention);
     }
 
+    /// A pass has begun, on a connection whose calls are counted from none.
+    pub(super) fn connected(&self) {
+        self.with(|inner| inner.calls_before = inner.totals.calls);
+    }
+
+    /// What became of the calls of this pass's connection so far.
     pub(super) fn called(&self, calls: CallCounts) {
-        self.with(|inner| inner.totals.calls = calls);
+        self.with(|inner| inner.totals.calls = inner.calls_before.plus(calls));
+    }
+
+    /// How many workers live.
+    pub(super) fn shared_by(&self, workers: usize) {
+        self.with(|inner| inner.totals.workers = workers);
     }
 
     pub(super) fn committed(&self, entry: &Entry, arrivals: Arrivals, now_ms: i64) {
@@ -311,6 +327,18 @@ mod tests {
         progress.loaded_elsewhere(1);
         progress.loaded(&Receipt { loaded_after: 1, loaded_through: 2, copied: BTreeMap::new(), loaded_at: 50 });
         assert_eq!(progress.with(|inner| inner.loaded.len()), 1);
+    }
+
+    #[test]
+    fn the_calls_of_all_passes_add_up() {
+        let progress = Progress::default();
+        let calls = |calls, failed| CallCounts { calls, failed, ..CallCounts::default() };
+        progress.connected();
+        progress.called(calls(5, 1));
+        progress.called(calls(7, 1));
+        progress.connected();
+        progress.called(calls(2, 1));
+        assert_eq!(progress.totals().calls, calls(9, 2));
     }
 
     #[test]

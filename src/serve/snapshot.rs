@@ -53,6 +53,8 @@ impl Snapshot {
     fn shards(&self, page: &mut Families<'_>) -> fmt::Result {
         let shards = &self.totals.shards;
         page.gauge(&Words::of("shards", "Shards that this worker reads."), Some(shards.len() as f64))?;
+        let workers = Words::of("workers", "Workers of the stream that live, as this one sees it.");
+        page.gauge(&workers, Some(self.totals.workers as f64))?;
         let read = Words::of("shard_records_read", "Records read, committed or not.");
         page.counters(&read, "shard", shards.iter().map(|(shard, known)| (shard.as_str(), known.records)))?;
         let rate = Words::of("shard_records_per_second", "Records read per second, over about the last 10 s.");
@@ -333,6 +335,7 @@ mod tests {
             read,
             losses,
             calls,
+            workers: 3,
             ..Totals::default()
         }
     }
@@ -341,6 +344,7 @@ mod tests {
     fn everything_that_was_done_is_counted_once() {
         let page = page(busy());
         let expected = [
+            "workers 3.0",
             "records_read_total 12",
             "records_committed_total 9",
             "events_total 10",

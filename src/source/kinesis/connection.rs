@@ -145,6 +145,22 @@ pub struct CallCounts {
     pub fallbacks: u64,
 }
 
+impl CallCounts {
+    /// These and those together.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            calls: self.calls + other.calls,
+            throttled: self.throttled + other.throttled,
+            failed: self.failed + other.failed,
+            expired_iterators: self.expired_iterators + other.expired_iterators,
+            expired_credentials: self.expired_credentials + other.expired_credentials,
+            subscriptions: self.subscriptions + other.subscriptions,
+            broken_subscriptions: self.broken_subscriptions + other.broken_subscriptions,
+            fallbacks: self.fallbacks + other.fallbacks,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Counters {
     calls: AtomicU64,
