@@ -14,11 +14,15 @@ mod command;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod kinesis;
+#[cfg(test)]
 mod main_job;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
 mod python;
+#[cfg(test)]
+mod soak;
 #[cfg(test)]
 mod s3;
 #[cfg(test)]
