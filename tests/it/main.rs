@@ -4,6 +4,10 @@
     expect(clippy::disallowed_methods, reason = "these tests are other programs: they wait and poll in real time")
 )]
 
+// The suite of `src/source/contract.rs`, which is included, names it so.
+#[cfg(test)]
+use millstream::batch;
+
 // The attribute tells clippy what cargo knows: all of this is test code.
 #[cfg(test)]
 mod aggregates;
@@ -22,9 +26,9 @@ mod oracle;
 #[cfg(test)]
 mod python;
 #[cfg(test)]
-mod soak;
-#[cfg(test)]
 mod s3;
+#[cfg(test)]
+mod soak;
 #[cfg(test)]
 mod stand_ins;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use aws_sdk_kinesis::types::ShardIteratorType;
 // What the suite finds above itself where it stands.
-use millstream::source::{Gap, Known, KinesisSource, Page, Shard, ShardReader, Source, plan};
+use millstream::source::{Gap, KinesisSource, Known, Page, Shard, ShardReader, Source, plan};
 
 use super::{Plan, Proxy, Stream, context, kinesis_local, middle, settings};
 

@@ -152,7 +152,10 @@ mod tests {
 
     #[tokio::test]
     async fn half_a_message_is_an_error() {
-        for wire in ["POST / HTTP/1.1\r\ncontent-length: 9\r\n\r\n{}", "HTTP/1.1 200\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab"] {
+        for wire in [
+            "POST / HTTP/1.1\r\ncontent-length: 9\r\n\r\n{}",
+            "HTTP/1.1 200\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab",
+        ] {
             read(wire.as_bytes()).await.expect_err(wire);
         }
     }

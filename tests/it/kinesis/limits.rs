@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use aws_sdk_kinesis::config::{Credentials, SharedCredentialsProvider};
 use ferrokinesis::store::StoreOptions;
 use millstream::batch::StartAt;
 use millstream::runtime::Context;
-use millstream::source::{KinesisSettings, KinesisSource, PutItem, ReadLimits, Source};
+use millstream::source::{KinesisSettings, KinesisSource, PutItem, Source};
 
 use super::proxy::ReadCall;
-use super::{InProcess, Plan, Proxy, Stream, settings};
+use super::{InProcess, Plan, Proxy, Stream};
 
 const STREAM: &str = "limits";
 /// What a shard gives: 5 calls/s, 2 MiB/s.
@@ -41,8 +42,9 @@ async fn a_reader_keeps_to_what_a_shard_gives_at_the_tip_and_behind() {
     let server = InProcess::start(StoreOptions { enforce_limits: true, ..StoreOptions::default() }).await;
     let proxy = Proxy::before(server.port, Plan::calm()).await;
     let stream = Stream::make(server.port, STREAM, 2).await;
-    let limits = Some(ReadLimits::KINESIS);
-    let settings = KinesisSettings { limits, ..settings(proxy.port, STREAM) };
+    let endpoint = Some(format!("http://127.0.0.1:{}", proxy.port));
+    let keys = SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "tests"));
+    let settings = KinesisSettings::aws(endpoint, "us-east-1", STREAM, keys);
     let source = KinesisSource::new(settings, Context::system());
     let shards = source.shards().await.expect("shards");
     let heavy = |round: u128| -> Vec<PutItem> {

@@ -212,11 +212,7 @@ impl State {
         answer
     }
 
-    async fn put_partly(
-        &self,
-        mut request: Message,
-        server: &mut Option<BufReader<TcpStream>>,
-    ) -> io::Result<Message> {
+    async fn put_partly(&self, mut request: Message, server: &mut Option<BufReader<TcpStream>>) -> io::Result<Message> {
         let mut put = parsed(&request.body);
         let records = put["Records"].as_array().cloned().unwrap_or_default();
         let refused = self.plan().refused(records.len());

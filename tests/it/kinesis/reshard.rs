@@ -78,9 +78,8 @@ async fn the_last_answer_of_a_parent_names_the_children_that_are_listed() {
         let listed = stream.shards().await;
         let children = listed.iter().filter(|candidate| candidate.parents.contains(&shard.id));
         let ranges = |first: u128, last: u128| (first.to_string(), last.to_string());
-        let expected: Vec<(String, (String, String))> = children
-            .map(|child| (child.id.to_string(), ranges(child.hashes.first, child.hashes.last)))
-            .collect();
+        let expected: Vec<(String, (String, String))> =
+            children.map(|child| (child.id.to_string(), ranges(child.hashes.first, child.hashes.last))).collect();
         let mut found: Vec<(String, (String, String))> = named
             .into_iter()
             .map(|child| {
