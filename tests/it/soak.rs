@@ -142,7 +142,8 @@ async fn work(millstream: &Millstream, seed: u64, extent: &Extent) -> (u32, u32)
 
 fn ends_well(worker: Running) {
     let said = worker.interrupt();
-    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    // None: it has just been started, and does not listen to Ctrl-C yet.
+    assert!(matches!(said.code, Some(0) | None), "{said:?}");
 }
 
 fn pipeline() -> PipelineCopy {
