@@ -307,8 +307,8 @@ fn what_a_target_cannot_be_is_told_with_its_place() {
             &[
                 "13:18: \"store_endpoint\" in [target.NAME]: an endpoint holds no user and no password",
                 "14:22: \"kind\" in warehouse = { … }: expected \"delta\", found \"hive\"",
-                "14:30: unknown key \"x\" in warehouse = { … }",
-                "15:1: unknown key \"bucket\" in [target.NAME]",
+                "14:30: unknown key \"x\" in warehouse = { … }; known are kind",
+                "15:1: unknown key \"bucket\" in [target.NAME]; known are region, stream_endpoint, store, store_endpoint, path_style, warehouse",
             ],
         ),
         (
@@ -813,7 +813,7 @@ colour = "red"
         .iter()
         .map(|fault| fault.split_once(": ").map_or(fault.clone(), |(place, _)| place.to_owned()))
         .collect();
-    let expected = ["1:1", "2:1", "4:10", "6:11", "8:8", "12:8", "13:1", "18:23", "19:1", "20:9"];
+    let expected = ["1:1", "2:1", "4:10", "6:11", "8:8", "12:8", "13:1", "18:23", "19:1", "20:1"];
     let expected: Vec<String> = expected.iter().map(|place| format!("pipeline.toml:{place}")).collect();
     assert_eq!(places[..10], expected);
     assert_eq!(places[10..], ["stray.sql"]);
