@@ -43,7 +43,7 @@ pub struct Totals {
     pub loaded: BTreeMap<String, u64>,
     /// Records read, whether or not they are committed yet.
     pub read: u64,
-    /// What is known of each shard that this process reads or has read.
+    /// What is known of each shard that this process reads.
     pub shards: BTreeMap<ShardId, ShardProgress>,
     /// Gaps that reading went on behind.
     pub losses: u64,
@@ -155,15 +155,18 @@ impl Progress {
             known.note(records, now);
             known.position = position.cloned().or(known.position.take());
             known.newest_read = newest_read.or(known.newest_read);
-            if records > 0 || behind.is_some_and(|behind| behind.is_zero()) {
-                known.reconnects = 0;
-            }
             known.behind = behind;
         });
     }
 
+    /// The shard was reconnected so many times since it last made progress.
     pub(super) fn reconnected(&self, shard: &ShardId, times: u32) {
         self.with(|inner| inner.totals.shards.entry(shard.clone()).or_default().reconnects = times);
+    }
+
+    /// A pass begins: of the shards that it will not read there is nothing to tell any more.
+    pub(super) fn keep(&self, mut is_read: impl FnMut(&ShardId) -> bool) {
+        self.with(|inner| inner.totals.shards.retain(|shard, _| is_read(shard)));
     }
 
     /// The shard is another worker's from now on, or read to its end.
