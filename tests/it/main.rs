@@ -34,6 +34,8 @@ mod stand_ins;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
+mod workers;
+#[cfg(test)]
 mod wrappers;
 #[cfg(test)]
 mod wrong_input;
