@@ -1,6 +1,7 @@
 //! The soak: random splits and merges, faults, throttling, short-lived iterators and killed workers, all at once and
 //! under load; at its end the audit is clean and the star schema is the oracle's.
 //!
+//! What the producers were told is no oracle, for an unanswered put may have been taken: the stream itself is read for it.
 //! Seconds long, or with MILLSTREAM_LONG=1 ten minutes and three workers. MILLSTREAM_SEED gives it the seed that a
 //! failing run has printed: the same orders, splits, faults and ends of workers, as far as their order is the same.
 
