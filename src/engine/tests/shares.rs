@@ -66,6 +66,7 @@ async fn workers_divide_the_shards_and_the_one_that_is_left_takes_them_all() {
     let (one, other) = (for_worker(&job, &warehouse, 1).0, for_worker(&job, &warehouse, 2).0);
     let (one, other) = (Worker::start(&one), Worker::start(&other));
     bench.orders(1..101);
+    bench.soon("both read", async || !one.shards().is_empty() && !other.shards().is_empty()).await;
     divided(&bench, &[&one, &other], 8).await;
     assert!(!one.shards().is_empty() && !other.shards().is_empty(), "{:?}", one.shards());
     bench.orders(101..201);
@@ -85,6 +86,7 @@ async fn the_shards_of_a_worker_that_dies_are_taken_over() {
     let (one, other) = (for_worker(&job, &warehouse, 1).0, for_worker(&job, &warehouse, 2).0);
     let (one, other) = (Worker::start(&one), Worker::start(&other));
     bench.orders(1..101);
+    bench.soon("both read", async || !one.shards().is_empty() && !other.shards().is_empty()).await;
     divided(&bench, &[&one, &other], 8).await;
     bench.orders(101..201);
     other.kill().await;
