@@ -196,6 +196,6 @@ async fn under_load_and_faults_and_splits_and_kills_each_record_of_the_stream_co
     );
     assert!(oracle.records() >= plain.records + packed.records, "the stream holds all that it took");
     assert!(splits >= 4 && merges >= 1 && kills >= 1 && stops >= 1, "too little happened");
-    assert!(aggregates > 50 && plain.refused > 0, "neither packed nor throttled");
+    assert!(aggregates > 20 && plain.refused > 0, "neither packed nor throttled");
     assert!(counts.faults.len() >= 9, "{counts:?}");
 }
