@@ -37,6 +37,14 @@ impl PipelineCopy {
         self
     }
 
+    /// Adds lines to the end of a file.
+    pub(crate) fn append(self, file: &str, lines: &str) -> Self {
+        let path = self.pipeline.join(file);
+        let text = fs::read_to_string(&path).expect("the file");
+        fs::write(path, format!("{text}\n{lines}\n")).expect("written");
+        self
+    }
+
     pub(crate) fn remove(self, file: &str) -> Self {
         fs::remove_file(self.pipeline.join(file)).expect("removed");
         self
@@ -60,6 +68,8 @@ fn copy(from: &Path, to: &Path) {
 pub(crate) struct Millstream {
     pub(crate) data: TempDir,
     pub(crate) pipeline: PathBuf,
+    /// None for the local target.
+    target: Option<&'static str>,
 }
 
 /// What a command that ended has said.
@@ -76,13 +86,29 @@ impl Millstream {
     }
 
     pub(crate) fn over(pipeline: PathBuf) -> Self {
-        Self { data: tempfile::tempdir().expect("a folder"), pipeline }
+        Self { data: tempfile::tempdir().expect("a folder"), pipeline, target: None }
+    }
+
+    /// The pipeline on a Kinesis server of this machine as if it were AWS's; its store is the folder `lake` of the data.
+    pub(crate) fn on_server(pipeline: PipelineCopy, port: u16) -> (Self, PipelineCopy) {
+        let data = tempfile::tempdir().expect("a folder");
+        let target = format!(
+            "[target.server]\nregion = \"us-east-1\"\nstream_endpoint = \"http://127.0.0.1:{port}\"\n\
+             store = \"file://{}/lake\"\nwarehouse = {{ kind = \"delta\" }}",
+            data.path().display()
+        );
+        let pipeline = pipeline.append("pipeline.toml", &target);
+        (Self { data, pipeline: pipeline.pipeline.clone(), target: Some("server") }, pipeline)
     }
 
     pub(crate) fn command(&self, name: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
         command.arg(name).arg(&self.pipeline).arg("--data").arg(self.data.path()).args(["--port", "0"]);
         command.args(arguments).stdin(Stdio::null()).env_remove("MILLSTREAM_LOG");
+        if let Some(target) = self.target {
+            command.args(["--target", target]);
+            command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+        }
         command
     }
 

@@ -4,6 +4,10 @@
     expect(clippy::disallowed_methods, reason = "these tests are other programs: they wait and poll in real time")
 )]
 
+// The suite of `src/source/contract.rs`, which is included, names it so.
+#[cfg(test)]
+use millstream::batch;
+
 // The attribute tells clippy what cargo knows: all of this is test code.
 #[cfg(test)]
 mod aggregates;
@@ -14,6 +18,8 @@ mod command;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod kinesis;
+#[cfg(test)]
 mod main_job;
 #[cfg(test)]
 mod metrics;
@@ -23,6 +29,8 @@ mod oracle;
 mod python;
 #[cfg(test)]
 mod s3;
+#[cfg(test)]
+mod soak;
 #[cfg(test)]
 mod stand_ins;
 #[cfg(test)]

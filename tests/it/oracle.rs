@@ -31,6 +31,12 @@ impl Oracle {
         self.counts["records"].as_u64().expect("a number")
     }
 
+    /// The aggregates in the stream, and the parts of them that belong to another shard.
+    pub(crate) fn aggregates(&self) -> (u64, u64) {
+        let number = |key: &str| self.counts[key].as_u64().expect("a number");
+        (number("aggregates"), number("strays"))
+    }
+
     /// The events that must be in quarantine.
     pub(crate) fn rejected(&self) -> u64 {
         let sum = |key: &str| {

@@ -129,7 +129,7 @@ fn step(what: &str, command: &mut Command) -> Result<(), String> {
 }
 
 /// FNV-1a: the same in every build, which the standard hasher does not promise.
-fn fingerprint(texts: &[&str]) -> u64 {
+pub(crate) fn fingerprint(texts: &[&str]) -> u64 {
     texts
         .iter()
         .flat_map(|text| text.bytes().chain([0]))

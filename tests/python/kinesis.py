@@ -17,10 +17,17 @@ def client(port):
 
 
 def shards(connection, stream):
-    """The names of all shards of a stream, closed ones too, page by page."""
-    names, more = [], {"StreamName": stream}
-    while more:
-        page = connection.list_shards(**more)
-        names.extend(shard["ShardId"] for shard in page["Shards"])
-        more = {"NextToken": page["NextToken"]} if page.get("NextToken") else None
-    return names
+    """The names of all shards of a stream, closed ones too."""
+    return [shard["ShardId"] for shard in listed(connection, stream)]
+
+
+def listed(connection, stream):
+    """All shards of a stream, closed ones too, page by page, each from the last one's name: not every server knows the
+    tokens that it gives."""
+    found, more = [], {}
+    while True:
+        page = connection.list_shards(StreamName=stream, **more)
+        found.extend(page["Shards"])
+        if not page.get("NextToken") or not page["Shards"]:
+            return found
+        more = {"ExclusiveStartShardId": found[-1]["ShardId"]}

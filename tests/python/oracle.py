@@ -14,6 +14,8 @@ import pathlib
 import re
 import sys
 
+import aggregates
+
 STATUSES = {status.lower(): status for status in ["Placed", "Preparing", "On the way", "Delivered", "Cancelled"]}
 
 DIMENSIONS = {
@@ -152,7 +154,9 @@ def values(text):
 
 def documents(payload):
     """The events of a payload: objects one after the other, or an array of them. None stands for what is no JSON; in
-    a payload that is broken somewhere each line stands for itself."""
+    a payload that is broken somewhere each line stands for itself, but an aggregate that is damaged is refused whole."""
+    if payload.startswith(aggregates.MAGIC):
+        return [None]
     try:
         found = values(payload.decode("utf-8-sig").strip(" \t\r\n"))
         flat = found[0] if len(found) == 1 and isinstance(found[0], list) else found
@@ -216,32 +220,56 @@ def count(counts, word):
     counts[word] = counts.get(word, 0) + 1
 
 
+def user_records(record, counts):
+    """The records in a record, each with its sub-sequence: itself, or the parts of an aggregate. A part whose hash key is
+    not the shard's was put by a producer that did not know of a split or merge: it put it again, and it does not count.
+    """
+    payload = base64.b64decode(record["payload_base64"])
+    parts = aggregates.taken_apart(payload) if payload.startswith(aggregates.MAGIC) else [{"aggregated": False}]
+    if not parts[0]["aggregated"]:
+        yield 0, payload
+        return
+    counts["aggregates"] += 1
+    first, last = record["hash_keys"]
+    for part in parts:
+        if first <= int(part["hash_key"]) <= last:
+            yield part["sub_sequence"], base64.b64decode(part["payload_base64"])
+        else:
+            counts["strays"] += 1
+
+
 def replay(lines):
     """Every record through every rule: the newest row of each order, the ids of all rows, and the counts."""
     newest, seen = {}, {dimension: set() for dimension in DIMENSIONS}
-    counts = {"records": 0, "events": 0, "undecodable": {}, "failed_checks": {}, "passed": 0}
-    for line in lines:
-        record = json.loads(line)
-        counts["records"] += 1
-        for place, document in enumerate(documents(base64.b64decode(record["payload_base64"]))):
-            counts["events"] += 1
-            try:
-                row = decode(document)
-            except Undecodable as reason:
-                count(counts["undecodable"], str(reason))
-                continue
-            failed = next((name for name, passes in CHECKS if not passes(row)), None)
-            if failed:
-                count(counts["failed_checks"], failed)
-                continue
-            counts["passed"] += 1
-            for dimension, (column, _, _) in DIMENSIONS.items():
-                seen[dimension].add(row[column])
-            version = (record["arrived_at_ms"], int(record["sequence"]), place)
-            if row["order_id"] not in newest or newest[row["order_id"]][0] < version:
-                newest[row["order_id"]] = (version, fact(row))
+    counts = {"records": 0, "aggregates": 0, "strays": 0, "events": 0, "undecodable": {}, "failed_checks": {},
+              "passed": 0}
+    for record in map(json.loads, lines):
+        for sub_sequence, payload in user_records(record, counts):
+            replay_one(record, sub_sequence, payload, (newest, seen, counts))
     facts = [row for _, (_, row) in sorted(newest.items())]
     return facts, seen, counts
+
+
+def replay_one(record, sub_sequence, payload, found):
+    newest, seen, counts = found
+    counts["records"] += 1
+    for place, document in enumerate(documents(payload)):
+        counts["events"] += 1
+        try:
+            row = decode(document)
+        except Undecodable as reason:
+            count(counts["undecodable"], str(reason))
+            continue
+        failed = next((name for name, passes in CHECKS if not passes(row)), None)
+        if failed:
+            count(counts["failed_checks"], failed)
+            continue
+        counts["passed"] += 1
+        for dimension, (column, _, _) in DIMENSIONS.items():
+            seen[dimension].add(row[column])
+        version = (record["arrived_at_ms"], int(record["sequence"]), sub_sequence, place)
+        if row["order_id"] not in newest or newest[row["order_id"]][0] < version:
+            newest[row["order_id"]] = (version, fact(row))
 
 
 def known_members(folder, file, heading):

@@ -1,6 +1,6 @@
 """read_stream.py PORT STREAM FILE: every record of every shard, as JSON lines into FILE; the counts on stdout.
 
-A line: {"payload_base64": …, "arrived_at_ms": …, "shard": …, "sequence": …}.
+A line: {"payload_base64": …, "arrived_at_ms": …, "shard": …, "hash_keys": [first, last], "sequence": …}.
 """
 
 import base64
@@ -26,7 +26,8 @@ def records(connection, stream, shard):
 port, stream, target = sys.argv[1:]
 connection, by_shard = kinesis.client(port), {}
 with open(target, "w", encoding="ascii") as out:
-    for shard in kinesis.shards(connection, stream):
+    for listed in kinesis.listed(connection, stream):
+        shard, hash_keys = listed["ShardId"], listed["HashKeyRange"]
         by_shard[shard] = 0
         for record in records(connection, stream, shard):
             by_shard[shard] += 1
@@ -34,6 +35,7 @@ with open(target, "w", encoding="ascii") as out:
                 "payload_base64": base64.b64encode(record["Data"]).decode(),
                 "arrived_at_ms": round(record["ApproximateArrivalTimestamp"].timestamp() * 1000),
                 "shard": shard,
+                "hash_keys": [int(hash_keys["StartingHashKey"]), int(hash_keys["EndingHashKey"])],
                 "sequence": record["SequenceNumber"],
             }
             out.write(json.dumps(line) + "\n")

@@ -5,6 +5,7 @@ import io
 import json
 import unittest
 
+import aggregates
 import compare_star
 import oracle
 import plain
@@ -21,10 +22,10 @@ def order(**changes):
     return json.dumps({name: value for name, value in fields.items() if value is not ...}).encode()
 
 
-def line(payload, sequence=1, arrived_at_ms=1_000, shard="shardId-0"):
+def line(payload, sequence=1, arrived_at_ms=1_000, shard="shardId-0", hash_keys=(0, 2**128 - 1)):
     return json.dumps({
         "payload_base64": base64.b64encode(payload).decode(), "arrived_at_ms": arrived_at_ms, "shard": shard,
-        "sequence": str(sequence),
+        "hash_keys": hash_keys, "sequence": str(sequence),
     })
 
 
@@ -41,7 +42,9 @@ class Rules(unittest.TestCase):
             "order_date": "2026-11-20T10:00:00.000000Z", "order_value": "10.50", "order_status": "Placed",
             "delivery_minutes": 30, "delivery_fee": "1.25", "tip_amount": "0.00", "total_amount": "11.75",
         }])
-        self.assertEqual(counts, {"records": 1, "events": 1, "undecodable": {}, "failed_checks": {}, "passed": 1})
+        self.assertEqual(counts, {
+            "records": 1, "aggregates": 0, "strays": 0, "events": 1, "undecodable": {}, "failed_checks": {},
+            "passed": 1})
 
     def test_numbers_may_come_as_texts(self):
         facts, _ = only(order(OrderID="7", OrderValue="10.50", DeliveryTime=" 5 "))
@@ -107,6 +110,19 @@ class Rules(unittest.TestCase):
         ]:
             facts, _, _ = oracle.replay(lines)
             self.assertEqual([str(row["tip_amount"]) for row in facts], ["2.00"])
+
+    def test_an_aggregates_parts_are_records_in_their_order_and_those_of_another_shard_are_none(self):
+        parts = [("k", order(TipAmount=tip), str(hash_key)) for tip, hash_key in [(1, 5), (2, 9), (3, 10)]]
+        payload = aggregates.packed("parts", parts)
+        facts, _, counts = oracle.replay([line(payload, hash_keys=(5, 9)), line(order(TipAmount=4), arrived_at_ms=999)])
+        self.assertEqual([str(row["tip_amount"]) for row in facts], ["2.00"])
+        self.assertEqual((counts["records"], counts["aggregates"], counts["strays"]), (3, 1, 1))
+
+    def test_a_damaged_aggregate_is_one_record_that_cannot_be_decoded(self):
+        payload = bytearray(aggregates.packed("damaged", [("k", order(), None)]))
+        payload[8] ^= 1
+        _, _, counts = oracle.replay([line(bytes(payload))])
+        self.assertEqual((counts["records"], counts["undecodable"]), (1, {"not_json": 1}))
 
     def test_members_of_replaced_rows_may_be_inferred_and_those_of_newest_rows_must_be(self):
         lines = [line(order(RiderID=900), sequence=1), line(order(RiderID=901), sequence=2)]

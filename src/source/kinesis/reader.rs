@@ -62,7 +62,8 @@ impl KinesisReader {
         }
     }
 
-    async fn ask(&mut self) -> Result<GetRecordsOutput, Fault> {
+    /// The answer, and when the call for it was made: an iterator that it needed first may have taken long.
+    async fn ask(&mut self) -> Result<(GetRecordsOutput, i64), Fault> {
         self.look_back().await?;
         let iterator = match &self.iterator {
             Some(iterator) => iterator.clone(),
@@ -72,12 +73,13 @@ impl KinesisReader {
             }
         };
         // Set before the call, so that one that is dropped half-way counts against the pace too.
-        self.pace.call(self.now());
+        let asked_at = self.now();
+        self.pace.call(asked_at);
         let call = self.connection.client.get_records().shard_iterator(iterator).limit(RECORDS_A_CALL as i32).send();
         match self.connection.once(call).await {
             // Not ours to repair, but a new one may be right: a server that was started anew, a clock set back.
             Err(Fault::InvalidArgument(_)) => Err(Fault::ExpiredIterator),
-            outcome => outcome,
+            outcome => outcome.map(|answer| (answer, asked_at)),
         }
     }
 
@@ -205,9 +207,8 @@ impl ShardReader for KinesisReader {
                 self.pace.rest(self.now(), self.connection.settings.poll_interval);
                 return Ok(nothing);
             }
-            let asked_at = self.now();
             match self.ask().await {
-                Ok(answer) => {
+                Ok((answer, asked_at)) => {
                     if let Some(page) = self.accept(answer, asked_at)? {
                         return Ok(page);
                     }
