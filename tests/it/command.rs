@@ -56,10 +56,13 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A data folder, and the commands that run over it on a free port.
+/// A data folder, and the commands that run over it on a free port, in an environment without anybody's AWS settings.
 pub(crate) struct Millstream {
     pub(crate) data: TempDir,
     pub(crate) pipeline: PathBuf,
+    /// Another target than the local one.
+    pub(crate) target: Option<&'static str>,
+    pub(crate) environment: Vec<(&'static str, String)>,
 }
 
 /// What a command that ended has said.
@@ -76,13 +79,18 @@ impl Millstream {
     }
 
     pub(crate) fn over(pipeline: PathBuf) -> Self {
-        Self { data: tempfile::tempdir().expect("a folder"), pipeline }
+        Self { data: tempfile::tempdir().expect("a folder"), pipeline, target: None, environment: Vec::new() }
     }
 
     pub(crate) fn command(&self, name: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
         command.arg(name).arg(&self.pipeline).arg("--data").arg(self.data.path()).args(["--port", "0"]);
+        command.args(self.target.iter().flat_map(|target| ["--target", target]));
         command.args(arguments).stdin(Stdio::null()).env_remove("MILLSTREAM_LOG");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
+            command.env_remove(name);
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -24,6 +24,8 @@ mod s3;
 #[cfg(test)]
 mod stand_ins;
 #[cfg(test)]
+mod target;
+#[cfg(test)]
 mod tidy;
 #[cfg(test)]
 mod wrappers;

@@ -160,11 +160,7 @@ fn a_column_that_the_warehouse_does_not_have() {
     let before = entries();
     let changed = PipelineCopy::new().replace("dim_restaurants.sql", "from file", ", 1 as stars from file");
     let pipeline = changed.pipeline.clone();
-    let said = Millstream::say(
-        &Millstream { pipeline: pipeline.clone(), data: tempfile::tempdir().expect("a folder") },
-        "check",
-        &[],
-    );
+    let said = Millstream::say(&Millstream::over(pipeline.clone()), "check", &[]);
     assert_eq!(said.code, Some(0), "{said:?}");
     let old = std::mem::replace(&mut millstream.pipeline, pipeline);
     let said = millstream.say("run", &["--once"]);
