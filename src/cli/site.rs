@@ -15,7 +15,7 @@ use super::reach::{Reach, chain};
 use crate::aws::AwsChain;
 use crate::config::{AwsTarget, StoreAddress, Target, WarehouseSettings};
 use crate::engine::{Connect, Job};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::load::{DeltaWarehouse, LoadBounds, Place};
 use crate::runtime::Context;
 use crate::stage::Stager;
@@ -72,6 +72,11 @@ impl Site {
             Target::Aws(target) => {
                 let chain = chain(&target).await?;
                 let reach = Reach::of(&plan, &target, &chain);
+                match reach.must_be_there(&Context::system()).await {
+                    Err(error) if error.kind() == ErrorKind::Invalid => return Err(error),
+                    // What passes is outlasted by a run that goes on, and given up by one that is to end.
+                    _ => {}
+                }
                 Ok((Self::in_aws(plan, open_store(&target, Some(chain)).await?, Access::Claim).await?, reach))
             }
         }
