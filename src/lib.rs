@@ -24,7 +24,8 @@
 //! doors through which outside crates come in.
 //!
 //! ```text
-//! floor 5  cli                                                               faces; the composition root
+//! floor 6  cli                                                               the person's face; the composition root
+//! floor 5  serve                                                             the machines' face: metrics over HTTP
 //! floor 4  engine                                                            the loops, supervision, audit
 //! floor 3  source host generate  decode clean stage journal load query       crafts; siblings are strangers
 //!          workers
@@ -62,6 +63,7 @@ pub mod load;
 pub mod query;
 pub mod runtime;
 pub mod schema;
+pub mod serve;
 pub mod source;
 pub mod sql;
 pub mod stage;

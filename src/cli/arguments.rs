@@ -100,6 +100,9 @@ pub(super) struct Run {
     /// At the end, deregister the fan-out consumer that [source] fan_out names: one that stays costs money
     #[arg(long)]
     pub(super) deregister: bool,
+    /// Serve metrics for Prometheus at http://ADDR/metrics: PORT (on 127.0.0.1) or HOST:PORT; 0 takes any free port
+    #[arg(long, value_name = "ADDR")]
+    pub(super) metrics: Option<String>,
 }
 
 #[derive(Debug, Args)]

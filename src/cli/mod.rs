@@ -23,6 +23,7 @@ mod query;
 mod reach;
 mod rejects;
 mod run;
+mod shard_status;
 mod site;
 mod status;
 mod stream;

@@ -10,9 +10,15 @@ use super::watch::{Line, watched};
 use crate::engine::{self, Controls, Progress};
 use crate::error::{Error, Result};
 use crate::runtime::Context;
+use crate::serve::MetricsServer;
 
 /// Runs until stopped, or with `--once` until what is there now is loaded.
 pub(super) async fn run(common: &Common, arguments: &Run) -> Result<ExitCode> {
+    // Before anything is written or hosted.
+    let metrics = match &arguments.metrics {
+        Some(address) => Some(MetricsServer::bind(address).await?),
+        None => None,
+    };
     let (site, stream) = Site::with_stream(common, &arguments.folder.pipeline).await?;
     let fan_out = site.plan.pipeline.source.fan_out.clone();
     if arguments.deregister && fan_out.is_none() {
@@ -27,7 +33,13 @@ pub(super) async fn run(common: &Common, arguments: &Run) -> Result<ExitCode> {
     let started_at = site.context.clock.now_millis();
     let line = Line::new(None);
     let connect = stream.connect(&site.context, fan_out.clone());
-    let work = engine::run(site.job(connect), controls.clone());
+    let running = engine::run(site.job(connect), controls.clone());
+    let work = async {
+        match metrics {
+            Some(server) => server.beside((controls.progress.clone(), site.context.clone()), running).await,
+            None => running.await,
+        }
+    };
     let outcome = watched(&site.context, &controls.stop, || show(&line, &controls.progress), work).await;
     line.clear();
     let deregistered = match fan_out.filter(|_| arguments.deregister) {

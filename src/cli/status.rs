@@ -1,32 +1,32 @@
-//! `status`: where the stream, the journal and the warehouse stand.
+//! `status`: where the stream, the journal and the warehouse stand, and who works on them.
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use futures::future::try_join_all;
-use serde::Serialize;
-
 use super::arguments::Common;
 use super::output::{self, bytes, millis, thousands};
 use super::reach::Reach;
+use super::shard_status::{ShardStatus, Worst, shards};
 use super::site::Site;
-use crate::batch::StartAt;
-use crate::error::{Error, Result};
+use crate::batch::Loss;
+use crate::error::Result;
 use crate::journal::{self, State};
 use crate::load::{Ledger, Warehouse};
-use crate::source::{KinesisSource, Shard, Source, StreamAdmin};
+use crate::source::KinesisSource;
+use crate::workers::{DEAD_AFTER, Heartbeat, heartbeats};
 
-/// Where a shard stands.
-#[derive(Debug, Serialize)]
-struct ShardStatus {
-    shard: String,
-    closed: bool,
-    /// The last committed position; none where nothing was read yet.
-    position: Option<String>,
-    /// How long the oldest unread record has waited; 0 where nothing is unread.
-    behind_ms: Option<u64>,
-    /// Until the oldest unread record is past the stream's retention; none where nothing is unread.
-    expires_in_ms: Option<u64>,
+/// Shards that are told one by one; of more, those that are worst.
+const TOLD: usize = 40;
+
+/// What there is to tell.
+struct Status {
+    state: State,
+    ledger: Ledger,
+    /// Of the workers that live.
+    workers: Vec<Heartbeat>,
+    shards: Vec<ShardStatus>,
+    /// How long the oldest entry that is not loaded has waited, in ms.
+    oldest_waiting: Option<u64>,
 }
 
 /// Shows it.
@@ -34,62 +34,26 @@ pub(super) async fn status(common: &Common, folder: &Path) -> Result<ExitCode> {
     let site = Site::existing(common, folder).await?;
     let state = journal::fold(&site.store, &site.plan.pipeline.name).await?;
     let ledger = site.warehouse.ledger().await?;
+    let now = site.context.clock.now_millis();
+    let oldest = now.saturating_sub(i64::try_from(DEAD_AFTER.as_millis()).unwrap_or(i64::MAX));
+    let mut workers = heartbeats(&site.store).await?;
+    workers.retain(|heartbeat| heartbeat.written_at >= oldest);
     let stream = Reach::open(common, &site.plan, &site.context).await?;
-    let shards = shards(&site, &stream, &state).await;
+    let shards = async {
+        let source = KinesisSource::new(stream.settings().await?, site.context.clone());
+        shards(&source, &state, &workers, now).await
+    };
+    let shards = shards.await;
     let closed = stream.close().await;
     let shards = shards.and_then(|shards| closed.map(|()| shards))?;
     let oldest_waiting = oldest_waiting(&site, &ledger).await?;
+    let status = Status { state, ledger, workers, shards, oldest_waiting };
     if common.json {
-        output::json(&json(&site, &state, &ledger, &shards))?;
+        output::json(&status.json(&site.plan.pipeline.name))?;
     } else {
-        print(&state, &ledger, &shards, oldest_waiting)?;
+        status.print()?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-async fn shards(site: &Site, stream: &Reach, state: &State) -> Result<Vec<ShardStatus>> {
-    let settings = stream.settings().await?;
-    let retention = StreamAdmin::new(settings.clone(), site.context.clone()).retention().await?;
-    let source = KinesisSource::new(settings, site.context.clone());
-    let now = site.context.clock.now_millis();
-    let looks = source.shards().await?.into_iter().map(|shard| {
-        let source = &source;
-        async move {
-            let position = state.positions.get(&shard.id).cloned();
-            let oldest = look(source, &shard, state, now).await?;
-            let expires = oldest.unread_since.map(|arrived| arrived + retention.as_millis() as i64 - now);
-            Ok::<_, Error>(ShardStatus {
-                shard: shard.id.to_string(),
-                closed: shard.closed,
-                position: position.map(|position| position.to_string()),
-                behind_ms: oldest.behind_ms,
-                expires_in_ms: expires.map(|millis| u64::try_from(millis).unwrap_or(0)),
-            })
-        }
-    });
-    try_join_all(looks).await
-}
-
-struct Look {
-    behind_ms: Option<u64>,
-    /// When the oldest unread record arrived, ms since 1970 UTC.
-    unread_since: Option<i64>,
-}
-
-/// Reads one page where a run would go on, and forgets it.
-async fn look(source: &KinesisSource, shard: &Shard, state: &State, now: i64) -> Result<Look> {
-    let start = match (state.positions.get(&shard.id), &state.opening) {
-        (Some(position), _) => StartAt::After(position.clone()),
-        (None, Some(opening)) => opening.start.clone(),
-        (None, None) => StartAt::TrimHorizon,
-    };
-    let page = source.open(shard, start).await?.next().await?;
-    let unread_since = page.records.first().map(|record| record.arrived_at.div_euclid(1000));
-    let behind_ms = match unread_since {
-        Some(arrived) => Some(u64::try_from(now - arrived).unwrap_or(0)),
-        None => page.behind.map(|behind| u64::try_from(behind.as_millis()).unwrap_or(u64::MAX)),
-    };
-    Ok(Look { behind_ms, unread_since })
 }
 
 async fn oldest_waiting(site: &Site, ledger: &Ledger) -> Result<Option<u64>> {
@@ -98,64 +62,151 @@ async fn oldest_waiting(site: &Site, ledger: &Ledger) -> Result<Option<u64>> {
     Ok(next.first().map(|entry| u64::try_from(now - entry.written_at).unwrap_or(0)))
 }
 
-fn json(site: &Site, state: &State, ledger: &Ledger, shards: &[ShardStatus]) -> serde_json::Value {
-    let tables: serde_json::Map<_, _> = state
-        .tables
-        .iter()
-        .map(|(name, totals)| {
-            let totals = serde_json::json!({ "files": totals.files, "rows": totals.rows, "bytes": totals.bytes });
-            (name.clone(), totals)
+impl Status {
+    fn json(&self, pipeline: &str) -> serde_json::Value {
+        let Self { state, ledger, .. } = self;
+        let tables: serde_json::Map<_, _> = state
+            .tables
+            .iter()
+            .map(|(name, totals)| {
+                let totals = serde_json::json!({ "files": totals.files, "rows": totals.rows, "bytes": totals.bytes });
+                (name.clone(), totals)
+            })
+            .collect();
+        let workers: Vec<_> = self.workers.iter().map(told).collect();
+        serde_json::json!({
+            "pipeline": pipeline,
+            "stream": state.opening.as_ref().map(|opening| &opening.stream),
+            "workers": workers,
+            "shards": self.shards,
+            "worst": Worst::of(&self.shards),
+            "losses": state.marks.losses,
+            "entries": state.through,
+            "records": state.counts.records,
+            "quarantined": state.quarantine.rows,
+            "staged": tables,
+            "loads": ledger.loads,
+            "loaded_through": ledger.loaded_through,
+            "last_load": ledger.last,
+            "oldest_waiting_ms": self.oldest_waiting,
         })
-        .collect();
+    }
+
+    fn print(&self) -> Result<()> {
+        match &self.state.opening {
+            Some(opening) => output::line(format_args!("stream   {}", opening.stream.arn))?,
+            None => output::line("stream   nothing has been read yet")?,
+        }
+        self.print_shards()?;
+        for loss in &self.state.marks.losses {
+            output::line(format_args!("  LOST   {}", sentence(loss)))?;
+        }
+        self.print_workers()?;
+        self.print_journal()?;
+        let (ledger, waiting) = (&self.ledger, self.state.through.saturating_sub(self.ledger.loaded_through));
+        let waits = match self.oldest_waiting {
+            Some(age) if waiting > 0 => {
+                format!("{} wait, the oldest for {}", counted(waiting, "entry", "entries"), millis(age))
+            }
+            _ => "everything staged is loaded".to_owned(),
+        };
+        let loads = counted(ledger.loads, "load", "loads");
+        output::line(format_args!("loads    {loads} through entry {}; {waits}", ledger.loaded_through))
+    }
+
+    fn print_shards(&self) -> Result<()> {
+        let mut told: Vec<&ShardStatus> = self.shards.iter().filter(|shard| !shard.ended).collect();
+        let ended = self.shards.len() - told.len();
+        if told.len() > TOLD {
+            told.sort_by_key(|shard| {
+                (shard.expires_in_ms.unwrap_or(u64::MAX), u64::MAX - shard.behind_ms.unwrap_or(0))
+            });
+        }
+        for shard in told.iter().take(TOLD) {
+            output::line(format_args!("  {}", line(shard)))?;
+        }
+        if told.len() > TOLD {
+            let more = counted((told.len() - TOLD) as u64, "shard stands", "shards stand");
+            output::line(format_args!("  and {more} better (--json tells all)"))?;
+        }
+        if ended > 0 {
+            let ended = counted(ended as u64, "closed shard is", "closed shards are");
+            output::line(format_args!("  {ended} read to the end"))?;
+        }
+        let worst = Worst::of(&self.shards);
+        if let (Some(shard), Some(behind)) = (&worst.shard, worst.behind_ms) {
+            let expires = worst.expires_in_ms.map_or(String::new(), |left| {
+                format!("; the oldest unread record expires in {} ({shard})", millis(left))
+            });
+            output::line(format_args!("  worst: {} behind{expires}", millis(behind)))?;
+        }
+        Ok(())
+    }
+
+    fn print_workers(&self) -> Result<()> {
+        if self.workers.is_empty() {
+            return output::line("workers  none is running");
+        }
+        for worker in &self.workers {
+            let rate: f64 = worker.shards.iter().map(|report| report.records_per_second).sum();
+            let shards = counted(worker.shards.len() as u64, "shard", "shards");
+            output::line(format_args!(
+                "worker   {} on {} (process {}): {shards}, {rate:.0} records/s",
+                worker.worker, worker.host.name, worker.host.pid
+            ))?;
+        }
+        Ok(())
+    }
+
+    fn print_journal(&self) -> Result<()> {
+        let state = &self.state;
+        let (records, rejected) = (thousands(state.counts.records), thousands(state.quarantine.rows));
+        let entries = counted(state.through, "entry", "entries");
+        output::line(format_args!("journal  {entries}, {records} records, {rejected} in quarantine"))?;
+        for (table, totals) in &state.tables {
+            let (rows, files) = (thousands(totals.rows), counted(totals.files, "file", "files"));
+            output::line(format_args!("  {table}: {rows} rows in {files}, {}", bytes(totals.bytes)))?;
+        }
+        Ok(())
+    }
+}
+
+fn line(shard: &ShardStatus) -> String {
+    let position = shard.position.as_deref().unwrap_or("its beginning");
+    let closed = if shard.closed { " (closed)" } else { "" };
+    let place = format!("{}{closed} at {position}", shard.shard);
+    if !shard.waits_for.is_empty() {
+        return format!("{place}: waits until {} is read to the end", shard.waits_for.join(" and "));
+    }
+    let lag = match shard.behind_ms {
+        Some(0) if shard.expires_in_ms.is_none() => "nothing unread".to_owned(),
+        Some(behind) => format!("{} behind", millis(behind)),
+        None => "lag unknown".to_owned(),
+    };
+    let rate = shard.records_per_second.map_or(String::new(), |rate| format!(", {rate:.0} records/s"));
+    let expires =
+        shard.expires_in_ms.map_or(String::new(), |left| format!(", the oldest unread expires in {}", millis(left)));
+    format!("{place}: {lag}{rate}{expires}")
+}
+
+fn told(worker: &Heartbeat) -> serde_json::Value {
+    let shards: Vec<&str> = worker.shards.iter().map(|report| report.shard.as_str()).collect();
     serde_json::json!({
-        "pipeline": site.plan.pipeline.name,
-        "stream": state.opening.as_ref().map(|opening| &opening.stream),
-        "shards": shards,
-        "entries": state.through,
-        "records": state.counts.records,
-        "quarantined": state.quarantine.rows,
-        "staged": tables,
-        "loads": ledger.loads,
-        "loaded_through": ledger.loaded_through,
-        "last_load": ledger.last,
+        "worker": worker.worker.as_str(), "host": worker.host.name, "pid": worker.host.pid,
+        "started_at": worker.started_at, "written_at": worker.written_at, "shards": shards,
     })
 }
 
-fn print(state: &State, ledger: &Ledger, shards: &[ShardStatus], oldest_waiting: Option<u64>) -> Result<()> {
-    match &state.opening {
-        Some(opening) => output::line(format_args!("stream   {}", opening.stream.arn))?,
-        None => output::line("stream   nothing has been read yet")?,
-    }
-    for shard in shards {
-        let position = shard.position.as_deref().unwrap_or("its beginning");
-        let lag = match shard.behind_ms {
-            Some(0) if shard.expires_in_ms.is_none() => "nothing unread".to_owned(),
-            Some(behind) => format!("{} behind", millis(behind)),
-            None => "lag unknown".to_owned(),
-        };
-        let expires = shard
-            .expires_in_ms
-            .map_or(String::new(), |left| format!(", the oldest unread expires in {}", millis(left)));
-        let closed = if shard.closed { " (closed)" } else { "" };
-        output::line(format_args!("  {}{closed} at {position}: {lag}{expires}", shard.shard))?;
-    }
-    let (records, rejected) = (thousands(state.counts.records), thousands(state.quarantine.rows));
-    output::line(format_args!(
-        "journal  {} entries, {records} records, {rejected} in quarantine",
-        thousands(state.through)
-    ))?;
-    for (table, totals) in &state.tables {
-        let (rows, files, size) = (thousands(totals.rows), thousands(totals.files), bytes(totals.bytes));
-        output::line(format_args!("  {table}: {rows} rows in {files} files, {size}"))?;
-    }
-    let waiting = state.through.saturating_sub(ledger.loaded_through);
-    let waits = match oldest_waiting {
-        Some(age) if waiting > 0 => format!("{} entries wait, the oldest for {}", thousands(waiting), millis(age)),
-        _ => "everything staged is loaded".to_owned(),
-    };
-    output::line(format_args!(
-        "loads    {} loads through entry {}; {waits}",
-        thousands(ledger.loads),
-        ledger.loaded_through
-    ))
+/// What a gap in the journal means, for a person.
+fn sentence(loss: &Loss) -> String {
+    let time =
+        |millis: i64| chrono::DateTime::from_timestamp_millis(millis).map_or(String::new(), |at| at.to_rfc3339());
+    let after = loss.after.as_ref().map_or("its beginning".to_owned(), ToString::to_string);
+    let next = loss.next.as_ref().map_or("its end".to_owned(), ToString::to_string);
+    format!("{}: what stood after {after} and before {next}, arrived until {}", loss.shard, time(loss.to))
+}
+
+/// `1 load`, `2 loads`.
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", thousands(count), if count == 1 { one } else { many })
 }

@@ -5,10 +5,10 @@
 //! the journal (which parent is read to its end), and the heartbeats (who lives). It commits nothing: what it decides is
 //! for speed and order, the journal's check of ranges is for truth.
 //!
-//! A shard that comes back to this worker within a pass ends the pass: what was read of it before may still be on its
-//! way to the journal, and the next pass begins from there.
+//! A shard that goes to another worker is said to be read here until what was read of it is in the journal: the other
+//! begins there, and so does this one where the shard comes back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use super::loss::{self, Evidence};
 use super::read::{Beginning, End, Read, Reading, read};
 use super::share::Share;
 use crate::batch::{Marks, ShardId, StartAt};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Follower, State};
 use crate::runtime::Tasks;
 use crate::source::{Known, Shard, ShardPlan, plan};
@@ -29,15 +29,6 @@ const LIST_EVERY: i64 = 5_000_000;
 /// Ends of readers that wait to be noted.
 const ENDS_WAITING: usize = 16;
 
-/// How an assignment ended that did not fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
-    /// Drained or stopped.
-    Done,
-    /// A shard came back to this worker: go on from the journal.
-    Again,
-}
-
 /// What becomes of a shard that has a reader.
 enum Reader {
     /// It reads until this is cancelled.
@@ -46,8 +37,19 @@ enum Reader {
     Leaving,
     /// The shard is read to its end, which the journal does not say yet.
     Finished,
-    /// It has all there was when draining began.
-    AtTip,
+    /// It has all there was when draining began, and another would go on here.
+    AtTip(Beginning),
+}
+
+/// The stream's shards, as they were told.
+struct Listing {
+    shards: Vec<Shard>,
+    /// When, µs since 1970 UTC.
+    at: i64,
+    /// The entry that the journal was known through then.
+    through: u64,
+    /// Whether draining had begun.
+    draining: bool,
 }
 
 pub(super) struct Assignment<'a> {
@@ -55,15 +57,17 @@ pub(super) struct Assignment<'a> {
     share: &'a mut Share,
     follower: Follower,
     readers: BTreeMap<ShardId, Reader>,
-    /// Shards that this pass has read and left to others.
-    left: BTreeSet<ShardId>,
-    listed: Vec<Shard>,
-    /// When the shards were listed, µs since 1970 UTC; none where they must be listed anew.
-    listed_at: Option<i64>,
+    /// Shards that this pass has read and left to others, and where.
+    left: BTreeMap<ShardId, StartAt>,
+    /// None where they must be listed anew.
+    listing: Option<Listing>,
     plan: ShardPlan,
     tasks: Tasks,
-    ends: (mpsc::Sender<(ShardId, End)>, mpsc::Receiver<(ShardId, End)>),
+    ends: Ends,
 }
+
+/// Both sides of the channel on which readers tell how they ended.
+type Ends = (mpsc::Sender<(ShardId, End)>, mpsc::Receiver<(ShardId, End)>);
 
 impl<'a> Assignment<'a> {
     pub(super) fn new(reading: Reading, share: &'a mut Share, follower: Follower) -> Self {
@@ -72,22 +76,27 @@ impl<'a> Assignment<'a> {
             share,
             follower,
             readers: BTreeMap::new(),
-            left: BTreeSet::new(),
-            listed: Vec::new(),
-            listed_at: None,
+            left: BTreeMap::new(),
+            listing: None,
             plan: ShardPlan::default(),
             tasks: Tasks::new(),
             ends: mpsc::channel(ENDS_WAITING),
         }
     }
 
-    /// Assigns until drained or stopped, until a shard comes back, or until one of `steps` or a reader fails; then every
-    /// reader has ended, and nothing more is sent. `committed` is told of each commit that ends a shard.
+    /// Assigns until drained or stopped, or until one of `steps` or a reader fails; then every reader has ended, and
+    /// nothing more is sent. `committed` is told of each commit that ends a shard.
     ///
     /// # Errors
     /// The first failure of a reader, a step or the assignment itself.
-    pub(super) async fn run(mut self, steps: &mut Tasks, committed: &Notify) -> Result<Ended> {
-        let outcome = self.assign(steps, committed).await;
+    pub(super) async fn run(mut self, steps: &mut Tasks, committed: &Notify) -> Result<()> {
+        let stop = self.reading.controls.stop.clone();
+        let outcome = tokio::select! {
+            biased;
+            // Whatever the stream or the store keeps it waiting for.
+            () = stop.cancelled() => Ok(()),
+            outcome = self.assign(steps, committed) => outcome,
+        };
         for reader in self.readers.values() {
             if let Reader::Running(stop) = reader {
                 stop.cancel();
@@ -96,59 +105,106 @@ impl<'a> Assignment<'a> {
         drop(self.ends.1);
         let joined = self.tasks.join().await;
         // Whatever the readers say once they are told to stop is worth less than why they were.
-        outcome.and_then(|ended| joined.map(|()| ended))
+        outcome.and(joined)
     }
 
-    async fn assign(&mut self, steps: &mut Tasks, committed: &Notify) -> Result<Ended> {
+    async fn assign(&mut self, steps: &mut Tasks, committed: &Notify) -> Result<()> {
         let context = self.reading.job.context.clone();
-        let controls = self.reading.controls.clone();
+        let drain = self.reading.controls.drain.clone();
         self.beat().await?;
-        let mut beat = context.clock.sleep(BEAT_EVERY);
+        let (members, ended) = (self.share.members(), &self.follower.state().marks.ended);
+        self.reading.controls.progress.keep(|shard| members.is_ours(shard) && !ended.contains(shard));
+        // Soon, for the first one could not say yet what is read here.
+        let mut beat = context.clock.sleep(BEAT_EVERY / 8);
         loop {
-            if let Some(ended) = self.look(context.clock.now_micros()).await? {
-                return Ok(ended);
+            self.look(context.clock.now_micros()).await?;
+            if self.is_drained() {
+                return Ok(());
             }
+            let is_draining = self.listing.as_ref().is_some_and(|listing| listing.draining);
             tokio::select! {
                 biased;
-                () = controls.stop.cancelled() => return Ok(Ended::Done),
                 Some(step) = steps.next() => step?,
                 Some((shard, end)) = self.ends.1.recv() => self.note(shard, end),
                 Some(reader) = self.tasks.next() => reader?,
-                () = committed.notified() => drop(self.follower.catch_up().await?),
+                () = committed.notified() => self.follow().await?,
+                () = drain.cancelled(), if !is_draining => {}
                 () = &mut beat => {
                     beat = context.clock.sleep(BEAT_EVERY);
-                    self.follower.catch_up().await?;
                     self.beat().await?;
                 }
             }
         }
     }
 
+    /// Tells the others what is read here, and learns from them and from the journal; in this order, for who has left a
+    /// shard has committed what it read.
     async fn beat(&mut self) -> Result<()> {
-        let runs = |(shard, reader): (&ShardId, &Reader)| matches!(reader, Reader::Running(_)).then(|| shard.clone());
-        let running: Vec<ShardId> = self.readers.iter().filter_map(runs).collect();
-        let known = (&self.reading.controls.progress, self.follower.state());
-        let reports = self.share.reports(&running, known, self.reading.retention);
-        self.share.beat(reports).await
+        let (state, progress) = (self.follower.state(), &self.reading.controls.progress);
+        let holds = |(shard, reader): (&ShardId, &Reader)| match reader {
+            Reader::Running(_) | Reader::Leaving | Reader::Finished => Some(shard.clone()),
+            Reader::AtTip(place) => (!is_committed(shard, &place.start, state)).then(|| shard.clone()),
+        };
+        let mut held: Vec<ShardId> = self.readers.iter().filter_map(holds).collect();
+        for (shard, at) in &self.left {
+            if is_committed(shard, at, state) {
+                progress.released(shard);
+            } else {
+                held.push(shard.clone());
+            }
+        }
+        let reports = self.share.reports(&held, (progress, state), self.reading.retention);
+        self.share.beat(reports).await?;
+        self.follow().await
     }
 
-    /// Looks at what there is to read, and starts and stops readers; tells where the pass is over.
-    async fn look(&mut self, now: i64) -> Result<Option<Ended>> {
-        if self.listed_at.is_none_or(|listed_at| now.saturating_sub(listed_at) >= LIST_EVERY) {
-            self.listed = self.reading.source.shards().await?;
-            self.listed_at = Some(now);
-            self.reading.controls.progress.called(self.reading.source.counts());
+    /// Learns what was committed. A store that does not answer now is asked again with the next heartbeat.
+    async fn follow(&mut self) -> Result<()> {
+        match self.follower.catch_up().await {
+            Err(error) if error.kind() == ErrorKind::Transient => {
+                tracing::warn!(%error, "cannot look at the journal; reading goes on as it was assigned");
+                Ok(())
+            }
+            outcome => outcome.map(drop),
+        }
+    }
+
+    /// Looks at what there is to read, and starts and stops readers.
+    async fn look(&mut self, now: i64) -> Result<()> {
+        let drains = self.reading.controls.drain.is_cancelled();
+        let is_new = |listing: &Listing| now.saturating_sub(listing.at) < LIST_EVERY && listing.draining == drains;
+        if !self.listing.as_ref().is_some_and(is_new) {
+            self.list(now).await?;
         }
         self.is_same_chain()?;
-        let state = self.follower.state();
-        let known = Known { opening: state.opening.as_ref(), positions: &state.positions, ended: &state.marks.ended };
-        self.plan = plan(&self.listed, &known);
+        self.lay_out();
+        let through = self.follower.state().through;
+        // A shard that the journal knows and an older list does not may have come since.
+        if !self.vanished().is_empty() && self.listing.as_ref().is_none_or(|listing| listing.through < through) {
+            self.list(now).await?;
+            self.lay_out();
+        }
         self.give_up_vanished(now).await?;
         self.stop_others();
-        if self.start_ours().await? {
-            return Ok(Some(Ended::Again));
-        }
-        Ok(self.is_drained().then_some(Ended::Done))
+        self.start_ours();
+        Ok(())
+    }
+
+    async fn list(&mut self, now: i64) -> Result<()> {
+        let draining = self.reading.controls.drain.is_cancelled();
+        let through = self.follower.state().through;
+        let shards = self.reading.source.shards().await?;
+        self.reading.is_same_stream(self.reading.source.as_ref()).await?;
+        self.listing = Some(Listing { shards, at: now, through, draining });
+        self.reading.controls.progress.called(self.reading.source.counts());
+        Ok(())
+    }
+
+    fn lay_out(&mut self) {
+        let listed = self.listing.as_ref().map_or(&[][..], |listing| &listing.shards);
+        let state = self.follower.state();
+        let known = Known { opening: state.opening.as_ref(), positions: &state.positions, ended: &state.marks.ended };
+        self.plan = plan(listed, &known);
     }
 
     /// A chain that another worker opened meanwhile is another stream's.
@@ -160,12 +216,22 @@ impl<'a> Assignment<'a> {
         Err(Error::fenced("another worker has found the stream made anew, and opened a new chain in the journal"))
     }
 
-    /// Shards that the stream dropped before they were read to their end.
-    async fn give_up_vanished(&mut self, now: i64) -> Result<()> {
+    /// Whether the shard is this worker's, nobody reads it still, and what was read of it here is in the journal.
+    fn is_free(&self, shard: &ShardId) -> bool {
         let (members, state) = (self.share.members(), self.follower.state());
-        let ours = |shard: &&ShardId| members.is_ours(shard) && !self.readers.contains_key(*shard);
-        let vanished: Vec<ShardId> = self.plan.vanished.iter().filter(ours).cloned().collect();
-        for shard in vanished {
+        let is_known = self.left.get(shard).is_none_or(|at| is_committed(shard, at, state));
+        is_known && members.is_ours(shard) && members.still_reads(shard).is_none()
+    }
+
+    /// Shards of ours that the stream dropped before they were read to their end, and that nobody reads.
+    fn vanished(&self) -> Vec<ShardId> {
+        let ours = |shard: &&ShardId| !self.readers.contains_key(*shard) && self.is_free(shard);
+        self.plan.vanished.iter().filter(ours).cloned().collect()
+    }
+
+    async fn give_up_vanished(&mut self, now: i64) -> Result<()> {
+        for shard in self.vanished() {
+            let state = self.follower.state();
             let evidence = Evidence::at(now, state.marks.caught_up.get(&shard).copied(), self.reading.retention);
             let loss = loss::judge(&shard, (state.positions.get(&shard), None), evidence);
             self.reading.answer_for(loss.as_ref())?;
@@ -179,7 +245,14 @@ impl<'a> Assignment<'a> {
     /// Stops the readers of shards that went to another worker, or that another worker has read to their end.
     fn stop_others(&mut self) {
         let ended = &self.follower.state().marks.ended;
-        self.readers.retain(|shard, reader| !(matches!(reader, Reader::Finished) && ended.contains(shard)));
+        let progress = &self.reading.controls.progress;
+        self.readers.retain(|shard, reader| {
+            let is_over = matches!(reader, Reader::Finished) && ended.contains(shard);
+            if is_over {
+                progress.released(shard);
+            }
+            !is_over
+        });
         let members = self.share.members();
         for (shard, reader) in &mut self.readers {
             let is_over = ended.contains(shard) || !members.is_ours(shard);
@@ -193,21 +266,13 @@ impl<'a> Assignment<'a> {
         }
     }
 
-    /// Starts a reader for each shard that is ours, may be read and is read by nobody; true where one of them was
-    /// read in this pass before.
-    async fn start_ours(&mut self) -> Result<bool> {
-        let members = self.share.members();
-        let free = |shard: &ShardId| members.is_ours(shard) && members.still_reads(shard).is_none();
-        let ready = self.plan.ready.iter();
-        let starting: Vec<(Shard, StartAt)> =
-            ready.filter(|(shard, _)| !self.readers.contains_key(&shard.id) && free(&shard.id)).cloned().collect();
-        if starting.iter().any(|(shard, _)| self.left.contains(&shard.id)) {
-            return Ok(true);
-        }
-        for (shard, start) in starting {
-            let (id, stop) = (shard.id.clone(), CancellationToken::new());
-            let caught_up = caught_up(&shard, self.follower.state());
-            let work = read(self.reading.clone(), Beginning { shard, start, caught_up }, stop.clone());
+    /// Starts a reader for each shard that is ours, may be read and is read by nobody.
+    fn start_ours(&mut self) {
+        let starting: Vec<Beginning> =
+            self.plan.ready.iter().filter_map(|(shard, start)| self.beginning(shard, start)).collect();
+        for beginning in starting {
+            let (id, stop) = (beginning.shard.id.clone(), CancellationToken::new());
+            let work = read(self.reading.clone(), beginning, stop.clone());
             let (ends, told) = (self.ends.0.clone(), id.clone());
             self.tasks.spawn(format!("reading {id}"), async move {
                 let end = work.await?;
@@ -215,9 +280,24 @@ impl<'a> Assignment<'a> {
                 let _ = ends.send((told, end)).await;
                 Ok(())
             });
+            self.left.remove(&id);
             self.readers.insert(id, Reader::Running(stop));
         }
-        Ok(false)
+    }
+
+    /// Where a reader of this shard is to begin; none where it is not to be read here, or is read already.
+    fn beginning(&self, shard: &Shard, start: &StartAt) -> Option<Beginning> {
+        match self.readers.get(&shard.id) {
+            None if self.is_free(&shard.id) => {
+                let caught_up = caught_up(shard, self.follower.state());
+                Some(Beginning { shard: shard.clone(), start: start.clone(), caught_up })
+            }
+            // It was closed before draining began: its end is still to be told, and its children to be read.
+            Some(Reader::AtTip(place)) if shard.closed && self.share.members().is_ours(&shard.id) => {
+                Some(Beginning { shard: shard.clone(), ..place.clone() })
+            }
+            _ => None,
+        }
     }
 
     fn note(&mut self, shard: ShardId, end: End) {
@@ -225,26 +305,33 @@ impl<'a> Assignment<'a> {
             End::OfShard => {
                 self.readers.insert(shard, Reader::Finished);
                 // Its children are to be seen.
-                self.listed_at = None;
+                self.listing = None;
             }
-            End::AtTip => drop(self.readers.insert(shard, Reader::AtTip)),
-            End::Stopped => {
+            End::AtTip(place) => drop(self.readers.insert(shard, Reader::AtTip(place))),
+            End::Stopped(place) => {
                 self.readers.remove(&shard);
-                self.reading.controls.progress.released(&shard);
-                self.left.insert(shard);
+                self.left.insert(shard, place.start);
             }
         }
     }
 
-    /// Whether everything of ours that is in the stream now has been read.
+    /// Whether everything of ours that was in the stream when draining began has been read.
     fn is_drained(&self) -> bool {
         let members = self.share.members();
-        let at_tip = |shard: &ShardId| matches!(self.readers.get(shard), Some(Reader::AtTip));
-        let under_way = |reader: &Reader| matches!(reader, Reader::Running(_) | Reader::Leaving | Reader::Finished);
-        self.reading.controls.drain.is_cancelled()
+        let under_way = |reader: &Reader| !matches!(reader, Reader::AtTip(_));
+        let at_tip = |shard: &Shard| !shard.closed && matches!(self.readers.get(&shard.id), Some(Reader::AtTip(_)));
+        self.listing.as_ref().is_some_and(|listing| listing.draining)
             && !self.readers.values().any(under_way)
-            && self.plan.ready.iter().all(|(shard, _)| at_tip(&shard.id) || !members.is_ours(&shard.id))
+            && self.plan.ready.iter().all(|(shard, _)| at_tip(shard) || !members.is_ours(&shard.id))
             && !self.plan.waiting.keys().any(|shard| members.is_ours(shard))
+    }
+}
+
+/// Whether the journal knows everything that was read of the shard up to there.
+fn is_committed(shard: &ShardId, at: &StartAt, state: &State) -> bool {
+    match at {
+        StartAt::After(position) => state.positions.get(shard).is_some_and(|committed| committed >= position),
+        StartAt::TrimHorizon | StartAt::Time(_) => true,
     }
 }
 

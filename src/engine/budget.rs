@@ -13,7 +13,7 @@ use crate::batch::RawRecord;
 const BYTES: usize = 48 << 20;
 
 /// The largest answer that Kinesis gives.
-const LARGEST: usize = 10 << 20;
+pub(super) const LARGEST: usize = 10 << 20;
 
 /// What is reserved for a shard that gives next to nothing.
 const LEAST: usize = 32 << 10;

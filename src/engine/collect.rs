@@ -103,7 +103,8 @@ impl Collector {
         self.bytes = 0;
         let mut batch = std::mem::take(&mut self.open);
         for (shard, time) in &self.caught_up {
-            let is_touched = batch.ranges.get(shard).is_some() || batch.marks.ended.contains(shard);
+            let is_lossy = batch.marks.losses.iter().any(|loss| loss.shard == *shard);
+            let is_touched = is_lossy || batch.ranges.get(shard).is_some() || batch.marks.ended.contains(shard);
             let is_news = self.marked.get(shard).is_none_or(|marked| time > marked);
             if is_news && (is_touched || self.is_stale(shard, *time)) {
                 batch.marks.catch_up(shard, *time);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc};
 
-use super::assign::{Assignment, Ended};
+use super::assign::Assignment;
 use super::budget::Budget;
 use super::collect::Collector;
 use super::read::{Read, Reading};
@@ -28,8 +28,7 @@ const PAGES_WAITING: usize = 4;
 /// Batches that wait between two steps.
 const BATCHES_WAITING: usize = 1;
 
-/// Reads this worker's share of `source` from where the journal stands, until drained or stopped, or until it must begin
-/// anew.
+/// Reads this worker's share of `source` from where the journal stands, until drained or stopped.
 ///
 /// # Errors
 /// The first step's that failed; Fenced where another writer moved a shard on.
@@ -38,7 +37,8 @@ pub(super) async fn pass(
     controls: &Controls,
     (source, description): (Arc<dyn Source>, StreamDescription),
     (journal, share): (Journal, &mut Share),
-) -> Result<Ended> {
+) -> Result<()> {
+    controls.progress.note_retention(description.retention);
     let (page_sender, pages) = mpsc::channel(PAGES_WAITING);
     let (batch_sender, batches) = mpsc::channel(BATCHES_WAITING);
     let (cleaned_sender, cleaned) = mpsc::channel(BATCHES_WAITING);
@@ -61,7 +61,7 @@ pub(super) async fn pass(
     let assigned = Assignment::new(reading, share, follower).run(&mut steps, &ended).await;
     // The last sender is gone with the assignment: what is collected is committed, and the steps end.
     let joined = steps.join().await;
-    assigned.and_then(|ended| joined.map(|()| ended))
+    assigned.and(joined)
 }
 
 async fn collect(

@@ -94,6 +94,7 @@ impl<'a> Loader<'a> {
                 job.warehouse.prepare().await?;
                 let loaded_through = job.warehouse.ledger().await?.loaded_through;
                 is_journaled(job, loaded_through).await?;
+                self.controls.progress.loaded_elsewhere(loaded_through);
                 loaded_through
             }
         };

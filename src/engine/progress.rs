@@ -43,12 +43,14 @@ pub struct Totals {
     pub loaded: BTreeMap<String, u64>,
     /// Records read, whether or not they are committed yet.
     pub read: u64,
-    /// What is known of each shard that this process reads or has read.
+    /// What is known of each shard that this process reads.
     pub shards: BTreeMap<ShardId, ShardProgress>,
     /// Gaps that reading went on behind.
     pub losses: u64,
     /// What became of the calls to the stream.
     pub calls: CallCounts,
+    /// How long the stream keeps a record; none for ever, and before it has said so.
+    pub retention: Option<Duration>,
 }
 
 /// What a shard's reader says of it.
@@ -155,15 +157,18 @@ impl Progress {
             known.note(records, now);
             known.position = position.cloned().or(known.position.take());
             known.newest_read = newest_read.or(known.newest_read);
-            if records > 0 || behind.is_some_and(|behind| behind.is_zero()) {
-                known.reconnects = 0;
-            }
             known.behind = behind;
         });
     }
 
+    /// The shard was reconnected so many times since it last made progress.
     pub(super) fn reconnected(&self, shard: &ShardId, times: u32) {
         self.with(|inner| inner.totals.shards.entry(shard.clone()).or_default().reconnects = times);
+    }
+
+    /// A pass begins: of the shards that it will not read there is nothing to tell any more.
+    pub(super) fn keep(&self, mut is_read: impl FnMut(&ShardId) -> bool) {
+        self.with(|inner| inner.totals.shards.retain(|shard, _| is_read(shard)));
     }
 
     /// The shard is another worker's from now on, or read to its end.
@@ -173,6 +178,10 @@ impl Progress {
 
     pub(super) fn lost(&self) {
         self.with(|inner| inner.totals.losses += 1);
+    }
+
+    pub(super) fn note_retention(&self, retention: Option<Duration>) {
+        self.with(|inner| inner.totals.retention = retention);
     }
 
     pub(super) fn called(&self, calls: CallCounts) {
@@ -192,6 +201,11 @@ impl Progress {
             totals.files += entry.tables.values().map(|files| files.len() as u64).sum::<u64>();
             add(&mut totals.counts, &entry.counts, entry.dimension_files.is_empty());
         });
+    }
+
+    /// The ledger says that entries through this one are loaded, by whomever: when, it does not say.
+    pub(super) fn loaded_elsewhere(&self, through: u64) {
+        self.with(|inner| inner.waiting.retain(|(number, _)| *number > through));
     }
 
     pub(super) fn loaded(&self, receipt: &Receipt) {
@@ -285,6 +299,18 @@ mod tests {
         // Three digits are kept: 1000 falls into the bucket that ends at 1000.
         assert_eq!(progress.load_latency().p50, 1_000);
         assert_eq!(progress.totals().loaded_through, 1);
+    }
+
+    #[test]
+    fn what_another_worker_has_loaded_counts_for_no_latency_of_ours() {
+        let progress = Progress::default();
+        let mut arrivals = Arrivals::default();
+        arrivals.add(0);
+        progress.committed(&entry(1, 1), arrivals.clone(), 1);
+        progress.committed(&entry(2, 1), arrivals, 1);
+        progress.loaded_elsewhere(1);
+        progress.loaded(&Receipt { loaded_after: 1, loaded_through: 2, copied: BTreeMap::new(), loaded_at: 50 });
+        assert_eq!(progress.with(|inner| inner.loaded.len()), 1);
     }
 
     #[test]

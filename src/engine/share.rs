@@ -15,6 +15,9 @@ use crate::runtime::Context;
 use crate::store::Store;
 use crate::workers::{Members, Membership, ShardReport};
 
+/// Heartbeats that fail in a row are told at the first, and then about once a minute.
+const WARN_EVERY: u32 = 30;
+
 /// Whether loading falls to this worker, as the last heartbeats say; clones see the same.
 #[derive(Clone)]
 pub(super) struct Duty(Arc<AtomicBool>);
@@ -32,6 +35,12 @@ pub(super) struct Share {
     context: Context,
     /// Whether a heartbeat of ours has ever been written.
     is_known: bool,
+    /// Shards read here, by the last heartbeat.
+    shards: usize,
+    /// The number of shards that was logged last.
+    told: usize,
+    /// Heartbeats that failed since the last that did not.
+    failures: u32,
 }
 
 impl Share {
@@ -39,7 +48,16 @@ impl Share {
     pub(super) fn new(store: Store, context: Context) -> Self {
         let membership = Membership::new(store, context.clone());
         let members = Members::alone(membership.id().clone());
-        Self { membership, members, duty: Duty(Arc::new(AtomicBool::new(true))), context, is_known: false }
+        Self {
+            membership,
+            members,
+            duty: Duty(Arc::new(AtomicBool::new(true))),
+            context,
+            is_known: false,
+            shards: 0,
+            told: 0,
+            failures: 0,
+        }
     }
 
     pub(super) fn members(&self) -> &Members {
@@ -55,22 +73,43 @@ impl Share {
     /// # Errors
     /// The store's, where not even a first heartbeat can be written.
     pub(super) async fn beat(&mut self, reports: Vec<ShardReport>) -> Result<()> {
+        let shards = reports.len();
         match self.membership.beat(reports).await {
             Ok(members) => {
-                if members != self.members {
-                    tracing::info!(workers = members.ids().count(), "the workers of this stream have changed");
-                }
+                self.tell(shards, members.loads());
                 self.duty.0.store(members.loads(), Ordering::Relaxed);
                 self.members = members;
                 self.is_known = true;
+                self.failures = 0;
                 Ok(())
             }
             Err(error) if self.is_known => {
-                tracing::warn!(%error, "no heartbeat written; reading goes on as it was shared");
+                if self.failures.is_multiple_of(WARN_EVERY) {
+                    let failures = self.failures + 1;
+                    tracing::warn!(%error, failures, "no heartbeat written; reading goes on as it was shared");
+                }
+                self.failures += 1;
                 Ok(())
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Logs what has changed for this worker. A pass that begins reads nothing yet: a number of shards counts once two
+    /// heartbeats have it.
+    fn tell(&mut self, shards: usize, loads: bool) {
+        if self.failures > 0 {
+            tracing::info!(failures = self.failures, "heartbeats are written again");
+        }
+        if loads != self.duty.is_ours() {
+            let whose = if loads { "this worker's" } else { "another worker's" };
+            tracing::info!("loading is {whose} from now on");
+        }
+        if shards == self.shards && shards != self.told {
+            tracing::info!(shards, before = self.told, "the share of this worker has changed");
+            self.told = shards;
+        }
+        self.shards = shards;
     }
 
     /// Takes the heartbeat away, so that the others take over at once.

@@ -11,7 +11,6 @@
 
 use std::time::Duration;
 
-use super::assign::Ended;
 use super::dimensions::Dimensions;
 use super::ingest;
 use super::share::Share;
@@ -67,11 +66,7 @@ async fn ingest(job: Job, controls: Controls, run: &mut Run) -> Result<()> {
     loop {
         let committed = controls.progress.totals().committed;
         let error = match run.pass(&job, &controls).await {
-            Ok(Ended::Done) => return Ok(()),
-            Ok(Ended::Again) => {
-                tracing::debug!("a shard came back to this worker; going on from the journal");
-                continue;
-            }
+            Ok(()) => return Ok(()),
             Err(error) => error,
         };
         if controls.progress.totals().committed > committed {
@@ -88,7 +83,11 @@ async fn ingest(job: Job, controls: Controls, run: &mut Run) -> Result<()> {
             }
             _ => return Err(error),
         };
-        job.context.clock.sleep(pause).await;
+        tokio::select! {
+            () = job.context.clock.sleep(pause) => {}
+            // One more pass, that ends at once where the stream answers.
+            () = controls.stop.cancelled() => {}
+        }
     }
 }
 
@@ -104,7 +103,7 @@ fn give_up(job: &Job, controls: &Controls, failures: u32, error: Error) -> Resul
 }
 
 impl Run {
-    async fn pass(&mut self, job: &Job, controls: &Controls) -> Result<Ended> {
+    async fn pass(&mut self, job: &Job, controls: &Controls) -> Result<()> {
         let mut journal = Journal::open(job.store.clone(), job.context.clone(), &job.pipeline.name).await?;
         let source = (job.connect)().await?;
         let description = source.describe().await?;

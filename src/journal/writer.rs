@@ -135,7 +135,13 @@ impl Journal {
             }
             let (number, written_at) = (self.state.through + 1, self.context.clock.now_millis());
             let entry = Arc::new(Entry { number, written_at, attempt: attempt.clone(), ..draft.clone() });
-            self.state.follows(&self.pipeline, &entry).map_err(|broken| refusal(number, broken))?;
+            if let Err(broken) = self.state.follows(&self.pipeline, &entry) {
+                // Its ranges may begin where another writer's newest entry ends, which is not folded here yet.
+                if self.catch_up().await?.is_empty() {
+                    return Err(refusal(number, broken));
+                }
+                continue;
+            }
             match self.put(&entry).await? {
                 Outcome::Ours => {
                     self.fold(&entry)?;

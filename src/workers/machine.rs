@@ -38,7 +38,15 @@ impl Machine {
     pub(super) fn is_gone(&self, there: &Host) -> bool {
         let here = self.host();
         let same_boot = here.boot.is_some() && here.boot == there.boot && here.name == there.name;
-        same_boot && self.proc.join("self").exists() && !self.proc.join(there.pid.to_string()).exists()
+        same_boot && self.proc.join("self").exists() && !self.runs(there.pid)
+    }
+
+    /// One that has ended stays listed until its parent has asked how.
+    fn runs(&self, pid: u32) -> bool {
+        let process = self.proc.join(pid.to_string());
+        // The state comes after the name, which may itself hold spaces and brackets.
+        let state = self.line(&format!("{pid}/stat")).and_then(|line| line.rsplit_once(") ")?.1.chars().next());
+        process.exists() && !matches!(state, Some('Z' | 'X'))
     }
 
     fn line(&self, path: &str) -> Option<String> {
@@ -82,12 +90,15 @@ pub(super) mod tests {
 
     #[test]
     fn only_a_process_of_this_machine_and_boot_is_known_to_be_gone() {
-        let whole = proc("here", Some("b1"), &["self", "7"]);
+        let whole = proc("here", Some("b1"), &["self", "7", "9"]);
+        fs::write(whole.path().join("7/stat"), "7 (odd) Z name) S 1 7").expect("written");
+        fs::write(whole.path().join("9/stat"), "9 (millstream) Z 1 9").expect("written");
         let no_boot = proc("here", None, &["self"]);
         let no_self = proc("here", Some("b1"), &[]);
         let cases = [
             (&whole, host("here", Some("b1"), 8), true),
             (&whole, host("here", Some("b1"), 7), false),
+            (&whole, host("here", Some("b1"), 9), true),
             (&whole, host("there", Some("b1"), 8), false),
             (&whole, host("here", Some("b0"), 8), false),
             (&whole, host("here", None, 8), false),

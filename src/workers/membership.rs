@@ -4,7 +4,7 @@
 //! [`super::BEAT_EVERY`] is alive to the others. Deleting a long dead worker's heartbeat may fail; the next look tries
 //! again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::heartbeat::{FORMAT, Heartbeat, Host, ShardReport, WorkerId};
 use super::machine::Machine;
@@ -26,8 +26,8 @@ pub struct Membership {
     host: Option<Host>,
     beat: u64,
     watch: Watch,
-    /// Who lived at the last look, to tell what changed.
-    known: BTreeSet<WorkerId>,
+    /// Who lived at the last look, and where, to tell what changed.
+    known: BTreeMap<WorkerId, String>,
 }
 
 impl Membership {
@@ -39,7 +39,7 @@ impl Membership {
     pub(super) fn on(machine: Machine, store: Store, context: Context) -> Self {
         let id = WorkerId::new(context.random.id());
         let started_at = context.clock.now_millis();
-        let (watch, known) = (Watch::new(id.clone()), BTreeSet::from([id.clone()]));
+        let (watch, known) = (Watch::new(id.clone()), BTreeMap::new());
         Self { store, context, machine, id, started_at, host: None, beat: 0, watch, known }
     }
 
@@ -60,11 +60,15 @@ impl Membership {
         // Before the first read: a sleep amid the reads is then a long way to the next look.
         let at = self.context.clock.now_millis();
         let sights = self.sights().await?;
-        let Findings { members, buried, unreadable } = self.watch.look(at, sights);
+        let found: BTreeMap<WorkerId, String> = sights.iter().map(place).collect();
+        let Findings { members, buried, slept_ms, unreadable } = self.watch.look(at, sights);
+        if let Some(millis) = slept_ms {
+            tracing::warn!(millis, "no heartbeat of ours for so long; the other workers may have taken our shards");
+        }
         for (worker, reason) in unreadable {
             tracing::warn!(path = worker.path(), %reason, "a worker's heartbeat can't be read; it counts while it changes");
         }
-        self.tell(&members);
+        self.tell(&members, &found);
         self.bury(buried).await;
         Ok(members)
     }
@@ -83,6 +87,7 @@ impl Membership {
         }
         let machine = self.machine.clone();
         let host = blocking(move || Ok(machine.host())).await?;
+        tracing::info!(worker = %self.id, host = named(&host), "this is a worker of the stream");
         self.host = Some(host.clone());
         Ok(host)
     }
@@ -121,13 +126,20 @@ impl Membership {
         .await
     }
 
-    fn tell(&mut self, members: &Members) {
-        let now: BTreeSet<WorkerId> = members.ids().cloned().collect();
-        for worker in now.difference(&self.known) {
-            tracing::info!(%worker, workers = now.len(), "another worker shares the stream");
+    /// Logs who came and who went; `found` is where each worker runs whose heartbeat lies there, alive or not.
+    fn tell(&mut self, members: &Members, found: &BTreeMap<WorkerId, String>) {
+        let workers = members.ids().count();
+        let at = |worker: &WorkerId| (worker.clone(), found.get(worker).cloned().unwrap_or_default());
+        let now: BTreeMap<WorkerId, String> = members.ids().filter(|worker| **worker != self.id).map(at).collect();
+        for (worker, host) in now.iter().filter(|(worker, _)| !self.known.contains_key(worker)) {
+            tracing::info!(%worker, host, workers, "another worker shares the stream");
         }
-        for worker in self.known.difference(&now) {
-            tracing::info!(%worker, workers = now.len(), "a worker has left or died; its shards go to the others");
+        for (worker, host) in self.known.iter().filter(|(worker, _)| !now.contains_key(worker)) {
+            if found.contains_key(worker) {
+                tracing::warn!(%worker, host, workers, "a worker has died or is frozen; its shards go to the others");
+            } else {
+                tracing::info!(%worker, host, workers, "a worker has left; its shards go to the others");
+            }
         }
         self.known = now;
     }
@@ -140,4 +152,14 @@ impl Membership {
             }
         }
     }
+}
+
+/// Where the worker of a heartbeat runs, in words.
+fn place(sight: &Sight) -> (WorkerId, String) {
+    let host = sight.heartbeat.as_ref().map_or_else(|_| "unknown".to_owned(), |heartbeat| named(&heartbeat.host));
+    (sight.worker.clone(), host)
+}
+
+fn named(host: &Host) -> String {
+    format!("{}, process {}", host.name, host.pid)
 }

@@ -62,6 +62,8 @@ pub(super) struct Findings {
     pub(super) members: Members,
     /// Dead for so long that their heartbeats are in the way.
     pub(super) buried: Vec<WorkerId>,
+    /// The time since the look before, where it shows that we slept.
+    pub(super) slept_ms: Option<i64>,
     /// Those that can't be read and could, or were not there, before.
     pub(super) unreadable: Vec<(WorkerId, Unreadable)>,
 }
@@ -124,7 +126,8 @@ impl Watch {
                 unreadable.push((sight.worker, reason));
             }
         }
-        Findings { members: self.members(), buried: self.buried(), unreadable }
+        let slept_ms = step.slept.then_some(step.elapsed_ms);
+        Findings { members: self.members(), buried: self.buried(), slept_ms, unreadable }
     }
 
     fn step(&mut self, at: i64) -> Step {
@@ -356,6 +359,16 @@ mod tests {
         let looks = [(Beat(1, 0), 0), (Torn(2), 1), (Torn(2), 0), (Torn(3), 0), (Beat(4, 0), 0), (Torn(5), 1)];
         for (number, (lies, told)) in looks.into_iter().enumerate() {
             assert_eq!(watch.look(0, sights(lies)).unreadable.len(), told, "look {number}");
+        }
+    }
+
+    #[test]
+    fn a_sleep_of_ours_is_told_once() {
+        let mut watch = watch();
+        let looks =
+            [(0, None), (8000, None), (16_001, Some(8001)), (30_000, None), (32_000, None), (90_000, Some(58_000))];
+        for (at, told) in looks {
+            assert_eq!(watch.look(at, sights(Beat(1, 0))).slept_ms, told, "at {at}");
         }
     }
 

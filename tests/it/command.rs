@@ -176,11 +176,24 @@ impl Running {
         self.child.try_wait().expect("its state").is_some()
     }
 
-    /// Ctrl-C, and what it then says on its way to the end.
-    pub(crate) fn interrupt(mut self) -> Said {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-INT", &pid]).status().expect("kill runs");
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal, named as `kill` has it.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().expect("kill runs");
         assert!(sent.success());
+    }
+
+    /// Ctrl-C, and what it then says on its way to the end.
+    pub(crate) fn interrupt(self) -> Said {
+        self.signal("INT");
+        self.wait()
+    }
+
+    /// Waits for its end, and gives what it said.
+    pub(crate) fn wait(mut self) -> Said {
         let status = self.child.wait().expect("it ends");
         let stderr = self.stderr.take().map(|reader| reader.join().expect("read")).unwrap_or_default();
         Said { code: status.code(), stdout: String::new(), stderr }

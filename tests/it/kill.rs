@@ -33,7 +33,7 @@ enum Moment {
 }
 
 /// The moments are drawn from a seed that a failing run names, and that can be given back.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let seed = std::env::var("MILLSTREAM_TEST_SEED").ok().and_then(|text| text.parse().ok());
     let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
     println!("MILLSTREAM_TEST_SEED={seed}");
@@ -49,7 +49,7 @@ fn in_small_pieces() -> PipelineCopy {
 }
 
 /// The JSON files in a folder: none where it is not there yet.
-fn json_files(folder: &Path) -> usize {
+pub(crate) fn json_files(folder: &Path) -> usize {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "json")).count()
 }

@@ -16,6 +16,8 @@ mod kill;
 #[cfg(test)]
 mod main_job;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod oracle;
 #[cfg(test)]
 mod python;
@@ -27,6 +29,8 @@ mod stand_ins;
 mod target;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod workers;
 #[cfg(test)]
 mod wrappers;
 #[cfg(test)]

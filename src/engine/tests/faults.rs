@@ -3,23 +3,12 @@
 //! The clock moves only when somebody sleeps, so that no pause takes time.
 
 use std::collections::VecDeque;
-use std::fmt;
-use std::io;
-use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::BoxStream;
-use object_store::memory::InMemory;
-use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult,
-};
 
+use super::troubled_store::{Trouble, TroubledStore};
 use super::*;
 use crate::batch::Receipt;
 use crate::load::Ledger;
@@ -40,36 +29,14 @@ fn bench() -> Bench {
 }
 
 impl Bench {
-    async fn job_from(&self, source: Arc<dyn Source>) -> (Job, Arc<MemoryWarehouse>) {
+    async fn job_from(&self, source: Arc<BreakingSource>) -> (Job, Arc<MemoryWarehouse>) {
         let (job, warehouse) = self.job().await;
         let connect: Connect = Arc::new(move || {
-            let source = Arc::clone(&source);
+            source.opened.fetch_add(1, Ordering::SeqCst);
+            let source: Arc<dyn Source> = Arc::clone(&source) as _;
             Box::pin(async move { Ok(source) })
         });
         (Job { connect, ..job }, warehouse)
-    }
-
-    /// Records of the stream in the journal.
-    async fn journaled(&self) -> u64 {
-        let entries = self.entries().await;
-        let of_the_stream = entries.iter().filter(|entry| entry.dimension_files.is_empty());
-        of_the_stream.map(|entry| entry.counts.records).sum()
-    }
-
-    /// Lets the others work until it is so.
-    async fn until(&self, mut so: impl FnMut() -> bool) {
-        while !so() {
-            self.context.clock.sleep(Duration::from_millis(1)).await;
-        }
-    }
-
-    /// Everything put so far, the ids `1..=last`, is journaled and loaded once, and every identity holds.
-    async fn is_whole(&self, last: i64, warehouse: &MemoryWarehouse) {
-        assert_eq!(self.journaled().await, u64::try_from(last).expect("positive"));
-        assert_eq!(loaded(warehouse, "fact"), good(1..last + 1));
-        assert_eq!(loaded(warehouse, "dim_date"), 31);
-        let audit = audit(&self.store, warehouse, &[], None).await.expect("it audits");
-        assert_eq!((audit.findings, audit.waiting), (Vec::new(), 0));
     }
 }
 
@@ -106,7 +73,6 @@ impl BreakingSource {
 #[async_trait]
 impl Source for BreakingSource {
     async fn describe(&self) -> Result<StreamDescription> {
-        self.opened.fetch_add(1, Ordering::SeqCst);
         self.inner.describe().await
     }
 
@@ -139,97 +105,6 @@ impl ShardReader for BreakingReader {
             }
         }
         self.inner.next().await
-    }
-}
-
-/// What becomes of puts below a folder.
-#[derive(Debug, Clone, Copy)]
-enum Trouble {
-    TimesOut,
-    DiskFull,
-}
-
-/// A store in memory in which puts below a folder fail: some succeed, then some fail, then all succeed again.
-#[derive(Debug)]
-struct TroubledStore {
-    objects: InMemory,
-    folder: &'static str,
-    trouble: Trouble,
-    succeed: AtomicUsize,
-    fail: AtomicUsize,
-}
-
-impl TroubledStore {
-    fn new(folder: &'static str, trouble: Trouble, succeed: usize, fail: usize) -> Arc<Self> {
-        let (succeed, fail) = (AtomicUsize::new(succeed), AtomicUsize::new(fail));
-        Arc::new(Self { objects: InMemory::new(), folder, trouble, succeed, fail })
-    }
-
-    /// Ends the trouble, and tells how many failures were still to come.
-    fn clear(&self) -> usize {
-        self.fail.swap(0, Ordering::SeqCst)
-    }
-
-    fn fails(&self, path: &Path) -> bool {
-        let spend = |left: &AtomicUsize| {
-            left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
-        };
-        path.as_ref().starts_with(self.folder) && !spend(&self.succeed) && spend(&self.fail)
-    }
-}
-
-impl fmt::Display for TroubledStore {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("TroubledStore")
-    }
-}
-
-#[async_trait]
-impl ObjectStore for TroubledStore {
-    async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> object_store::Result<PutResult> {
-        if self.fails(path) {
-            let kind = match self.trouble {
-                Trouble::TimesOut => io::ErrorKind::TimedOut,
-                Trouble::DiskFull => io::ErrorKind::StorageFull,
-            };
-            return Err(object_store::Error::Generic { store: "troubled", source: io::Error::from(kind).into() });
-        }
-        self.objects.put_opts(path, payload, options).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        path: &Path,
-        options: PutMultipartOptions,
-    ) -> object_store::Result<Box<dyn MultipartUpload>> {
-        self.objects.put_multipart_opts(path, options).await
-    }
-
-    async fn get_opts(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
-        self.objects.get_opts(path, options).await
-    }
-
-    async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> object_store::Result<Vec<Bytes>> {
-        self.objects.get_ranges(path, ranges).await
-    }
-
-    fn delete_stream(
-        &self,
-        paths: BoxStream<'static, object_store::Result<Path>>,
-    ) -> BoxStream<'static, object_store::Result<Path>> {
-        self.objects.delete_stream(paths)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
-        self.objects.list(prefix).boxed()
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
-        self.objects.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> object_store::Result<()> {
-        self.objects.copy_opts(from, to, options).await
     }
 }
 

@@ -1,6 +1,15 @@
 //! The engine over its in-memory seams: everything is real but the stream, the disk and the warehouse's format.
 
+mod drains;
 mod faults;
+mod losses;
+mod odd_source;
+mod random;
+mod resharding;
+mod shares;
+mod stalls;
+mod troubled_store;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,12 +17,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::batch::{Entry, StartAt};
+use crate::batch::{Entry, ShardId, StartAt};
 use crate::config::{BatchSettings, Check, Input, LoadSettings, SourceSettings, Start, Table, Target};
 use crate::error::{Error, ErrorKind};
 use crate::journal;
 use crate::journal::Journal;
 use crate::load::MemoryWarehouse;
+use crate::runtime::Clock;
 use crate::schema::{Field, FieldType, History, TableKind};
 use crate::source::MemorySource;
 use crate::sql::SessionSettings;
@@ -61,6 +71,15 @@ fn pipeline() -> Pipeline {
     }
 }
 
+/// An order; an id that 10 divides breaks the check, one that 25 divides is no JSON.
+fn payload(id: i64) -> String {
+    match id {
+        id if id % 25 == 0 => format!("{{\"id\": {id}"),
+        id if id % 10 == 0 => format!(r#"{{"id": {id}, "value": 0}}"#),
+        id => format!(r#"{{"id": {id}, "value": {}}}"#, id * 2),
+    }
+}
+
 struct Bench {
     source: MemorySource,
     store: Store,
@@ -74,16 +93,11 @@ impl Bench {
         Self { source: MemorySource::new("orders", 2), store, pipeline: pipeline(), context: Context::system() }
     }
 
-    /// Orders `ids`, spread over the shards; an id that 10 divides breaks the check, one that 25 divides is no JSON.
+    /// Orders `ids`, spread over the shards.
     fn put(&self, ids: std::ops::Range<i64>) {
         for id in ids {
-            let payload = match id {
-                id if id % 25 == 0 => format!("{{\"id\": {id}"),
-                id if id % 10 == 0 => format!(r#"{{"id": {id}, "value": 0}}"#),
-                id => format!(r#"{{"id": {id}, "value": {}}}"#, id * 2),
-            };
             let shard = usize::try_from(id % 2).expect("0 or 1");
-            self.source.push(shard, payload, self.context.clock.now_micros()).expect("the shard is open");
+            self.source.push(shard, payload(id), self.context.clock.now_micros()).expect("the shard is open");
         }
     }
 
@@ -113,6 +127,29 @@ impl Bench {
 
     async fn entries(&self) -> Vec<Arc<Entry>> {
         journal::entries(&self.store, 0, usize::MAX).await.expect("a journal")
+    }
+
+    /// Records of the stream in the journal.
+    async fn journaled(&self) -> u64 {
+        let entries = self.entries().await;
+        let of_the_stream = entries.iter().filter(|entry| entry.dimension_files.is_empty());
+        of_the_stream.map(|entry| entry.counts.records).sum()
+    }
+
+    /// Lets the others work until it is so.
+    async fn until(&self, mut so: impl FnMut() -> bool) {
+        while !so() {
+            self.context.clock.sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Everything put so far, the ids `1..=last`, is journaled and loaded once, and every identity holds.
+    async fn is_whole(&self, last: i64, warehouse: &MemoryWarehouse) {
+        assert_eq!(self.journaled().await, u64::try_from(last).expect("positive"));
+        assert_eq!(loaded(warehouse, "fact"), good(1..last + 1));
+        assert_eq!(loaded(warehouse, "dim_date"), 31);
+        let audit = audit(&self.store, warehouse, &[], None).await.expect("it audits");
+        assert_eq!((audit.findings, audit.waiting), (Vec::new(), 0));
     }
 }
 

@@ -18,6 +18,19 @@ async fn a_follower_sees_what_each_writer_commits_and_writes_nothing() {
 }
 
 #[tokio::test]
+async fn a_range_that_begins_at_anothers_newest_entry_is_committed() {
+    let store = memory();
+    let (mut journal, mut other) = (opened(&store, 1).await, opened(&store, 2).await);
+    other.commit(&batch("a", &[(0, 0, 5)])).await.expect("commits");
+    // A follower has told this writer's reader where the other stands; the writer itself has not looked.
+    let entry = journal.commit(&batch("b", &[(0, 5, 7)])).await.expect("it fits");
+    assert_eq!(entry.number, 3);
+    let error = other.commit(&batch("late", &[(0, 5, 9)])).await.expect_err("taken");
+    assert_eq!(error.kind(), crate::error::ErrorKind::Fenced);
+    assert_eq!(log(&store).await, ["a", "b"]);
+}
+
+#[tokio::test]
 async fn a_shard_that_has_ended_takes_no_further_range_and_ends_once() {
     let store = memory();
     let (mut journal, mut other) = (opened(&store, 1).await, opened(&store, 2).await);

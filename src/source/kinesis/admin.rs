@@ -52,19 +52,6 @@ impl StreamAdmin {
         }
     }
 
-    /// How long the stream keeps a record.
-    ///
-    /// # Errors
-    /// Transient where the server cannot be reached; Invalid where there is no such stream.
-    pub async fn retention(&self) -> Result<Duration> {
-        let Connection { client, settings, .. } = &self.connection;
-        let call = || client.describe_stream_summary().stream_name(&settings.stream).send();
-        let answer = self.connection.repeat(call).await;
-        let answer = answer.map_err(|fault| self.connection.give_up("look at its retention", &fault))?;
-        let hours = answer.stream_description_summary.map_or(24, |summary| summary.retention_period_hours);
-        Ok(Duration::from_secs(u64::try_from(hours).unwrap_or(24) * 3600))
-    }
-
     async fn status(&self) -> Result<Option<StreamStatus>> {
         let Connection { client, settings, .. } = &self.connection;
         let call = || client.describe_stream_summary().stream_name(&settings.stream).send();

@@ -1,0 +1,202 @@
+//! Several engines on one stream and one store: who reads what, who loads, and what becomes of the work of one that goes.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+
+use super::odd_source::{Oddity, shard};
+use super::workers::{Worker, fast};
+use super::*;
+use crate::batch::Receipt;
+use crate::load::Ledger;
+use crate::runtime::Random;
+
+/// A warehouse that counts its loads.
+struct Counted {
+    inner: Arc<MemoryWarehouse>,
+    loads: AtomicUsize,
+}
+
+#[async_trait]
+impl Warehouse for Counted {
+    async fn prepare(&self) -> Result<()> {
+        self.inner.prepare().await
+    }
+
+    async fn ledger(&self) -> Result<Ledger> {
+        self.inner.ledger().await
+    }
+
+    async fn receipts(&self, limit: usize) -> Result<Vec<Receipt>> {
+        self.inner.receipts(limit).await
+    }
+
+    async fn load(&self, entries: &[Arc<Entry>]) -> Result<Receipt> {
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        self.inner.load(entries).await
+    }
+}
+
+/// The job for one more worker, with a count of its loads. Its dice are its own: they give it its id.
+fn for_worker(job: &Job, warehouse: &Arc<MemoryWarehouse>, seed: u64) -> (Job, Arc<Counted>) {
+    let counted = Arc::new(Counted { inner: Arc::clone(warehouse), loads: AtomicUsize::new(0) });
+    let context = Context { random: Random::seeded(seed), ..job.context.clone() };
+    (Job { warehouse: counted.clone(), context, ..job.clone() }, counted)
+}
+
+fn shards(worker: &Worker) -> BTreeSet<ShardId> {
+    worker.shards().into_iter().collect()
+}
+
+/// Waits until these workers read so many shards together, each shard once.
+async fn divided(bench: &Bench, workers: &[&Worker], count: usize) {
+    let is_divided = async || {
+        let shares: Vec<BTreeSet<ShardId>> = workers.iter().map(|worker| shards(worker)).collect();
+        let all: BTreeSet<&ShardId> = shares.iter().flatten().collect();
+        all.len() == count && shares.iter().map(BTreeSet::len).sum::<usize>() == count
+    };
+    bench.soon("the shards are divided", is_divided).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_divide_the_shards_and_the_one_that_is_left_takes_them_all() {
+    let (bench, _) = fast(8);
+    let (job, warehouse) = bench.job().await;
+    let (one, other) = (for_worker(&job, &warehouse, 1).0, for_worker(&job, &warehouse, 2).0);
+    let (one, other) = (Worker::start(&one), Worker::start(&other));
+    bench.orders(1..101);
+    bench.soon("both read", async || !one.shards().is_empty() && !other.shards().is_empty()).await;
+    divided(&bench, &[&one, &other], 8).await;
+    assert!(!one.shards().is_empty() && !other.shards().is_empty(), "{:?}", one.shards());
+    bench.orders(101..201);
+    bench.journaled_soon(200).await;
+    other.stop().await.expect("it leaves");
+    bench.orders(201..301);
+    bench.journaled_soon(300).await;
+    divided(&bench, &[&one], 8).await;
+    one.drain().await.expect("it runs");
+    bench.is_whole_and_in_order(300, &warehouse).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shards_of_a_worker_that_dies_are_taken_over() {
+    let (bench, clock) = fast(8);
+    let (job, warehouse) = bench.job().await;
+    let (one, other) = (for_worker(&job, &warehouse, 1).0, for_worker(&job, &warehouse, 2).0);
+    let (one, other) = (Worker::start(&one), Worker::start(&other));
+    bench.orders(1..101);
+    bench.soon("both read", async || !one.shards().is_empty() && !other.shards().is_empty()).await;
+    divided(&bench, &[&one, &other], 8).await;
+    bench.orders(101..201);
+    other.kill().await;
+    let died_at = clock.now_micros();
+    bench.orders(201..401);
+    bench.journaled_soon(400).await;
+    let took = Duration::from_micros((clock.now_micros() - died_at).unsigned_abs());
+    assert!(took >= Duration::from_secs(4), "{took:?}: nobody knew of the death");
+    one.drain().await.expect("it runs");
+    bench.is_whole_and_in_order(400, &warehouse).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_workers_come_and_go_over_a_stream_that_reshards() {
+    let (bench, _) = fast(6);
+    let (job, warehouse) = bench.job().await;
+    let start = |seed| Worker::start(&for_worker(&job, &warehouse, seed).0);
+    let (one, two) = (start(1), start(2));
+    bench.orders(1..101);
+    divided(&bench, &[&one, &two], 6).await;
+    let three = start(3);
+    for parent in 0..6 {
+        bench.source.split(parent).expect("split");
+        let first = 101 + 20 * parent as i64;
+        bench.orders(first..first + 20);
+    }
+    divided(&bench, &[&one, &two, &three], 12).await;
+    one.kill().await;
+    bench.orders(221..301);
+    bench.source.merge(6, 7).expect("merged");
+    bench.orders(301..351);
+    two.stop().await.expect("it leaves");
+    bench.orders(351..401);
+    bench.journaled_soon(400).await;
+    three.drain().await.expect("it runs");
+    bench.is_whole_and_in_order(400, &warehouse).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_worker_loads_and_another_when_it_is_gone() {
+    let (bench, _) = fast(4);
+    let (job, warehouse) = bench.job().await;
+    let (jobs, counts): (Vec<Job>, Vec<Arc<Counted>>) = (1..=2).map(|seed| for_worker(&job, &warehouse, seed)).unzip();
+    let mut workers: Vec<Worker> = jobs.iter().map(Worker::start).collect();
+    bench.orders(1..41);
+    divided(&bench, &[&workers[0], &workers[1]], 4).await;
+    bench.journaled_soon(40).await;
+    bench.soon("it is loaded", async || loaded(&warehouse, "fact") == good(1..41)).await;
+    let loads = || -> Vec<usize> { counts.iter().map(|counted| counted.loads.load(Ordering::SeqCst)).collect() };
+    let before = loads();
+    for round in 1..=5 {
+        let (first, next) = (1 + 40 * round, 41 + 40 * round);
+        bench.orders(first..next);
+        bench.soon("it is loaded", async || loaded(&warehouse, "fact") == good(1..next)).await;
+    }
+    let made: Vec<usize> = loads().iter().zip(&before).map(|(now, before)| now - before).collect();
+    assert_eq!(made.iter().filter(|made| **made > 0).count(), 1, "{made:?}");
+    let loader = made.iter().position(|made| *made > 0).expect("one loads");
+    workers.remove(loader).kill().await;
+    bench.orders(241..281);
+    bench.soon("the other loads", async || loaded(&warehouse, "fact") == good(1..281)).await;
+    assert!(loads()[1 - loader] > before[1 - loader]);
+    workers.remove(0).drain().await.expect("it runs");
+    bench.is_whole_and_in_order(280, &warehouse).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_waits_for_a_parent_that_another_worker_reads() {
+    let (bench, clock) = fast(2);
+    let (job, warehouse, odd) = bench.odd_job().await;
+    odd.set(0, Oddity::HangsBefore(usize::MAX));
+    odd.set(1, Oddity::HangsBefore(usize::MAX));
+    bench.orders(1..41);
+    let start = |seed| Worker::start(&for_worker(&job, &warehouse, seed).0);
+    let (one, other) = (start(1), start(2));
+    for parent in 0..2 {
+        bench.source.split(parent).expect("split");
+    }
+    bench.orders(41..121);
+    one.controls.drain.cancel();
+    other.controls.drain.cancel();
+    clock.sleep(Duration::from_secs(15)).await;
+    assert_eq!(bench.journaled().await, 0, "the parents hang");
+    assert!(!(2..6).any(|child| one.shards().contains(&shard(child)) || other.shards().contains(&shard(child))));
+    odd.mend();
+    one.ended().await.expect("it runs");
+    other.ended().await.expect("it runs");
+    bench.is_whole_and_in_order(120, &warehouse).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shards_that_change_hands_and_come_back_while_records_flow_are_read_once() {
+    let (bench, _) = fast(8);
+    let (job, warehouse) = bench.job().await;
+    let start = |seed| Worker::start(&for_worker(&job, &warehouse, seed).0);
+    let one = start(1);
+    let mut next = 1;
+    let mut flow = async |until: &mut dyn FnMut() -> bool| {
+        while !until() {
+            bench.orders(next..next + 5);
+            next += 5;
+            bench.context.clock.sleep(Duration::from_millis(100)).await;
+        }
+    };
+    flow(&mut || one.read() > 100).await;
+    let other = start(2);
+    flow(&mut || shards(&one).len() + shards(&other).len() == 8 && other.read() > 50).await;
+    let taken = other.shards();
+    other.stop().await.expect("it leaves");
+    flow(&mut || taken.iter().all(|shard| shards(&one).contains(shard))).await;
+    one.drain().await.expect("it runs");
+    bench.is_whole_and_in_order(next - 1, &warehouse).await;
+}
