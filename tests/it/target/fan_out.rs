@@ -60,8 +60,7 @@ fn a_stream_elsewhere_is_read_by_a_consumer_that_stays_until_it_is_deregistered(
     let pipeline = with_fan_out();
     let (hosted, bucket) = (Hosted::start(&pipeline), Bucket::new(s3_servers()[0]));
     let pipeline = with_stage(pipeline, hosted.port, &bucket.store());
-    let folder = || bucket.warehouse();
-    reads_through_its_consumer(&on_stage(&pipeline), hosted.port, || folder());
+    reads_through_its_consumer(&on_stage(&pipeline), hosted.port, || bucket.warehouse());
 }
 
 #[test]
