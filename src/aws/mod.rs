@@ -127,10 +127,13 @@ fn no_region() -> Error {
 
 fn refusal(error: CredentialsError) -> Error {
     let told = match &error {
-        CredentialsError::CredentialsNotLoaded(_) => Error::invalid(format!(
-            "no AWS credentials were found; looked at: {PLACES}; give this machine a role, or run aws sso login or aws \
-             configure for the profile that AWS_PROFILE names"
-        )),
+        // Its cause is the same list once more, a line for each place.
+        CredentialsError::CredentialsNotLoaded(_) => {
+            return Error::invalid(format!(
+                "no AWS credentials were found; looked at: {PLACES}; give this machine a role, or run aws sso login or \
+                 aws configure for the profile that AWS_PROFILE names"
+            ));
+        }
         CredentialsError::InvalidConfiguration(_) => Error::invalid(
             "AWS credentials are configured, but not so that they can be used; correct the profile (~/.aws/config, \
              ~/.aws/credentials) or the environment's AWS_ variables",

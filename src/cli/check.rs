@@ -6,17 +6,19 @@ use std::process::ExitCode;
 use super::arguments::Common;
 use super::open::{self, Plan, partitions};
 use super::output;
+use super::reach::{Reach, chain};
 use super::site::Site;
 use crate::config::{self, Fault, Target};
 use crate::error::{Error, Result};
 use crate::host;
 use crate::query::{Holdings, Query, QuerySettings};
+use crate::runtime::Context;
 use crate::store::Store;
 
 /// Planning a report holds no rows.
 const MEMORY: usize = 64 << 20;
 
-/// Checks the folder, its SQL and reports, the data folder and the port.
+/// Checks the folder, its SQL and reports, whose the place is, and the port or the stream.
 pub(super) async fn check(common: &Common, folder: &Path) -> Result<ExitCode> {
     let plan = open::plan(common, folder).await?;
     let faults = report_faults(&plan).await?;
@@ -24,8 +26,12 @@ pub(super) async fn check(common: &Common, folder: &Path) -> Result<ExitCode> {
         return Err(config::refuse(&faults));
     }
     Site::could_be_claimed(common, &plan).await?;
-    if plan.target == Target::Local {
-        port_is_free(common)?;
+    match &plan.target {
+        Target::Local => port_is_free(common)?,
+        Target::Aws(target) => {
+            let reach = Reach::of(&plan, target, &chain(target).await?);
+            reach.must_be_there(&Context::system()).await?;
+        }
     }
     let pipeline = &plan.pipeline;
     let (fields, checks, tables) = (pipeline.fields.len(), pipeline.checks.len(), pipeline.tables.len());

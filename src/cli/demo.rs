@@ -6,6 +6,7 @@ use super::arguments::{Common, Demo};
 use super::orders::{Sending, Wanted, put_orders};
 use super::output::{self, thousands};
 use super::query::print_report;
+use super::reach::must_be_local;
 use super::run::{seconds_since, show};
 use super::site::Site;
 use super::summary::Summary;
@@ -16,6 +17,8 @@ use crate::journal;
 
 /// Puts orders and runs the pipeline beside, until all of them are loaded.
 pub(super) async fn demo(common: &Common, arguments: &Demo) -> Result<ExitCode> {
+    // Mock orders have no place in a stream that others read.
+    must_be_local(common, "demo")?;
     let (site, stream) = Site::with_stream(common, &arguments.pipeline).await?;
     let journaled = journal::fold(&site.store, &site.plan.pipeline.name).await?.counts.records;
     let wanted =

@@ -22,7 +22,9 @@ pub(super) struct Plan {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) decoder: Arc<Decoder>,
     pub(super) cleaner: Arc<Cleaner>,
-    /// What `--target` names.
+    /// What `--target` says.
+    pub(super) target_name: String,
+    /// What that names.
     pub(super) target: Target,
 }
 
@@ -56,7 +58,8 @@ pub(super) async fn plan(common: &Common, folder: &Path) -> Result<Plan> {
         return Err(Error::invalid(format!("the pipeline {} has no target {target}; it has {known}", pipeline.name)));
     };
     let decoder = Arc::new(Decoder::new(&pipeline.fields));
-    Ok(Plan { pipeline: Arc::new(pipeline), decoder, cleaner: Arc::new(cleaner), target })
+    let target_name = common.target.clone();
+    Ok(Plan { pipeline: Arc::new(pipeline), decoder, cleaner: Arc::new(cleaner), target_name, target })
 }
 
 fn clean_settings() -> SessionSettings {

@@ -139,7 +139,7 @@ impl Way<'_> {
 }
 
 async fn producer(stream: &Reach, sending: &Sending<'_>) -> Result<Producer> {
-    let producer = Producer::new(stream.settings().await?, sending.context.clone());
+    let producer = Producer::new(stream.lasting_settings(sending.context).await?, sending.context.clone());
     Ok(producer.with_limits(sending.limits))
 }
 

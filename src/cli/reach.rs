@@ -15,6 +15,9 @@ use crate::error::{Error, Result};
 use crate::runtime::Context;
 use crate::source::{FanOutConsumer, KinesisSettings, KinesisSource, ProducerLimits, Source};
 
+/// Tries of a call to AWS that a person waits for: some 3 s where nobody listens, 15 s where nothing answers.
+const SOON: u32 = 6;
+
 /// The way to the stream; clones share it.
 #[derive(Clone)]
 pub(super) enum Reach {
@@ -42,28 +45,43 @@ impl Reach {
         Self::Aws(Arc::new(KinesisSettings::aws(endpoint, chain.region(), stream, chain.credentials())))
     }
 
-    /// The local stream, for commands that are only about it.
-    ///
-    /// # Errors
-    /// Invalid where the target is another.
-    pub(super) fn local(self, command: &str) -> Result<LocalStream> {
-        match self {
-            Self::Local(stream) => Ok(stream),
-            Self::Aws(_) => {
-                Err(Error::invalid(format!("`millstream {command}` is for the local target only: leave --target out")))
-            }
-        }
-    }
-
-    /// What a client needs.
+    /// What a client needs whose caller waits for the answer: calls are given up soon.
     ///
     /// # Errors
     /// The local stream's.
     pub(super) async fn settings(&self) -> Result<KinesisSettings> {
         match self {
             Self::Local(stream) => stream.settings().await,
-            Self::Aws(settings) => Ok(settings.as_ref().clone()),
+            Self::Aws(settings) => {
+                let mut settings = settings.as_ref().clone();
+                settings.backoff.attempts = SOON;
+                Ok(settings)
+            }
         }
+    }
+
+    /// What a client needs that works for long: one in AWS that is there outlasts minutes of trouble. That it is there
+    /// is asked first, so that one that is not is told soon.
+    ///
+    /// # Errors
+    /// As [`Reach::settings`]; Invalid where the stream is not there or its description is refused; Transient where
+    /// nothing answers.
+    pub(super) async fn lasting_settings(&self, context: &Context) -> Result<KinesisSettings> {
+        match self {
+            Self::Local(stream) => stream.settings().await,
+            Self::Aws(settings) => {
+                self.must_be_there(context).await?;
+                Ok(settings.as_ref().clone())
+            }
+        }
+    }
+
+    /// Asks the stream for its description.
+    ///
+    /// # Errors
+    /// As [`Reach::lasting_settings`].
+    pub(super) async fn must_be_there(&self, context: &Context) -> Result<()> {
+        KinesisSource::new(self.settings().await?, context.clone()).describe().await.map(drop)
     }
 
     /// What its shards take: the local server enforces nothing.
@@ -81,7 +99,7 @@ impl Reach {
         Arc::new(move || {
             let (reach, context, fan_out) = (reach.clone(), context.clone(), fan_out.clone());
             Box::pin(async move {
-                let settings = reach.settings().await?;
+                let settings = reach.lasting_settings(&context).await?;
                 let source = KinesisSource::new(settings.clone(), context.clone());
                 let source = match fan_out {
                     Some(name) => source.with_fan_out(FanOutConsumer::register(settings, context, &name).await?),
@@ -126,6 +144,19 @@ impl Reach {
             Self::Local(stream) => stream.close().await,
             Self::Aws(_) => Ok(()),
         }
+    }
+}
+
+/// Refuses every target but the local one, for a command that is only about that.
+///
+/// # Errors
+/// Invalid where the target is another.
+pub(super) fn must_be_local(common: &Common, command: &str) -> Result<()> {
+    match common.target.as_str() {
+        "local" => Ok(()),
+        target => Err(Error::invalid(format!(
+            "`millstream {command}` is for the local target only, not for {target}: leave --target out"
+        ))),
     }
 }
 

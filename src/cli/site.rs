@@ -15,11 +15,11 @@ use super::reach::{Reach, chain};
 use crate::aws::AwsChain;
 use crate::config::{AwsTarget, StoreAddress, Target, WarehouseSettings};
 use crate::engine::{Connect, Job};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::load::{DeltaWarehouse, LoadBounds, Place};
 use crate::runtime::Context;
 use crate::stage::Stager;
-use crate::store::{Folder, S3Settings, Store, parse_s3};
+use crate::store::{Folder, Put, S3Settings, Store, parse_s3};
 
 /// What a load may hold before it spills.
 const LOAD_MEMORY: usize = 256 << 20;
@@ -72,7 +72,12 @@ impl Site {
             Target::Aws(target) => {
                 let chain = chain(&target).await?;
                 let reach = Reach::of(&plan, &target, &chain);
-                Ok((Self::in_aws(plan, &target, (chain, Access::Claim)).await?, reach))
+                match reach.must_be_there(&Context::system()).await {
+                    Err(error) if error.kind() == ErrorKind::Invalid => return Err(error),
+                    // What passes is outlasted by a run that goes on, and given up by one that is to end.
+                    _ => {}
+                }
+                Ok((Self::in_aws(plan, open_store(&target, Some(chain)).await?, Access::Claim).await?, reach))
             }
         }
     }
@@ -100,8 +105,9 @@ impl Site {
     pub(super) async fn could_be_claimed(common: &Common, plan: &Plan) -> Result<()> {
         match &plan.target {
             Target::Local => DataFolder::could_be_claimed(&common.data, &plan.pipeline),
+            Target::Aws(target) if missing_folder(target).is_some() => Ok(()),
             Target::Aws(target) => {
-                let (store, _, address) = open_store(target, &chain(target).await?)?;
+                let (store, _, address) = open_store(target, None).await?;
                 match read_owner(&store, &address).await? {
                     Some(owner) => owner.must_be(&Owner::of(&plan.pipeline), &address),
                     None => Ok(()),
@@ -121,8 +127,11 @@ impl Site {
                 Self::over_folder(plan, data)
             }
             Target::Aws(target) => {
-                let chain = chain(&target).await?;
-                Self::in_aws(plan, &target, (chain, access)).await
+                // Opening a folder makes it, and who only looks makes nothing.
+                if let Some(address) = missing_folder(&target).filter(|_| access == Access::Look) {
+                    return Err(no_data(&plan, &address));
+                }
+                Self::in_aws(plan, open_store(&target, None).await?, access).await
             }
         }
     }
@@ -132,8 +141,7 @@ impl Site {
         Self::over(plan, (store, tables), Home::Folder(data))
     }
 
-    async fn in_aws(plan: Plan, target: &AwsTarget, (chain, access): (AwsChain, Access)) -> Result<Self> {
-        let (store, tables, address) = open_store(target, &chain)?;
+    async fn in_aws(plan: Plan, (store, tables, address): Opened, access: Access) -> Result<Self> {
         take(&store, &plan, &address, access).await?;
         Self::over(plan, (store, tables), Home::Address(address))
     }
@@ -178,44 +186,77 @@ impl Site {
 }
 
 /// The store of a target, the folder of its warehouse, and the store's address.
-fn open_store(target: &AwsTarget, chain: &AwsChain) -> Result<(Store, Folder, String)> {
+type Opened = (Store, Folder, String);
+
+/// Opens the store; a folder is made where it is missing. The chain is loaded where it is needed and not known yet.
+///
+/// # Errors
+/// Invalid where the address can be no store's, or S3 is to be used without a region or credentials.
+async fn open_store(target: &AwsTarget, known: Option<AwsChain>) -> Result<Opened> {
     // The one kind of warehouse there is.
     let WarehouseSettings::Delta = target.warehouse;
     match &target.store {
         StoreAddress::Folder(folder) => {
             let store = Store::local(folder)?;
-            Ok((store, Folder::Local(folder.join(WAREHOUSE)), format!("file://{}", folder.display())))
+            Ok((store, Folder::Local(folder.join(WAREHOUSE)), folder_address(folder)))
         }
         StoreAddress::S3(address) => {
             let (bucket, prefix) = parse_s3(address)?;
+            let chain = match known {
+                Some(chain) => chain,
+                None => chain(target).await?,
+            };
             let endpoint = target.store_endpoint.clone();
-            let settings = S3Settings { bucket, prefix, endpoint, path_style: target.path_style, chain: chain.clone() };
+            let settings = S3Settings { bucket, prefix, endpoint, path_style: target.path_style, chain };
             let store = Store::s3(settings)?;
             Ok((store.clone(), Folder::Store(store, WAREHOUSE.to_owned()), address.clone()))
         }
     }
 }
 
+fn folder_address(folder: &Path) -> String {
+    format!("file://{}", folder.display())
+}
+
+/// The address of a target's store that is a folder, and not there.
+fn missing_folder(target: &AwsTarget) -> Option<String> {
+    match &target.store {
+        StoreAddress::Folder(folder) if !folder.exists() => Some(folder_address(folder)),
+        _ => None,
+    }
+}
+
+fn no_data(plan: &Plan, address: &str) -> Error {
+    let (folder, target) = (plan.pipeline.folder.display(), &plan.target_name);
+    Error::invalid(format!(
+        "there is no data in {address}; run the pipeline first (`millstream run {folder} --target {target}`)"
+    ))
+}
+
 async fn read_owner(store: &Store, address: &str) -> Result<Option<Owner>> {
-    store.get(OWNER).await?.map(|bytes| Owner::parse(&bytes, address)).transpose()
+    let bytes = store.get(OWNER).await.map_err(|error| error.context(address))?;
+    bytes.map(|bytes| Owner::parse(&bytes, address)).transpose()
 }
 
 /// Makes the store the pipeline's, or finds that it is.
 async fn take(store: &Store, plan: &Plan, address: &str, access: Access) -> Result<()> {
     let ours = Owner::of(&plan.pipeline);
-    let to_write = match (read_owner(store, address).await?, access) {
-        (Some(owner), Access::Look) => return owner.must_be(&ours, address),
-        (None, Access::Look) => {
-            let folder = plan.pipeline.folder.display();
-            return Err(Error::invalid(format!(
-                "there is no data in {address}; run the pipeline first (`millstream run {folder} --target …`)"
-            )));
+    let told = |error: Error| error.context(address);
+    let mut found = read_owner(store, address).await?;
+    if found.is_none() && access == Access::Claim {
+        match store.put_if_absent(OWNER, ours.bytes()?.into()).await.map_err(told)? {
+            Put::Created => return Ok(()),
+            // Another came first: it may be this pipeline on another machine, or another pipeline.
+            Put::Exists => found = read_owner(store, address).await?,
         }
-        (Some(owner), Access::Claim) => owner.joined(ours, address)?,
-        (None, Access::Claim) => Some(ours),
-    };
-    match to_write {
-        Some(owner) => store.put(OWNER, owner.bytes()?.into()).await,
-        None => Ok(()),
+    }
+    match (found, access) {
+        (Some(owner), Access::Look) => owner.must_be(&ours, address),
+        (Some(owner), Access::Claim) => match owner.joined(ours, address)? {
+            Some(owner) => store.put(OWNER, owner.bytes()?.into()).await.map_err(told),
+            None => Ok(()),
+        },
+        (None, Access::Look) => Err(no_data(plan, address)),
+        (None, Access::Claim) => Err(Error::transient(format!("{OWNER} has just gone from {address}: start again"))),
     }
 }

@@ -7,18 +7,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::arguments::Common;
 use super::data_folder::DataFolder;
+use super::local_stream::LocalStream;
 use super::open;
 use super::output;
-use super::reach::Reach;
+use super::reach::must_be_local;
 use super::watch::watched;
 use crate::error::{Error, Result};
 use crate::runtime::Context;
 
 /// Hosts until stopped.
 pub(super) async fn stream(common: &Common, folder: &Path) -> Result<ExitCode> {
+    must_be_local(common, "stream")?;
     let plan = open::plan(common, folder).await?;
     let context = Context::system();
-    let stream = Reach::open(common, &plan, &context).await?.local("stream")?;
+    let stream = LocalStream::open(common, &plan, &context).await?;
     let data = DataFolder::claim(&common.data, &plan.pipeline)?;
     let endpoint = stream.endpoint().await?;
     if !stream.is_host().await {

@@ -52,9 +52,21 @@ fn read_target(mut section: Section<'_>) -> Option<Target> {
     let store_endpoint = section.optional("store_endpoint", endpoint).map(Spanned::into_inner);
     let path_style = section.or("path_style", false, boolean);
     let warehouse = read_warehouse(&mut section);
+    if let Some(StoreAddress::Folder(_)) = store {
+        refuse_keys_of_s3(&mut section);
+    }
     section.finish();
     let (store, warehouse) = (store?, warehouse?);
     Some(Target::Aws(AwsTarget { region, stream_endpoint, store, store_endpoint, path_style, warehouse }))
+}
+
+/// Keys that say nothing of a folder must not look as if they did.
+fn refuse_keys_of_s3(section: &mut Section<'_>) {
+    for key in ["store_endpoint", "path_style"] {
+        if let Some(node) = section.find(key) {
+            section.refuse(key, node, "a store that is a folder has no use for it: take it out");
+        }
+    }
 }
 
 /// `warehouse = { kind = "delta" }`.

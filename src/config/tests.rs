@@ -313,6 +313,14 @@ fn what_a_target_cannot_be_is_told_with_its_place() {
         ),
         (
             "",
+            "[target.nfs]\nstore = \"file:///lake\"\nstore_endpoint = \"http://h\"\npath_style = true\nwarehouse = { kind = \"delta\" }\n",
+            &[
+                "13:18: \"store_endpoint\" in [target.NAME]: a store that is a folder has no use for it: take it out",
+                "14:14: \"path_style\" in [target.NAME]: a store that is a folder has no use for it: take it out",
+            ],
+        ),
+        (
+            "",
             "[target]\nlocal = 1\n",
             &["12:9: \"local\" in [target.NAME]: expected a table, [target.local]; found an integer"],
         ),

@@ -64,12 +64,13 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A data folder, and the commands that run over it on a free port.
+/// A data folder, and the commands that run over it on a free port, in an environment without anybody's AWS settings.
 pub(crate) struct Millstream {
     pub(crate) data: TempDir,
     pub(crate) pipeline: PathBuf,
-    /// None for the local target.
-    target: Option<&'static str>,
+    /// Another target than the local one.
+    pub(crate) target: Option<&'static str>,
+    pub(crate) environment: Vec<(&'static str, String)>,
 }
 
 /// What a command that ended has said.
@@ -86,7 +87,7 @@ impl Millstream {
     }
 
     pub(crate) fn over(pipeline: PathBuf) -> Self {
-        Self { data: tempfile::tempdir().expect("a folder"), pipeline, target: None }
+        Self { data: tempfile::tempdir().expect("a folder"), pipeline, target: None, environment: Vec::new() }
     }
 
     /// The pipeline on a Kinesis server of this machine as if it were AWS's; its store is the folder `lake` of the data.
@@ -98,17 +99,20 @@ impl Millstream {
             data.path().display()
         );
         let pipeline = pipeline.append("pipeline.toml", &target);
-        (Self { data, pipeline: pipeline.pipeline.clone(), target: Some("server") }, pipeline)
+        let keys = [("AWS_ACCESS_KEY_ID", "test".to_owned()), ("AWS_SECRET_ACCESS_KEY", "test".to_owned())];
+        let path = pipeline.pipeline.clone();
+        (Self { data, pipeline: path, target: Some("server"), environment: keys.into() }, pipeline)
     }
 
     pub(crate) fn command(&self, name: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
         command.arg(name).arg(&self.pipeline).arg("--data").arg(self.data.path()).args(["--port", "0"]);
+        command.args(self.target.iter().flat_map(|target| ["--target", target]));
         command.args(arguments).stdin(Stdio::null()).env_remove("MILLSTREAM_LOG");
-        if let Some(target) = self.target {
-            command.args(["--target", target]);
-            command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
+            command.env_remove(name);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

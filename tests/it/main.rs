@@ -34,6 +34,8 @@ mod soak;
 #[cfg(test)]
 mod stand_ins;
 #[cfg(test)]
+mod target;
+#[cfg(test)]
 mod tidy;
 #[cfg(test)]
 mod workers;

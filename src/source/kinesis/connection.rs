@@ -281,10 +281,11 @@ impl Connection {
             }
             Fault::NotFound(_) => {
                 let message = format!("cannot {doing}: the stream {stream} at {place} is not there ({fault})");
-                (
-                    ErrorKind::Invalid,
-                    format!("{message}: check its name, or make it with `millstream stream`; {stakes}"),
-                )
+                let advice = match self.settings.credentials {
+                    Credentials::Static { .. } => "check its name, or make it with `millstream stream`",
+                    Credentials::Chain(_) => "check its name, the region and the account, or make it there",
+                };
+                (ErrorKind::Invalid, format!("{message}: {advice}; {stakes}"))
             }
             _ => {
                 let message = format!("the stream {stream} at {place} refuses to let us {doing} ({fault})");
@@ -347,9 +348,10 @@ impl Connection {
     }
 
     fn unreachable_advice(&self) -> &'static str {
-        match self.settings.endpoint {
-            Some(_) => "is `millstream stream` running?",
-            None => "is the network up?",
+        match (&self.settings.credentials, &self.settings.endpoint) {
+            (Credentials::Static { .. }, Some(_)) => "is `millstream stream` running?",
+            (Credentials::Chain(_), Some(_)) => "is the server running, and is stream_endpoint its address?",
+            (_, None) => "is the network up?",
         }
     }
 }

@@ -22,6 +22,8 @@ enum Reason {
     Denied,
     WrongRegion,
     ClockOff,
+    /// Credentials that were good once; their provider may have new ones by now.
+    Expired,
     /// Another writer was at the same object at the same time: the same again tells who won.
     Race,
     /// A throttled call, a time-out, a reset, a 5xx.
@@ -40,6 +42,10 @@ impl Reason {
             ),
             Self::WrongRegion => (invalid, "the bucket is in another region: set the target's region to it"),
             Self::ClockOff => (invalid, "this machine's clock is wrong, so its signatures are: set it"),
+            Self::Expired => (
+                transient,
+                "the credentials have expired: log in again (aws sso login), or set new ones where they come from",
+            ),
             Self::Race => (transient, "another writer was at it at the same time: the same again tells who won"),
             Self::Passing => (transient, "the store does not answer as it should for now"),
         }
@@ -119,6 +125,7 @@ fn reason(code: &str, whole: &str) -> Reason {
             Reason::WrongRegion
         }
         "RequestTimeTooSkewed" => Reason::ClockOff,
+        "ExpiredToken" | "TokenRefreshRequired" => Reason::Expired,
         _ if whole.contains("redirect without LOCATION") || whole.contains("status code: 301") => Reason::WrongRegion,
         _ => Reason::Passing,
     }
@@ -225,7 +232,7 @@ mod tests {
             (generic("400", "AuthorizationHeaderMalformed"), ErrorKind::Invalid, "another region"),
             (generic("301", ""), ErrorKind::Invalid, "another region"),
             (generic("503", "SlowDown"), ErrorKind::Transient, "SlowDown: It isso"),
-            (generic("400", "ExpiredToken"), ErrorKind::Transient, "ExpiredToken"),
+            (generic("400", "ExpiredToken"), ErrorKind::Transient, "log in again"),
             (generic("500", "InternalError"), ErrorKind::Transient, "InternalError"),
         ];
         for (error, kind, words) in cases {
