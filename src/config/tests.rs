@@ -258,8 +258,9 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
 fn a_target_says_where_its_services_are() {
     let text = format!(
         "{BASE}[target.aws]\nregion = \"eu-central-1\"\nstore = \"s3://lake/orders\"\nwarehouse = {{ kind = \"delta\" }}\n\
-         [target.stage]\nstream_endpoint = \"http://127.0.0.1:4567\"\nstore = \"file:///mnt/lake\"\n\
-         store_endpoint = \"https://minio:9000\"\npath_style = true\nwarehouse = {{ kind = \"delta\" }}\n"
+         [target.stage]\nstream_endpoint = \"http://127.0.0.1:4567\"\nstore = \"s3://lake\"\n\
+         store_endpoint = \"https://minio:9000\"\npath_style = true\nwarehouse = {{ kind = \"delta\" }}\n\
+         [target.shared]\nstore = \"file:///mnt/lake\"\nwarehouse = {{ kind = \"delta\" }}\n"
     );
     let folder = folder(&text);
     assert_eq!(faults(&folder), Vec::<String>::new());
@@ -275,12 +276,14 @@ fn a_target_says_where_its_services_are() {
     let stage = AwsTarget {
         region: None,
         stream_endpoint: Some("http://127.0.0.1:4567".into()),
-        store: StoreAddress::Folder("/mnt/lake".into()),
+        store: StoreAddress::S3("s3://lake".into()),
         store_endpoint: Some("https://minio:9000".into()),
         path_style: true,
         ..aws.clone()
     };
-    let expected = [("aws", Target::Aws(aws)), ("local", Target::Local), ("stage", Target::Aws(stage))];
+    let shared = AwsTarget { region: None, store: StoreAddress::Folder("/mnt/lake".into()), ..aws.clone() };
+    let [aws, shared, stage] = [aws, shared, stage].map(Target::Aws);
+    let expected = [("aws", aws), ("local", Target::Local), ("shared", shared), ("stage", stage)];
     assert_eq!(targets, expected.map(|(name, target)| (name.to_owned(), target)).into());
 }
 
@@ -821,10 +824,10 @@ colour = "red"
         .iter()
         .map(|fault| fault.split_once(": ").map_or(fault.clone(), |(place, _)| place.to_owned()))
         .collect();
-    let expected = ["1:1", "2:1", "4:10", "6:11", "8:8", "12:8", "13:1", "18:23", "19:1", "20:1"];
+    let expected = ["1:1", "2:1", "4:10", "6:11", "8:8", "12:8", "13:1", "18:23", "19:1", "20:1", "20:1"];
     let expected: Vec<String> = expected.iter().map(|place| format!("pipeline.toml:{place}")).collect();
-    assert_eq!(places[..10], expected);
-    assert_eq!(places[10..], ["stray.sql"]);
+    assert_eq!(places[..11], expected);
+    assert_eq!(places[11..], ["stray.sql"]);
 }
 
 #[test]
