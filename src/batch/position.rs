@@ -1,10 +1,12 @@
 //! Where a record stands in its shard.
 //!
 //! A position is (sequence number, sub-sequence). Sequence numbers have up to 56 digits and more, so they are kept
-//! as normalised decimal digits and compared as numbers: never as strings, never as u128.
+//! as decimal digits and compared as numbers: never as strings, never as u128. The digits stay as the stream gave them,
+//! leading zeros too: a server may know its own numbers in no other form.
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -32,8 +34,8 @@ impl fmt::Display for ShardId {
     }
 }
 
-/// A sequence number: a decimal number of any length, without leading zeros.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// A sequence number: a decimal number of any length. Two are equal where their numbers are.
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SequenceNumber(Box<str>);
 
@@ -46,7 +48,7 @@ pub struct InvalidSequence(String);
 const MAX_DIGITS: usize = 128;
 
 impl SequenceNumber {
-    /// Parses decimal digits; leading zeros are dropped.
+    /// Parses decimal digits.
     ///
     /// # Errors
     /// [`InvalidSequence`] for an empty text, one over 128 digits, or one with anything but digits.
@@ -55,13 +57,17 @@ impl SequenceNumber {
         if !valid {
             return Err(InvalidSequence(text.to_owned()));
         }
-        let digits = text.trim_start_matches('0');
-        Ok(Self(if digits.is_empty() { "0".into() } else { digits.into() }))
+        Ok(Self(text.into()))
     }
 
-    /// The decimal digits.
+    /// The decimal digits as the stream gave them.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The digits that count; none for zero.
+    fn digits(&self) -> &str {
+        self.0.trim_start_matches('0')
     }
 }
 
@@ -87,7 +93,22 @@ impl From<SequenceNumber> for String {
 
 impl Ord for SequenceNumber {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.len().cmp(&other.0.len()).then_with(|| self.0.cmp(&other.0))
+        let (left, right) = (self.digits(), other.digits());
+        left.len().cmp(&right.len()).then_with(|| left.cmp(right))
+    }
+}
+
+impl PartialEq for SequenceNumber {
+    fn eq(&self, other: &Self) -> bool {
+        self.digits() == other.digits()
+    }
+}
+
+impl Eq for SequenceNumber {}
+
+impl Hash for SequenceNumber {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.digits().hash(state);
     }
 }
 
@@ -129,7 +150,10 @@ impl Position {
     /// digits, the digits, the sub-sequence in ten, the index in six.
     pub fn write_sortable(&self, index: u32, text: &mut String) {
         use fmt::Write as _;
-        let digits = self.sequence.as_str();
+        let digits = match self.sequence.digits() {
+            "" => "0",
+            digits => digits,
+        };
         // Writing to a String cannot fail.
         let _ = write!(text, "{:03}{digits}.{:010}.{index:06}", digits.len(), self.subsequence);
     }
@@ -166,7 +190,8 @@ mod tests {
             sequence("49590338271490256608559692538361571095921575989136588898") > sequence("99999999999999999999")
         );
         assert_eq!(sequence("0007"), sequence("7"));
-        assert_eq!(sequence("000").as_str(), "0");
+        assert!(sequence("0009") < sequence("10") && sequence("000") == sequence("0"));
+        assert_eq!(sequence("0007").as_str(), "0007", "a server may know it in no other form");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::arguments::{Common, Demo};
+use super::open;
 use super::orders::{Sending, Wanted, put_orders};
 use super::output::{self, thousands};
 use super::query::print_report;
@@ -19,7 +20,7 @@ use crate::journal;
 pub(super) async fn demo(common: &Common, arguments: &Demo) -> Result<ExitCode> {
     // Mock orders have no place in a stream that others read.
     must_be_local(common, "demo")?;
-    let (site, stream) = Site::with_stream(common, &arguments.pipeline).await?;
+    let (site, stream) = Site::with_stream(common, open::plan(common, &arguments.pipeline).await?).await?;
     let journaled = journal::fold(&site.store, &site.plan.pipeline.name).await?.counts.records;
     let wanted =
         Wanted { records: Some(arguments.records), rate: arguments.rate, seed: arguments.seed, aggregate: false };

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::arguments::{Common, Run};
+use super::open;
 use super::output::{self, thousands};
 use super::site::Site;
 use super::summary::Summary;
@@ -19,11 +20,12 @@ pub(super) async fn run(common: &Common, arguments: &Run) -> Result<ExitCode> {
         Some(address) => Some(MetricsServer::bind(address).await?),
         None => None,
     };
-    let (site, stream) = Site::with_stream(common, &arguments.folder.pipeline).await?;
-    let fan_out = site.plan.pipeline.source.fan_out.clone();
+    let plan = open::plan(common, &arguments.folder.pipeline).await?;
+    let fan_out = plan.pipeline.source.fan_out.clone();
     if arguments.deregister && fan_out.is_none() {
         return Err(Error::invalid("--deregister takes a fan-out consumer away, but [source] names none (fan_out)"));
     }
+    let (site, stream) = Site::with_stream(common, plan).await?;
     let controls = Controls::default();
     if arguments.once {
         controls.drain.cancel();

@@ -61,8 +61,7 @@ impl Site {
     ///
     /// # Errors
     /// As [`Site::claim`], and as [`Reach::open`].
-    pub(super) async fn with_stream(common: &Common, folder: &Path) -> Result<(Self, Reach)> {
-        let plan = plan(common, folder).await?;
+    pub(super) async fn with_stream(common: &Common, plan: Plan) -> Result<(Self, Reach)> {
         match plan.target.clone() {
             Target::Local => {
                 let stream = LocalStream::open(common, &plan, &Context::system()).await?;

@@ -144,7 +144,7 @@ fn same_name(journaled: &StreamIdentity, found: &StreamIdentity) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid(format!(
-        "the journal here belongs to the stream {}, but the pipeline reads {}; use another --data folder for it, or \
+        "the journal here belongs to the stream {}, but the pipeline reads {}; use another --data folder (or store) for it, or \
          name the journal's stream in pipeline.toml",
         journaled.arn, found.arn
     )))
