@@ -1,6 +1,6 @@
 //! Random histories: records, splits, merges, and workers that start, stop and die; then everything is there once.
 
-use super::workers::{Worker, drained, fast};
+use super::workers::{Worker, drained, shared};
 use super::*;
 use crate::runtime::{Dice, Random};
 
@@ -86,7 +86,7 @@ impl History {
 async fn whatever_happens_to_shards_and_workers_every_record_is_there_once_and_in_order() {
     for seed in 0..HISTORIES {
         println!("seed {seed}");
-        let (bench, _) = fast(3);
+        let bench = shared(3);
         let (job, warehouse) = bench.job().await;
         let mut history = History { bench, job, dice: Dice::seeded(seed), workers: [None, None], last: 0, started: 0 };
         for _ in 0..STEPS {

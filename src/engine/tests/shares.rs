@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 
 use super::odd_source::{Oddity, shard};
-use super::workers::{Worker, fast};
+use super::workers::{Worker, fast, shared};
 use super::*;
 use crate::batch::Receipt;
 use crate::load::Ledger;
@@ -61,7 +61,7 @@ async fn divided(bench: &Bench, workers: &[&Worker], count: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_divide_the_shards_and_the_one_that_is_left_takes_them_all() {
-    let (bench, _) = fast(8);
+    let bench = shared(8);
     let (job, warehouse) = bench.job().await;
     let (one, other) = (for_worker(&job, &warehouse, 1).0, for_worker(&job, &warehouse, 2).0);
     let (one, other) = (Worker::start(&one), Worker::start(&other));
@@ -81,7 +81,8 @@ async fn workers_divide_the_shards_and_the_one_that_is_left_takes_them_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_shards_of_a_worker_that_dies_are_taken_over() {
-    let (bench, clock) = fast(8);
+    let bench = shared(8);
+    let clock = bench.context.clock.clone();
     let (job, warehouse) = bench.job().await;
     let (one, other) = (for_worker(&job, &warehouse, 1).0, for_worker(&job, &warehouse, 2).0);
     let (one, other) = (Worker::start(&one), Worker::start(&other));
@@ -101,7 +102,7 @@ async fn the_shards_of_a_worker_that_dies_are_taken_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_workers_come_and_go_over_a_stream_that_reshards() {
-    let (bench, _) = fast(6);
+    let bench = shared(6);
     let (job, warehouse) = bench.job().await;
     let start = |seed| Worker::start(&for_worker(&job, &warehouse, seed).0);
     let (one, two) = (start(1), start(2));
@@ -127,7 +128,7 @@ async fn three_workers_come_and_go_over_a_stream_that_reshards() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_worker_loads_and_another_when_it_is_gone() {
-    let (bench, _) = fast(4);
+    let bench = shared(4);
     let (job, warehouse) = bench.job().await;
     let (jobs, counts): (Vec<Job>, Vec<Arc<Counted>>) = (1..=2).map(|seed| for_worker(&job, &warehouse, seed)).unzip();
     let mut workers: Vec<Worker> = jobs.iter().map(Worker::start).collect();
@@ -179,7 +180,7 @@ async fn a_child_waits_for_a_parent_that_another_worker_reads() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shards_that_change_hands_and_come_back_while_records_flow_are_read_once() {
-    let (bench, _) = fast(8);
+    let bench = shared(8);
     let (job, warehouse) = bench.job().await;
     let start = |seed| Worker::start(&for_worker(&job, &warehouse, seed).0);
     let one = start(1);
