@@ -57,7 +57,7 @@ pub fn main() -> ExitCode {
 
 /// Each thread keeps freed memory of its own in the allocator: the 512 that are usual would keep a gigabyte after a
 /// large load. More than a disk and a few cores can use at once they are all the same.
-const BLOCKING_THREADS: usize = 16;
+const BLOCKING_THREADS: usize = 4;
 
 fn execute(arguments: Arguments) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -55,9 +55,9 @@ impl Held {
     }
 }
 
-/// What these records hold in memory.
-pub(super) fn bytes_of(records: &[RawRecord]) -> usize {
-    records.iter().map(|record| record.payload.len() + RECORD).sum()
+/// What a record holds in memory.
+pub(super) fn bytes_of(record: &RawRecord) -> usize {
+    record.payload.len() + RECORD
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::budget::bytes_of;
 use super::read::Read;
 use crate::batch::{Position, Range, RawBatch, RawRecord, ShardId};
 use crate::config::BatchSettings;
@@ -145,7 +146,7 @@ impl Collector {
     fn take(&mut self, records: &mut impl Iterator<Item = RawRecord>) -> Option<Position> {
         let mut last = None;
         for record in records {
-            self.bytes += record.payload.len() as u64;
+            self.bytes += bytes_of(&record) as u64;
             last = Some(record.position.clone());
             self.open.records.push(record);
             if self.is_full() {
@@ -168,7 +169,7 @@ mod tests {
     use super::*;
     use crate::batch::Loss;
 
-    const SETTINGS: BatchSettings = BatchSettings { max_rows: 3, max_bytes: 100, max_age: Duration::from_secs(2) };
+    const SETTINGS: BatchSettings = BatchSettings { max_rows: 3, max_bytes: 600, max_age: Duration::from_secs(2) };
 
     fn at(number: u64) -> Position {
         Position::new(number.into(), 0)
@@ -212,7 +213,7 @@ mod tests {
     #[test]
     fn bytes_close_a_batch_too_and_one_big_record_still_goes_in() {
         let mut collector = collector();
-        let full = collector.add(page(None, 1..=2, 250), 0).expect("joins");
+        let full = collector.add(page(None, 1..=2, 500), 0).expect("joins");
         assert_eq!(shapes(&full).len(), 2);
     }
 

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::assign::Assignment;
 use super::budget::Budget;
@@ -28,6 +28,13 @@ const PAGES_WAITING: usize = 4;
 /// Batches that wait between two steps.
 const BATCHES_WAITING: usize = 1;
 
+/// Batches under way between the collector and the journal: one is cleaned while one is staged. With the open one and
+/// the pages, that is what ingestion holds in memory.
+const BATCHES_UNDER_WAY: usize = 2;
+
+/// A batch, and its place among those under way until it is dropped.
+type UnderWay<T> = (T, OwnedSemaphorePermit);
+
 /// Reads this worker's share of `source` from where the journal stands, until drained or stopped.
 ///
 /// # Errors
@@ -46,8 +53,10 @@ pub(super) async fn pass(
     let (follower, ended) = (Follower::of(&journal, &job.store), Arc::new(Notify::new()));
     let collector = Collector::new(job.pipeline.batch, journal.state().marks.caught_up.clone());
 
+    let outlet = Outlet { batches: batch_sender, places: Arc::new(Semaphore::new(BATCHES_UNDER_WAY)) };
+
     let mut steps = Tasks::new();
-    steps.spawn("collecting", collect(job.clone(), (collector, pages), batch_sender));
+    steps.spawn("collecting", collect(job.clone(), (collector, pages), outlet));
     steps.spawn("cleaning", clean(job.clone(), batches, cleaned_sender));
     steps.spawn("committing", commit(job.clone(), controls.clone(), (journal, Arc::clone(&ended)), cleaned));
     let reading = Reading {
@@ -68,7 +77,7 @@ pub(super) async fn pass(
 async fn collect(
     job: Job,
     (mut collector, mut pages): (Collector, mpsc::Receiver<Read>),
-    batches: mpsc::Sender<RawBatch>,
+    outlet: Outlet,
 ) -> Result<()> {
     let clock = &job.context.clock;
     loop {
@@ -76,7 +85,7 @@ async fn collect(
         if due.is_some_and(|due| due.is_zero())
             && let Some(batch) = collector.close()
         {
-            if batches.send(batch).await.is_err() {
+            if !outlet.send(batch).await {
                 return Ok(());
             }
             continue;
@@ -96,23 +105,43 @@ async fn collect(
             },
         };
         for batch in closed {
-            if batches.send(batch).await.is_err() {
+            if !outlet.send(batch).await {
                 return Ok(());
             }
         }
     }
     if let Some(last) = collector.close() {
-        // A closed channel means that a later step has failed; its error is the one to tell.
-        let _ = batches.send(last).await;
+        outlet.send(last).await;
     }
     Ok(())
 }
 
-async fn clean(job: Job, mut batches: mpsc::Receiver<RawBatch>, cleaned: mpsc::Sender<Cleaned>) -> Result<()> {
-    while let Some(batch) = batches.recv().await {
+/// Where the collector's batches go.
+struct Outlet {
+    batches: mpsc::Sender<UnderWay<RawBatch>>,
+    places: Arc<Semaphore>,
+}
+
+impl Outlet {
+    /// Sends a batch on once there is a place for it; false where a later step has failed: its error is the one to
+    /// tell.
+    async fn send(&self, batch: RawBatch) -> bool {
+        match Arc::clone(&self.places).acquire_owned().await {
+            Ok(place) => self.batches.send((batch, place)).await.is_ok(),
+            Err(_) => false,
+        }
+    }
+}
+
+async fn clean(
+    job: Job,
+    mut batches: mpsc::Receiver<UnderWay<RawBatch>>,
+    cleaned: mpsc::Sender<UnderWay<Cleaned>>,
+) -> Result<()> {
+    while let Some((batch, place)) = batches.recv().await {
         let decoder = Arc::clone(&job.decoder);
         let decoded = blocking(move || Ok(decoder.decode(Arc::new(batch)))).await?;
-        if cleaned.send(job.cleaner.clean(decoded).await?).await.is_err() {
+        if cleaned.send((job.cleaner.clean(decoded).await?, place)).await.is_err() {
             break;
         }
     }
@@ -123,9 +152,9 @@ async fn commit(
     job: Job,
     controls: Controls,
     (mut journal, ended): (Journal, Arc<Notify>),
-    mut batches: mpsc::Receiver<Cleaned>,
+    mut batches: mpsc::Receiver<UnderWay<Cleaned>>,
 ) -> Result<()> {
-    while let Some(batch) = batches.recv().await {
+    while let Some((batch, _place)) = batches.recv().await {
         let staged = job.stager.stage(batch).await?;
         let entry = journal.commit(&staged).await?;
         tracing::debug!(entry = entry.number, records = entry.counts.records, "committed");

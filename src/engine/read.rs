@@ -308,7 +308,7 @@ impl Reader {
         // What is told as lost is not told again.
         let caught_up = caught_up.max(loss.as_ref().map(|loss| loss.to.min(asked_at)));
         self.caught_up = self.caught_up.max(caught_up);
-        self.last_bytes = bytes_of(&records);
+        self.last_bytes = records.iter().map(bytes_of).sum();
         held.shrink_to(self.last_bytes);
         if let Some(range) = &range {
             self.at = StartAt::After(range.through.clone());
