@@ -86,6 +86,16 @@ impl Error {
     }
 }
 
+/// The most characters of a server's words that are passed on.
+const LONGEST_LINE: usize = 300;
+
+/// What may be shown of a server's words: the first line, bounded, without control characters. Servers explain a
+/// refused signature by repeating the signed request, session tokens included, on the lines after it.
+pub(crate) fn first_line(words: &str) -> String {
+    let line = words.trim_start().split(['\n', '\r']).next().unwrap_or_default();
+    line.trim_end().chars().filter(|letter| !letter.is_control()).take(LONGEST_LINE).collect()
+}
+
 /// Whether this error, or one that caused it, says that the disk or the quota is full.
 pub fn is_storage_full(error: &(dyn StdError + 'static)) -> bool {
     let mut cause = Some(error);
@@ -154,6 +164,21 @@ mod tests {
         let wrapped = std::io::Error::other(Error::transient("cannot write").with_source(full));
         assert!(is_storage_full(&Error::transient("stage").with_source(wrapped)));
         assert!(!is_storage_full(&Error::transient("stage").with_source(std::io::Error::other("no space"))));
+    }
+
+    #[test]
+    fn of_a_servers_words_the_first_line_is_shown() {
+        let cases = [
+            ("", ""),
+            ("it is so", "it is so"),
+            ("\n  it is so \r\nx-amz-security-token:SESSION", "it is so"),
+            ("it is so\rSESSION", "it is so"),
+            ("it\u{1b}[31m is\u{7} so", "it[31m is so"),
+        ];
+        for (words, expected) in cases {
+            assert_eq!(first_line(words), expected);
+        }
+        assert_eq!(first_line(&"ä".repeat(1_000)), "ä".repeat(300));
     }
 
     #[test]

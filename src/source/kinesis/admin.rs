@@ -53,9 +53,7 @@ impl StreamAdmin {
     }
 
     async fn status(&self) -> Result<Option<StreamStatus>> {
-        let Connection { client, settings, .. } = &self.connection;
-        let call = || client.describe_stream_summary().stream_name(&settings.stream).send();
-        match self.connection.repeat(call).await {
+        match self.connection.repeat(|| self.connection.summary()).await {
             Ok(answer) => Ok(answer.stream_description_summary.map(|summary| summary.stream_status)),
             Err(Fault::NotFound(_)) => Ok(None),
             Err(fault) => Err(self.connection.give_up("look at it", &fault)),

@@ -14,6 +14,7 @@ use aws_sdk_kinesis::config::retry::RetryConfig;
 use aws_sdk_kinesis::config::timeout::TimeoutConfig;
 use aws_sdk_kinesis::config::{self, BehaviorVersion, Region, StalledStreamProtectionConfig};
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kinesis::operation::describe_stream_summary::{DescribeStreamSummaryError, DescribeStreamSummaryOutput};
 use aws_sdk_kinesis::{Client, Config};
 
 use super::fault::Fault;
@@ -314,17 +315,25 @@ impl Connection {
     /// How long the stream keeps a record, asked for once; a fault counts as that of any call.
     pub(super) async fn retention(&self) -> Result<Option<Duration>, Fault> {
         if self.counters.retention.load(Ordering::Relaxed) == 0 {
-            let request = self.client.describe_stream_summary().stream_name(&self.settings.stream);
-            let summary = self.once(request.send()).await?.stream_description_summary;
-            self.note_retention(summary.map_or(0, |summary| summary.retention_period_hours));
+            self.once(self.summary()).await?;
         }
-        let hours = self.counters.retention.load(Ordering::Relaxed);
-        Ok((hours > 0).then(|| Duration::from_secs(hours * 3600)))
+        Ok(self.known_retention())
     }
 
-    /// The stream has just told how long it keeps a record.
-    pub(super) fn note_retention(&self, hours: i32) {
+    /// How long the stream keeps a record, as far as a summary has told.
+    pub(super) fn known_retention(&self) -> Option<Duration> {
+        let hours = self.counters.retention.load(Ordering::Relaxed);
+        (hours > 0).then(|| Duration::from_secs(hours * 3600))
+    }
+
+    /// The call for what the stream says of itself; its retention is kept.
+    pub(super) async fn summary(
+        &self,
+    ) -> Result<DescribeStreamSummaryOutput, SdkError<DescribeStreamSummaryError, HttpResponse>> {
+        let answer = self.client.describe_stream_summary().stream_name(&self.settings.stream).send().await?;
+        let hours = answer.stream_description_summary.as_ref().map_or(0, |summary| summary.retention_period_hours);
         self.counters.retention.store(u64::try_from(hours).unwrap_or(0), Ordering::Relaxed);
+        Ok(answer)
     }
 
     /// A subscription was granted.

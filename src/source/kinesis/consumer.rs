@@ -82,8 +82,7 @@ impl<'a> Registry<'a> {
     async fn of(settings: KinesisSettings, context: Context, name: &'a str) -> Result<Self> {
         let connection = Connection::new(settings, context, "nothing of the stream is changed by this");
         let stream = &connection.settings.stream;
-        let call = || connection.client.describe_stream_summary().stream_name(stream).send();
-        let answer = connection.repeat(call).await;
+        let answer = connection.repeat(|| connection.summary()).await;
         let answer = answer.map_err(|fault| connection.give_up("look for its consumers", &fault))?;
         let unnamed = || Error::corrupt(format!("the stream {stream} does not describe itself"));
         let stream_arn = answer.stream_description_summary.ok_or_else(unnamed)?.stream_arn;

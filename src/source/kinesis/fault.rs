@@ -1,6 +1,7 @@
 //! Why a call to Kinesis did not give its answer, and whether the same call may give it later.
 //!
-//! Owns the reading of the SDK's errors; `connection` turns a fault into the public error with its sentence.
+//! Owns the reading of the SDK's errors, and the cut: of what a server says (it repeats signed headers, session tokens
+//! among them) only the first line gets further. `connection` turns a fault into the public error with its sentence.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -8,6 +9,8 @@ use std::fmt;
 use aws_sdk_kinesis::config::http::HttpResponse;
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesis::types::error::SubscribeToShardEventStreamError;
+
+use crate::error::first_line;
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +27,9 @@ pub(super) enum Fault {
     /// The iterator has grown too old.
     #[error("the iterator has expired")]
     ExpiredIterator,
+    /// The iterator is not accepted; a new one may be.
+    #[error("the iterator is refused: {0}")]
+    RefusedIterator(String),
     /// The stream or the shard does not exist.
     #[error("{0}")]
     NotFound(String),
@@ -93,7 +99,7 @@ impl Fault {
     /// Reads a refusal: of a whole call, or (with status 200) of one record of a put.
     pub(super) fn answered(status: u16, code: Option<&str>, message: Option<&str>) -> Self {
         let name = code.unwrap_or("no reason given");
-        let text = message.map_or_else(|| name.to_owned(), |message| format!("{name}: {message}"));
+        let text = message.map_or_else(|| name.to_owned(), |message| format!("{name}: {}", first_line(message)));
         match name {
             "ProvisionedThroughputExceededException"
             | "LimitExceededException"
@@ -122,7 +128,8 @@ impl Fault {
     /// Whether the same call may succeed later.
     pub(super) fn passes(&self) -> bool {
         let is_without_answer = self.is_ambiguous();
-        is_without_answer || matches!(self, Self::Throttled(_) | Self::ExpiredIterator | Self::ExpiredCredentials(_))
+        let is_renewed = matches!(self, Self::ExpiredIterator | Self::RefusedIterator(_) | Self::ExpiredCredentials(_));
+        is_without_answer || is_renewed || matches!(self, Self::Throttled(_))
     }
 
     /// Whether the call may have been carried out although it failed.
@@ -157,7 +164,7 @@ fn root_cause(error: &(dyn StdError + 'static)) -> String {
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    cause.to_string()
+    first_line(&cause.to_string())
 }
 
 #[cfg(test)]
@@ -197,6 +204,16 @@ mod tests {
             assert_eq!(fault.passes(), passes, "{fault:?}");
             assert_eq!(matches!(fault, Fault::ExpiredCredentials(_)), passes, "{fault:?}");
         }
+    }
+
+    #[test]
+    fn of_what_the_server_repeats_of_a_request_nothing_is_passed_on() {
+        let message = "The request signature we calculated does not match the signature you provided.\n\n\
+                       The Canonical String for this request should have been\n'POST\n/\n\nhost:kinesis\n\
+                       x-amz-security-token:SESSION\n\nhost;x-amz-security-token\n0a1b'\n";
+        let fault = Fault::answered(400, Some("InvalidSignatureException"), Some(message));
+        let sentence = "The request signature we calculated does not match the signature you provided.";
+        assert_eq!(fault, Fault::Refused(format!("InvalidSignatureException: {sentence}")));
     }
 
     #[test]

@@ -26,7 +26,6 @@ mod stand_in;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_kinesis::types;
@@ -73,17 +72,15 @@ impl KinesisSource {
 #[async_trait]
 impl Source for KinesisSource {
     async fn describe(&self) -> Result<StreamDescription> {
-        let Connection { client, settings, .. } = &*self.connection;
-        let call = || client.describe_stream_summary().stream_name(&settings.stream).send();
-        let answer = self.connection.repeat(call).await;
-        let answer = answer.map_err(|fault| self.connection.give_up("ask for its identity", &fault))?;
-        let unnamed = || Error::corrupt(format!("the stream {} does not describe itself", settings.stream));
+        let connection = &self.connection;
+        let answer = connection.repeat(|| connection.summary()).await;
+        let answer = answer.map_err(|fault| connection.give_up("ask for its identity", &fault))?;
+        let stream = &connection.settings.stream;
+        let unnamed = || Error::corrupt(format!("the stream {stream} does not describe itself"));
         let summary = answer.stream_description_summary.ok_or_else(unnamed)?;
         let created_at = summary.stream_creation_timestamp.to_millis().map_err(|error| unnamed().with_source(error))?;
-        let hours = u64::try_from(summary.retention_period_hours).unwrap_or(24);
-        self.connection.note_retention(summary.retention_period_hours);
         let identity = StreamIdentity { arn: summary.stream_arn, created_at };
-        Ok(StreamDescription { identity, retention: Some(Duration::from_secs(hours * 3600)) })
+        Ok(StreamDescription { identity, retention: connection.known_retention() })
     }
 
     async fn shards(&self) -> Result<Vec<Shard>> {

@@ -74,7 +74,7 @@ impl Budgets {
     }
 
     /// Takes as much from the queues, one a shard, as the shards may have now and a request holds. A queue's order is
-    /// kept; it starts with queue `first`, so that a full request does not always leave out the same.
+    /// kept. The queues are rotated as they are taken from, so that a full request does not always leave out the same.
     pub(super) fn next(&mut self, queues: &mut Queues, now: i64) -> Next {
         let (mut request, mut bytes, mut earliest) = (Vec::new(), 0, None);
         for _ in 0..queues.shards.len() {

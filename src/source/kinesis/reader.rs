@@ -78,7 +78,7 @@ impl KinesisReader {
         let call = self.connection.client.get_records().shard_iterator(iterator).limit(RECORDS_A_CALL as i32).send();
         match self.connection.once(call).await {
             // Not ours to repair, but a new one may be right: a server that was started anew, a clock set back.
-            Err(Fault::InvalidArgument(_)) => Err(Fault::ExpiredIterator),
+            Err(Fault::InvalidArgument(words)) => Err(Fault::RefusedIterator(words)),
             outcome => outcome.map(|answer| (answer, asked_at)),
         }
     }
@@ -130,8 +130,7 @@ impl KinesisReader {
     /// The service does not say whether it is the stream or the shard that it does not find.
     async fn explained(&self, fault: Fault) -> Fault {
         let Fault::NotFound(words) = fault else { return fault };
-        let request = self.connection.client.describe_stream_summary().stream_name(&self.connection.settings.stream);
-        match self.connection.once(request.send()).await {
+        match self.connection.once(self.connection.summary()).await {
             Ok(_) => Fault::ShardGone(words),
             Err(Fault::NotFound(_)) => Fault::NotFound(words),
             Err(other) => other,
@@ -142,7 +141,7 @@ impl KinesisReader {
     fn postpone(&mut self, fault: &Fault) -> Result<()> {
         self.failures += 1;
         match fault {
-            Fault::ExpiredIterator => self.iterator = None,
+            Fault::ExpiredIterator | Fault::RefusedIterator(_) => self.iterator = None,
             Fault::Throttled(_) => self.pace.throttled(),
             _ => {}
         }

@@ -1,19 +1,16 @@
 //! What S3's errors mean, and how they are told.
 //!
 //! Owns the cut: what a server answers (it repeats signed headers, session tokens among them) never gets further than
-//! its code and its message. Variants of object_store's errors that readers look at (not found, already exists) stay.
+//! its code and its message's first line. Variants of object_store's errors that readers look at (not found, already exists) stay.
 
 use std::error::Error as StdError;
 use std::fmt;
 
 use object_store::Error as StoreError;
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, first_line};
 
 pub(super) const STORE: &str = "S3";
-
-/// The longest message of a server's that is passed on.
-const LONGEST_MESSAGE: usize = 300;
 
 /// Why S3 refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,8 +75,7 @@ impl Refusal {
         let mut told = whole.split('<').next().unwrap_or_default().trim_end_matches([' ', ':']).to_owned();
         if whole.contains("<Code>") {
             let message = between(&whole, "<Message>", "</Message>").unwrap_or_default();
-            let message: String = message.chars().filter(|letter| !letter.is_control()).take(LONGEST_MESSAGE).collect();
-            told = format!("{told}: {}: {message}", code.unwrap_or_default());
+            told = format!("{told}: {}: {}", code.unwrap_or_default(), first_line(message));
         }
         Self { told, reason }
     }
@@ -204,7 +200,7 @@ mod tests {
 
     fn body(code: &str) -> String {
         format!(
-            "<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code><Message>It is\nso</Message><Token-0>SESSION</Token-0>\
+            "<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code><Message>It is\nSESSION</Message><Token-0>SESSION</Token-0>\
              <CanonicalRequest>x-amz-security-token:SESSION</CanonicalRequest></Error>"
         )
     }
@@ -231,7 +227,7 @@ mod tests {
             (generic("400", "InvalidToken"), ErrorKind::Invalid, "do not allow it"),
             (generic("400", "AuthorizationHeaderMalformed"), ErrorKind::Invalid, "another region"),
             (generic("301", ""), ErrorKind::Invalid, "another region"),
-            (generic("503", "SlowDown"), ErrorKind::Transient, "SlowDown: It isso"),
+            (generic("503", "SlowDown"), ErrorKind::Transient, "SlowDown: It is"),
             (generic("400", "ExpiredToken"), ErrorKind::Transient, "log in again"),
             (generic("500", "InternalError"), ErrorKind::Transient, "InternalError"),
         ];
