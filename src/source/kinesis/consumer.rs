@@ -106,24 +106,21 @@ impl<'a> Registry<'a> {
     async fn make(&self) -> Result<()> {
         let request = self.connection.client.register_stream_consumer();
         let request = request.stream_arn(&self.stream_arn).consumer_name(self.name);
-        let mut attempt = 1;
-        loop {
-            match self.connection.once(request.clone().send()).await {
-                Ok(_) | Err(Fault::InUse(_)) => return Ok(()),
-                // The same word is said of too many calls and of too many consumers.
-                Err(Fault::Throttled(words)) if self.others().await? >= MOST_CONSUMERS => {
-                    let (stream, name) = (&self.connection.settings.stream, self.name);
-                    let message =
-                        format!("cannot register the consumer {name}: the stream {stream} has as many as it takes");
-                    let advice = "deregister one that is not used, or read without fan-out";
-                    return Err(Error::invalid(format!("{message} ({words}): {advice}")));
-                }
-                Err(fault) if fault.passes() && attempt < self.connection.settings.backoff.attempts => {
-                    self.connection.context.clock.sleep(self.connection.pause(attempt, &fault)).await;
-                    attempt += 1;
-                }
-                Err(fault) => return Err(self.give_up("register", &fault)),
+        let outcome = match self.connection.once(request.clone().send()).await {
+            // The same word is said of too many calls and of too many consumers.
+            Err(Fault::Throttled(words)) if self.others().await? >= MOST_CONSUMERS => {
+                let (stream, name) = (&self.connection.settings.stream, self.name);
+                let message =
+                    format!("cannot register the consumer {name}: the stream {stream} has as many as it takes");
+                let advice = "deregister one that is not used, or read without fan-out";
+                return Err(Error::invalid(format!("{message} ({words}): {advice}")));
             }
+            Err(fault) if fault.passes() => self.connection.repeat(|| request.clone().send()).await,
+            outcome => outcome,
+        };
+        match outcome {
+            Ok(_) | Err(Fault::InUse(_)) => Ok(()),
+            Err(fault) => Err(self.give_up("register", &fault)),
         }
     }
 

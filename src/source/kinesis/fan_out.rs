@@ -2,8 +2,10 @@
 //!
 //! Owns a reader's place in its shard, which moves only when a page is returned. Whatever ends a subscription (its 5
 //! minutes, a reset, silence, another subscriber), the next one starts at that place, so nothing is lost and nothing
-//! comes twice. Where subscribing fails again and again the shard is polled for a while. Between two calls of `next`
-//! at most one event is held, in the SDK's own buffer: a slow reader slows down the service.
+//! comes twice. Where subscribing fails again and again the shard is polled for a while, and for as long as what was read
+//! last may be past retention: a subscription passes over what the stream has dropped and does not say so, polling looks
+//! at each place. Between two calls of `next` at most one event is held, in the SDK's own buffer: a slow reader slows
+//! down the service.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +19,11 @@ use super::answered::{Answered, records_after};
 use super::connection::Connection;
 use super::consumer::FanOutConsumer;
 use super::fault::Fault;
+use super::gap::GapWatch;
 use super::reader::KinesisReader;
 use super::subscription::{Patience, Subscription, later, starting_position};
 use crate::batch::{Position, Range, StartAt};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::source::{Page, Shard, ShardReader};
 
 /// So many failures in a row, without an event between them, and the shard is polled.
@@ -46,8 +49,8 @@ pub(super) struct FanOutReader {
     rest_until: i64,
     /// When the last subscription was granted.
     subscribed_at: Option<i64>,
-    /// When the last page was returned, or the reader made.
-    page_at: i64,
+    /// Until when all that arrived is read.
+    gap_watch: GapWatch,
     /// Failures since the last event.
     failures: u32,
     /// Whether it was logged that this shard is polled.
@@ -72,7 +75,7 @@ impl FanOutReader {
             StartAt::TrimHorizon | StartAt::Time(_) => None,
         };
         let is_after = position.is_some();
-        let (continuation, subscribed_at, page_at) = (None, None, connection.context.clock.now_micros());
+        let (continuation, subscribed_at, gap_watch) = (None, None, GapWatch::default());
         let (rest_until, failures, is_told, state) = (i64::MIN, 0, false, State::Waiting);
         let mut reader = Self {
             connection,
@@ -84,7 +87,7 @@ impl FanOutReader {
             state,
             rest_until,
             subscribed_at,
-            page_at,
+            gap_watch,
             failures,
             is_told,
         };
@@ -118,9 +121,22 @@ impl FanOutReader {
         }
     }
 
+    /// Whether what was read last may be past retention, and what follows it with it.
+    async fn is_unsure(&mut self) -> bool {
+        if self.position.is_none() || !self.gap_watch.needs_retention(self.now()) {
+            return false;
+        }
+        match self.connection.retention().await {
+            Ok(retention) => self.gap_watch.is_unsure(self.now(), retention),
+            // Polling asks for it too, and tells why it is refused.
+            Err(_) => true,
+        }
+    }
+
     /// One step on; a page if it gave one.
     async fn step(&mut self, asked_at: i64) -> Result<Option<Page>> {
         let clock = self.connection.context.clock.clone();
+        let is_unsure = self.is_unsure().await;
         match &mut self.state {
             State::Waiting => {
                 self.rest().await;
@@ -128,16 +144,21 @@ impl FanOutReader {
                     self.rest_until = later(self.now(), self.connection.settings.poll_interval);
                     return Ok(Some(self.nothing()));
                 }
-                match self.position.is_some() && self.now() >= later(self.page_at, self.consumer.timing.doubt_after) {
+                match is_unsure {
                     true => self.poll_until(i64::MIN),
                     false => self.subscribe(),
                 }
                 Ok(None)
             }
+            // What it has sent already comes again.
+            State::Listening(_) if is_unsure => {
+                self.poll_until(i64::MIN);
+                Ok(None)
+            }
             State::Subscribing(call, patience) => {
                 let silent = || Err(Fault::Unreachable("no answer to a subscription".to_owned()));
                 let outcome = patience.wait(&*clock, call).await.unwrap_or_else(silent);
-                self.subscribed(outcome);
+                self.subscribed(outcome)?;
                 Ok(None)
             }
             State::Listening(subscription) => match subscription.next(&*clock).await {
@@ -156,7 +177,7 @@ impl FanOutReader {
             },
             State::Polling(reader, _) => {
                 let page = reader.next().await?;
-                Ok(Some(self.polled(page)))
+                Ok(Some(self.polled(page, is_unsure)))
             }
             State::Ended => Ok(Some(self.nothing())),
         }
@@ -179,7 +200,7 @@ impl FanOutReader {
         self.state = State::Subscribing(Box::pin(call), patience);
     }
 
-    fn subscribed(&mut self, outcome: Result<SubscribeToShardOutput, Fault>) {
+    fn subscribed(&mut self, outcome: Result<SubscribeToShardOutput, Fault>) -> Result<()> {
         match outcome {
             Ok(answer) => {
                 self.connection.count_subscription();
@@ -192,8 +213,22 @@ impl FanOutReader {
             Err(Fault::InvalidArgument(words)) if self.continuation.take().is_some() => {
                 self.fail(Fault::Service(words))
             }
-            Err(fault) => self.fail(fault),
+            Err(fault) => {
+                // The shard has been polled meanwhile, so it is there.
+                let is_deregistered = self.is_told && matches!(fault, Fault::NotFound(_));
+                let told = is_deregistered.then(|| self.deregistered(&fault));
+                self.fail(fault);
+                return told.map_or(Ok(()), Err);
+            }
         }
+        Ok(())
+    }
+
+    fn deregistered(&self, fault: &Fault) -> Error {
+        let (shard, stream) = (&self.shard.id, &self.connection.settings.stream);
+        let message = format!("cannot subscribe to {shard}: the stream {stream} does not know our consumer any more");
+        let advice = "somebody else deregistered it: connecting anew registers it again, and nothing is lost";
+        Error::transient(format!("{message} ({fault}): {advice}"))
     }
 
     /// Notes a failure; polls where there were too many, or where the same will be refused again.
@@ -229,17 +264,27 @@ impl FanOutReader {
         self.state = State::Polling(Box::new(reader), until);
     }
 
-    fn polled(&mut self, page: Page) -> Page {
+    /// Moves on by a polled page. One that was asked for in doubt is followed by another.
+    fn polled(&mut self, page: Page, is_unsure: bool) -> Page {
+        let arrived_at = page.records.last().map(|record| record.arrived_at);
+        self.cover(page.behind.is_some_and(|behind| behind.is_zero()), arrived_at);
         if let Some(range) = &page.range {
             self.position = Some(range.through.clone());
             self.continuation = None;
         }
         if page.end_of_shard {
             self.state = State::Ended;
-        } else if matches!(self.state, State::Polling(_, until) if self.now() >= until) {
+        } else if matches!(self.state, State::Polling(_, until) if self.now() >= until && !is_unsure) {
             self.state = State::Waiting;
         }
         page
+    }
+
+    /// Notes how far was read: to the shard's tip, or else to a record that arrived at this time.
+    fn cover(&mut self, is_at_tip: bool, arrived_at: Option<i64>) {
+        if let Some(time) = if is_at_tip { Some(self.now()) } else { arrived_at } {
+            self.gap_watch.cover(time);
+        }
     }
 
     /// Turns an event into a page, and moves on.
@@ -247,10 +292,12 @@ impl FanOutReader {
         let (has_children, continuation) = (!event.child_shards().is_empty(), event.continuation_sequence_number);
         let (answered, millis) = (event.records.len(), u64::try_from(event.millis_behind_latest).unwrap_or(0));
         let brought = records_after(&self.shard, &self.start, self.position.as_ref(), event.records);
-        let Answered { records, through, .. } = brought.inspect_err(|_| self.state = State::Waiting)?;
+        let Answered { records, through, last_arrived_at, .. } =
+            brought.inspect_err(|_| self.state = State::Waiting)?;
         let range = through.map(|through| Range::new(self.position.replace(through.clone()), through));
         let says_all = is_fresh && answered < FULL;
         let behind = (millis > 0 || says_all).then(|| Duration::from_millis(millis));
+        self.cover(millis == 0 && says_all, last_arrived_at);
 
         self.failures = 0;
         if std::mem::take(&mut self.is_told) {
@@ -284,7 +331,6 @@ impl ShardReader for FanOutReader {
         let asked_at = self.now();
         loop {
             if let Some(page) = self.step(asked_at).await? {
-                self.page_at = self.now();
                 return Ok(page);
             }
         }

@@ -30,16 +30,12 @@ pub(super) struct Timing {
     pub(super) stall_after: Duration,
     /// Polling, where subscribing fails again and again, before it is tried again.
     pub(super) poll_for: Duration,
-    /// After so long without a page the stream may have dropped what comes next: the first page is then polled, for
-    /// polling looks for that. A stream keeps its records for a day at least.
-    pub(super) doubt_after: Duration,
 }
 
 impl Default for Timing {
     fn default() -> Self {
-        let seconds = [290, 5, 15, 300, 3600];
-        let [renew_after, between, stall_after, poll_for, doubt_after] = seconds.map(Duration::from_secs);
-        Self { renew_after, between, stall_after, poll_for, doubt_after }
+        let [renew_after, between, stall_after, poll_for] = [290, 5, 15, 300].map(Duration::from_secs);
+        Self { renew_after, between, stall_after, poll_for }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Fan-out against ferrokinesis, with troubles on order, on the machine's clock and quick timing.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use ferrokinesis::event_stream::{encode_exception, encode_initial_response, encode_subscribe_event};
 use ferrokinesis::store::StoreOptions;
 use serde_json::{Value, json};
@@ -11,7 +13,7 @@ use super::super::{KinesisSource, Producer, PutItem};
 use super::*;
 use crate::batch::ShardId;
 use crate::error::ErrorKind;
-use crate::runtime::{Backoff, Context};
+use crate::runtime::{Backoff, Clock, Context, Random, SystemClock};
 use crate::source::contract::{source_contract, yields};
 use crate::source::{CallCounts, HashRange, KinesisSettings, Source};
 
@@ -23,7 +25,6 @@ const TIMING: Timing = Timing {
     between: Duration::from_millis(20),
     stall_after: Duration::from_secs(10),
     poll_for: Duration::from_millis(300),
-    doubt_after: Duration::from_secs(60),
 };
 
 struct Stage {
@@ -38,11 +39,14 @@ fn options() -> StoreOptions {
 
 impl Stage {
     async fn set(options: StoreOptions, shards: u32, timing: Timing) -> Self {
+        Self::set_with(options, shards, timing, Context::system()).await
+    }
+
+    async fn set_with(options: StoreOptions, shards: u32, timing: Timing, context: Context) -> Self {
         let stand_in = StandIn::start(options).await;
         let producer = stand_in.stream("orders", shards).await;
         let backoff = Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(5), attempts: 6 };
         let settings = KinesisSettings { backoff, ..stand_in.settings("orders") };
-        let context = Context::system();
         let consumer = FanOutConsumer::register(settings.clone(), context.clone(), "millstream").await;
         let consumer = FanOutConsumer { timing, ..consumer.expect("registered") };
         let source = KinesisSource::new(settings, context).with_fan_out(consumer);
@@ -86,6 +90,19 @@ fn event(records: &[(&str, &str)], continuation: Option<&str>, children: bool) -
     if let Some(continuation) = continuation {
         event["ContinuationSequenceNumber"] = continuation.into();
     }
+    encode_subscribe_event(event.to_string().as_bytes(), "application/json")
+}
+
+/// An event of this record, an hour behind the shard's tip.
+fn late_event(sequence: &str) -> Vec<u8> {
+    let record =
+        json!({ "SequenceNumber": sequence, "Data": "YQ==", "PartitionKey": "k", "ApproximateArrivalTimestamp": 1.5 });
+    let event = json!({
+        "Records": [record],
+        "MillisBehindLatest": 3_600_000,
+        "ContinuationSequenceNumber": sequence,
+        "ChildShards": [],
+    });
     encode_subscribe_event(event.to_string().as_bytes(), "application/json")
 }
 
@@ -331,17 +348,122 @@ async fn a_reader_after_a_position_polls_its_first_page_and_subscribes_behind_it
     assert_eq!((stage.stand_in.requests("GetRecords"), stage.counts().subscriptions), (1, 2));
 }
 
+/// The machine's clock, so many µs later.
+#[derive(Default)]
+struct ShiftedClock(AtomicI64);
+
+impl Clock for ShiftedClock {
+    fn now_micros(&self) -> i64 {
+        SystemClock.now_micros() + self.0.load(Ordering::SeqCst)
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        SystemClock.sleep(duration)
+    }
+}
+
+impl ShiftedClock {
+    fn set(&self, hours: i64) {
+        self.0.store(hours * 3_600_000_000, Ordering::SeqCst);
+    }
+}
+
+/// A stage whose reader's time passes as the test wants it.
+async fn shifted(timing: Timing) -> (Stage, Arc<ShiftedClock>) {
+    let clock = Arc::new(ShiftedClock::default());
+    let context = Context { clock: clock.clone(), random: Random::seeded(1) };
+    (Stage::set_with(options(), 1, timing, context).await, clock)
+}
+
+/// The next page that has records.
+async fn next_full(reader: &mut dyn ShardReader) -> Page {
+    loop {
+        let page = reader.next().await.expect("a page");
+        if !page.records.is_empty() {
+            return page;
+        }
+        assert_eq!(page.gap, None, "told with what comes after it");
+    }
+}
+
 #[tokio::test]
-async fn a_reader_that_was_not_asked_for_long_polls_its_next_page() {
-    let timing = Timing { doubt_after: Duration::ZERO, renew_after: Duration::ZERO, ..TIMING };
-    let stage = Stage::set(options(), 1, timing).await;
+async fn what_passes_retention_before_it_is_read_is_told_and_fan_out_goes_on_behind_it() {
+    for renew_after in [TIMING.renew_after, Duration::ZERO] {
+        let (stage, clock) = shifted(Timing { renew_after, ..TIMING }).await;
+        stage.put(&["a", "b"]).await;
+        let mut reader = stage.reader().await;
+        assert_eq!(read(reader.as_mut(), 2).await, ["a", "b"]);
+        stage.put(&["c", "d"]).await;
+        stage.stand_in.forget("orders", 0, 3).await;
+        clock.set(24);
+        let page = next_full(reader.as_mut()).await;
+        let gap = page.gap.as_ref().expect("c is gone, unread");
+        assert_eq!(payloads(&page), ["d"]);
+        assert_eq!(gap.next.as_ref().map(|next| &next.0), Some(&page.records[0].position));
+        assert_eq!(Some(&gap.after), page.range.as_ref().and_then(|range| range.after.as_ref()));
+
+        let polls = stage.stand_in.requests("GetRecords");
+        for _ in 0..2 {
+            assert_eq!(reader.next().await.expect("a page").gap, None, "told once");
+        }
+        stage.put(&["e"]).await;
+        assert_eq!(payloads(&next_full(reader.as_mut()).await), ["e"]);
+        assert!(stage.stand_in.requests("GetRecords") <= polls + 2, "at the tip it is sure again");
+        assert_eq!(stage.counts().fallbacks, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_reader_at_the_tip_or_well_within_retention_does_not_poll() {
+    let (stage, clock) = shifted(TIMING).await;
     stage.put(&["a"]).await;
     let mut reader = stage.reader().await;
     assert_eq!(read(reader.as_mut(), 1).await, ["a"]);
-    assert_eq!(stage.stand_in.requests("GetRecords"), 0, "without a position there is nothing to doubt");
+    for hours in [23, 40, 60] {
+        stage.stand_in.forget("orders", 0, 1).await;
+        clock.set(hours);
+        let page = reader.next().await.expect("a page");
+        assert_eq!((payloads(&page), page.gap), (vec![], None), "{hours}");
+    }
+    assert_eq!(stage.stand_in.requests("GetRecords"), 0);
+}
+
+#[tokio::test]
+async fn a_reader_far_behind_polls_each_page_for_as_long_as_it_is() {
+    let stage = Stage::set(options(), 1, TIMING).await;
+    stage.put(&["a"]).await;
+    let old = stage.reader().await.next().await.expect("a page").records[0].position.sequence.clone();
+    // An event of 1970, an hour behind: retention has passed since then.
+    let late = late_event(old.as_str());
+    stage.give(vec![late]);
+    let mut reader = stage.reader().await;
+    assert_eq!(read(reader.as_mut(), 1).await, ["a"]);
+    let subscriptions = stage.counts().subscriptions;
+    stage.put(&["b", "c"]).await;
+    assert_eq!(read(reader.as_mut(), 2).await, ["b", "c"]);
+    assert_eq!(stage.counts().subscriptions, subscriptions, "polled");
+    assert!(stage.stand_in.requests("GetRecords") > 0);
+}
+
+#[tokio::test]
+async fn a_consumer_that_was_deregistered_is_an_error_after_the_shard_was_polled_for_a_while() {
+    let stage = Stage::set(options(), 1, TIMING).await;
+    for _ in 0..2 {
+        stage.stand_in.trouble(SUBSCRIBE, Trouble::Refused(400, "ResourceNotFoundException"));
+    }
+    stage.put(&["a"]).await;
+    let mut reader = stage.reader().await;
+    assert_eq!(read(reader.as_mut(), 1).await, ["a"], "polled");
+    let error = loop {
+        if let Err(error) = reader.next().await {
+            break error;
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Transient);
+    assert!(error.to_string().contains("does not know our consumer any more"), "{error}");
+    assert!(stage.stand_in.requests("GetRecords") > 1, "for a while");
     stage.put(&["b"]).await;
-    assert_eq!(read(reader.as_mut(), 1).await, ["b"]);
-    assert_eq!((stage.stand_in.requests("GetRecords"), stage.counts().fallbacks), (1, 0));
+    assert_eq!(read(reader.as_mut(), 1).await, ["b"], "whoever goes on all the same misses nothing");
 }
 
 #[tokio::test]
