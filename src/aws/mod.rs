@@ -6,6 +6,8 @@
 //! expires (the SDK's clients do by themselves, `store` does for S3). A machine without instance metadata costs a few
 //! seconds, never more.
 
+mod found_anew;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -15,7 +17,9 @@ use aws_config::{Region, imds};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use futures::FutureExt;
 
+use self::found_anew::FoundAnew;
 use crate::error::{Error, Result};
 
 /// How long the instance metadata may take to connect, and to answer: it is one hop away, or not there.
@@ -59,8 +63,12 @@ impl AwsChain {
             .operation_timeout(METADATA_LONGEST)
             .max_attempts(METADATA_TRIES)
             .build();
-        let chain = DefaultCredentialsChain::builder().region(Region::new(region.clone())).imds_client(metadata);
-        Ok(Self { region, provider: SharedCredentialsProvider::new(chain.build().await) })
+        let place = Region::new(region.clone());
+        let build = move || {
+            let chain = DefaultCredentialsChain::builder().region(place.clone()).imds_client(metadata.clone());
+            async { SharedCredentialsProvider::new(chain.build().await) }.boxed()
+        };
+        Ok(Self { region, provider: SharedCredentialsProvider::new(FoundAnew::new(Box::new(build))) })
     }
 
     /// These credentials for good: for the local target and for stand-in servers, which look at none.

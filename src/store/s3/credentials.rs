@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -17,14 +18,20 @@ use crate::runtime::Clock;
 /// So long before they expire, new credentials are asked for.
 const AHEAD: Duration = Duration::from_secs(300);
 
+/// Credentials without an expiry may be replaced at any time where they come from: so often they are looked at.
+const RECHECK: Duration = Duration::from_secs(600);
+
 /// The shortest time between two looks while what is held is still good.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The chain's credentials, renewed before they expire. While the held ones are good, a chain that fails is no failure.
+/// The chain's credentials, renewed before they expire, now and then where they do not, and when S3 refuses them. While
+/// the held ones are good, a chain that fails is no failure.
 pub(super) struct ChainCredentials {
     chain: AwsChain,
     clock: Arc<dyn Clock>,
     held: Mutex<Option<Held>>,
+    /// Whether S3 has refused what is held.
+    is_refused: AtomicBool,
 }
 
 struct Held {
@@ -37,7 +44,12 @@ struct Held {
 
 impl ChainCredentials {
     pub(super) fn new(chain: AwsChain, clock: Arc<dyn Clock>) -> Self {
-        Self { chain, clock, held: Mutex::new(None) }
+        Self { chain, clock, held: Mutex::new(None), is_refused: AtomicBool::new(false) }
+    }
+
+    /// S3 does not take what is held: the next request asks the chain.
+    pub(super) fn refused(&self) {
+        self.is_refused.store(true, Ordering::Relaxed);
     }
 }
 
@@ -52,7 +64,7 @@ impl Held {
         let expires_at = since.map(|since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
         let look_again_at = match expires_at {
             Some(expires_at) => (expires_at - millis(AHEAD)).max(now + millis(PATIENCE)).min(expires_at),
-            None => i64::MAX,
+            None => now + millis(RECHECK),
         };
         Self { credential: Arc::new(credential), expires_at, look_again_at }
     }
@@ -73,6 +85,9 @@ impl CredentialProvider for ChainCredentials {
     async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
         let mut held = self.held.lock().await;
         let now = self.clock.now_millis();
+        if self.is_refused.swap(false, Ordering::Relaxed) {
+            *held = None;
+        }
         if let Some(held) = held.as_ref().filter(|held| now < held.look_again_at) {
             return Ok(Arc::clone(&held.credential));
         }
@@ -102,7 +117,7 @@ impl fmt::Debug for ChainCredentials {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     use aws_credential_types::provider::error::CredentialsError;
     use aws_credential_types::provider::{ProvideCredentials, future};
@@ -112,11 +127,13 @@ mod tests {
 
     const START: i64 = 1_795_176_000_000;
 
-    /// Gives credentials that last for an hour from each time they are asked for; fails where it is told to.
+    /// Gives credentials that last for an hour from each time they are asked for, or for good; fails where it is told
+    /// to.
     struct Place {
         clock: Arc<ManualClock>,
         asked: AtomicU32,
-        away: std::sync::atomic::AtomicBool,
+        away: AtomicBool,
+        lasting: bool,
     }
 
     impl fmt::Debug for Place {
@@ -139,14 +156,19 @@ mod tests {
             }
             let now = u64::try_from(self.0.clock.now_millis()).expect("after 1970");
             let expiry = UNIX_EPOCH + Duration::from_millis(now) + Duration::from_secs(3600);
-            let credentials = Credentials::new(format!("KEY{asked}"), "s", Some("t".to_owned()), Some(expiry), "test");
+            let expiry = (!self.0.lasting).then_some(expiry);
+            let credentials = Credentials::new(format!("KEY{asked}"), "s", Some("t".to_owned()), expiry, "test");
             future::ProvideCredentials::ready(Ok(credentials))
         }
     }
 
     fn held() -> (SharedPlace, Arc<ManualClock>, ChainCredentials) {
+        held_from(false)
+    }
+
+    fn held_from(lasting: bool) -> (SharedPlace, Arc<ManualClock>, ChainCredentials) {
         let clock = Arc::new(ManualClock::at(START * 1000));
-        let place = Place { clock: Arc::clone(&clock), asked: AtomicU32::new(0), away: false.into() };
+        let place = Place { clock: Arc::clone(&clock), asked: AtomicU32::new(0), away: false.into(), lasting };
         let place = SharedPlace(Arc::new(place));
         let chain = AwsChain::from_provider("eu-central-1", place.clone());
         (place, Arc::clone(&clock), ChainCredentials::new(chain, clock))
@@ -184,6 +206,34 @@ mod tests {
         assert!(told.to_string().contains("aws sso login"), "{told}");
         place.0.away.store(false, Ordering::SeqCst);
         assert_eq!(key(&credentials).await, "KEY4");
+    }
+
+    #[tokio::test]
+    async fn credentials_without_an_expiry_are_looked_at_now_and_then() {
+        let (place, clock, credentials) = held_from(true);
+        for (seconds, expected) in [(0, "KEY1"), (599, "KEY1"), (1, "KEY2"), (599, "KEY2")] {
+            clock.advance(Duration::from_secs(seconds));
+            assert_eq!(key(&credentials).await, expected);
+        }
+        place.0.away.store(true, Ordering::SeqCst);
+        clock.advance(Duration::from_secs(600));
+        for _ in 0..3 {
+            assert_eq!(key(&credentials).await, "KEY2", "still good");
+        }
+        assert_eq!(place.0.asked.load(Ordering::SeqCst), 3, "not asked for every request");
+    }
+
+    #[tokio::test]
+    async fn refused_credentials_are_dropped() {
+        for lasting in [true, false] {
+            let (place, _, credentials) = held_from(lasting);
+            assert_eq!(key(&credentials).await, "KEY1");
+            credentials.refused();
+            assert_eq!([key(&credentials).await, key(&credentials).await], ["KEY2", "KEY2"]);
+            credentials.refused();
+            place.0.away.store(true, Ordering::SeqCst);
+            credentials.get_credential().await.expect_err("refused, and no others");
+        }
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ mod refusal;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+use object_store::aws::{AmazonS3Builder, AwsCredentialProvider, S3ConditionalPut};
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
@@ -67,13 +67,14 @@ pub(super) struct Bucket {
 /// Opens a bucket.
 pub(super) fn open(settings: S3Settings) -> Result<Bucket> {
     let (url, prefix) = address::address(&settings.bucket, &settings.prefix)?;
+    let credentials = Arc::new(ChainCredentials::new(settings.chain.clone(), Arc::new(SystemClock)));
     let path_style = settings.path_style || settings.bucket.contains('.');
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(&settings.bucket)
         .with_region(settings.chain.region())
         .with_virtual_hosted_style_request(!path_style)
         .with_conditional_put(S3ConditionalPut::ETagMatch)
-        .with_credentials(Arc::new(ChainCredentials::new(settings.chain, Arc::new(SystemClock))))
+        .with_credentials(Arc::clone(&credentials) as AwsCredentialProvider)
         .with_client_options(ClientOptions::new().with_timeout(REQUEST_TIME).with_connect_timeout(CONNECT_TIME))
         .with_retry(retries());
     if let Some(endpoint) = &settings.endpoint {
@@ -83,7 +84,7 @@ pub(super) fn open(settings: S3Settings) -> Result<Bucket> {
     let bucket = builder.build().map_err(|error| {
         Error::invalid(format!("the bucket {} cannot be used as a store", settings.bucket)).with_source(error)
     })?;
-    let root: Arc<dyn ObjectStore> = Arc::new(S3Objects::new(bucket));
+    let root: Arc<dyn ObjectStore> = Arc::new(S3Objects::new(bucket, credentials));
     let objects: Arc<dyn ObjectStore> = match prefix.as_ref().is_empty() {
         true => Arc::clone(&root),
         false => Arc::new(PrefixStore::new(Arc::clone(&root), prefix.clone())),

@@ -54,6 +54,8 @@ impl Reason {
 struct Refusal {
     told: String,
     reason: Reason,
+    /// Whether it is the credentials that it does not take, whatever they ask for.
+    is_of_credentials: bool,
 }
 
 impl fmt::Display for Refusal {
@@ -77,7 +79,8 @@ impl Refusal {
             let message = between(&whole, "<Message>", "</Message>").unwrap_or_default();
             told = format!("{told}: {}: {}", code.unwrap_or_default(), first_line(message));
         }
-        Self { told, reason }
+        let is_of_credentials = is_of_credentials(code.unwrap_or_default());
+        Self { told, reason, is_of_credentials }
     }
 
     fn with(self, reason: Reason) -> Self {
@@ -125,6 +128,17 @@ fn reason(code: &str, whole: &str) -> Reason {
         _ if whole.contains("redirect without LOCATION") || whole.contains("status code: 301") => Reason::WrongRegion,
         _ => Reason::Passing,
     }
+}
+
+/// Others may be had by now where these came from.
+fn is_of_credentials(code: &str) -> bool {
+    let codes = ["ExpiredToken", "TokenRefreshRequired", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"];
+    codes.contains(&code)
+}
+
+/// Whether S3 refuses the credentials themselves.
+pub(super) fn refuses_credentials(error: &StoreError) -> bool {
+    causes(error).filter_map(|cause| cause.downcast_ref::<Refusal>()).any(|refusal| refusal.is_of_credentials)
 }
 
 /// The same error without what the server repeated of the request.
@@ -259,6 +273,24 @@ mod tests {
         let error = fault("write", "a", race);
         assert_eq!(error.kind(), ErrorKind::Transient);
         assert!(error.to_string().contains("tells who won"), "{error}");
+    }
+
+    #[test]
+    fn only_a_refusal_of_the_credentials_themselves_says_so() {
+        let codes = [
+            ("ExpiredToken", true),
+            ("InvalidAccessKeyId", true),
+            ("InvalidToken", true),
+            ("SignatureDoesNotMatch", true),
+            ("AccessDenied", false),
+            ("SlowDown", false),
+            ("", false),
+        ];
+        for (code, expected) in codes {
+            let denied = StoreError::PermissionDenied { path: path(), source: answered("403", &body(code)) };
+            assert_eq!(refuses_credentials(&told(denied)), expected, "{code}");
+            assert_eq!(refuses_credentials(&told(generic("400", code))), expected, "{code}");
+        }
     }
 
     #[test]
