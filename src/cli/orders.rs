@@ -125,9 +125,10 @@ impl Way<'_> {
             // Whoever hosted the stream may be gone: it is looked for anew, or hosted here.
             Err(error) if error.kind() == ErrorKind::Transient => {
                 tracing::warn!(%error, put = sent.records, "putting failed; looking for the stream anew");
+                let first = self.producer.unfinished();
                 self.producer = producer(self.stream, self.sending).await?;
                 let report = self.put_once(items).await.map_err(|error| told(error, sent))?;
-                Ok(PutReport { maybe_doubled: report.maybe_doubled + records, ..report })
+                Ok(put_twice(first, report, records))
             }
             outcome => outcome.map_err(|error| told(error, sent)),
         }
@@ -135,6 +136,20 @@ impl Way<'_> {
 
     async fn put_once(&self, items: Vec<PutItem>) -> Result<PutReport> {
         if self.aggregate { self.producer.put_aggregated(items).await } else { self.producer.put(items).await }
+    }
+}
+
+/// What two tries to put these records did: the first one failed, and what became of it is not known for each.
+fn put_twice(first: PutReport, second: PutReport, records: u64) -> PutReport {
+    PutReport {
+        records: second.records,
+        kinesis_records: first.kinesis_records + second.kinesis_records,
+        bytes: first.bytes + second.bytes,
+        requests: first.requests + second.requests,
+        refused: first.refused + second.refused,
+        maybe_doubled: first.maybe_doubled + second.maybe_doubled + records,
+        paced: first.paced + second.paced,
+        backed_off: first.backed_off + second.backed_off,
     }
 }
 
@@ -190,4 +205,36 @@ fn ids(pipeline: &Pipeline, heading: &str) -> Result<Vec<i64>> {
         "mock orders draw their ids from the pipeline's dimension files, but no file of {} has a column {heading}",
         pipeline.name
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_try_that_failed_counts_but_its_orders_are_put_once() {
+        let seconds = Duration::from_secs;
+        let report = |records, factor: u64| PutReport {
+            records,
+            kinesis_records: 10 * factor,
+            bytes: 20 * factor,
+            requests: 30 * factor,
+            refused: 40 * factor,
+            maybe_doubled: 50 * factor,
+            paced: seconds(60 * factor),
+            backed_off: seconds(70 * factor),
+        };
+        let mut sent = Sent::default();
+        sent.add(put_twice(report(3, 1), report(8, 2), 8));
+        let expected = Sent {
+            records: 8,
+            kinesis_records: 30,
+            bytes: 60,
+            repeated: 120,
+            maybe_doubled: 158,
+            paced: seconds(180),
+            backed_off: seconds(210),
+        };
+        assert_eq!(sent, expected);
+    }
 }

@@ -5,7 +5,7 @@
 //! carried out, and sending it again doubles its records.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{self, Arc, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::Mutex;
@@ -55,6 +55,7 @@ pub struct Producer {
     connection: Connection,
     limits: Option<ProducerLimits>,
     known: Mutex<Known>,
+    unfinished: sync::Mutex<PutReport>,
 }
 
 /// What the producer knows of the stream's shards.
@@ -71,7 +72,7 @@ impl Producer {
     pub fn new(settings: KinesisSettings, context: Context) -> Self {
         let stakes = "some of these records may be in the stream already: putting all of them again would double those";
         let connection = Connection::new(settings, context, stakes);
-        Self { connection, limits: None, known: Mutex::default() }
+        Self { connection, limits: None, known: Mutex::default(), unfinished: sync::Mutex::default() }
     }
 
     /// The same, keeping each shard within these limits: its puts wait, instead of being refused, and go one after the
@@ -86,6 +87,11 @@ impl Producer {
         self.connection.counts()
     }
 
+    /// What the last put that failed had done before it did.
+    pub fn unfinished(&self) -> PutReport {
+        *self.unfinished.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Puts the records, in requests of at most 500 records and 5 MiB, one after the other. What a request leaves
     /// undone is sent again before the next request, so a key's records change their order only where one of them
     /// was refused and a later one of the same request was not. One producer at a time keeps a key's order.
@@ -95,16 +101,27 @@ impl Producer {
     /// the records (one too large, a key too long). In both cases earlier records may be in the stream.
     pub async fn put(&self, records: Vec<PutItem>) -> Result<PutReport> {
         let mut requests = Requests::new(&self.connection);
+        let outcome = self.put_plain(records, &mut requests).await;
+        self.reported(outcome, requests.report)
+    }
+
+    async fn put_plain(&self, records: Vec<PutItem>, requests: &mut Requests<'_>) -> Result<()> {
         if self.limits.is_none() || records.is_empty() {
-            send(&mut requests, records.into_iter().map(Outgoing::plain).collect()).await?;
-            return Ok(requests.report);
+            return send(requests, records.into_iter().map(Outgoing::plain).collect()).await;
         }
         let mut known = self.known.lock().await;
         let shards = self.shards(&mut known).await?;
         let placed = |item: PutItem| Ok((shards.place_of(&item)?, Outgoing::plain(item)));
         let outgoing = records.into_iter().map(placed).collect::<Result<Vec<_>>>()?;
-        self.send_to(&shards, outgoing, &mut known, &mut requests).await?;
-        Ok(requests.report)
+        self.send_to(&shards, outgoing, &mut known, requests).await
+    }
+
+    /// The report of a put; that of one that failed is kept.
+    fn reported(&self, outcome: Result<()>, report: PutReport) -> Result<PutReport> {
+        if outcome.is_err() {
+            *self.unfinished.lock().unwrap_or_else(PoisonError::into_inner) = report;
+        }
+        outcome.map(|()| report)
     }
 
     /// As [`Producer::put`], the records packed into aggregates as the producer library does: those of one shard
@@ -116,16 +133,21 @@ impl Producer {
     pub async fn put_aggregated(&self, records: Vec<PutItem>) -> Result<PutReport> {
         let mut requests = Requests::new(&self.connection);
         let given = records.len() as u64;
-        let mut waiting = records;
+        let outcome = self.pack_and_put(records, &mut requests).await;
+        // What strayed was counted each time; dropped by readers, it stands in the stream once.
+        let records = if outcome.is_ok() { given } else { requests.report.records.min(given) };
+        self.reported(outcome, PutReport { records, ..requests.report })
+    }
+
+    async fn pack_and_put(&self, mut waiting: Vec<PutItem>, requests: &mut Requests<'_>) -> Result<()> {
         let mut known = self.known.lock().await;
         for _ in 0..PACKINGS {
             if waiting.is_empty() {
-                // What strayed was counted each time; dropped by readers, it stands in the stream once.
-                return Ok(PutReport { records: given, ..requests.report });
+                return Ok(());
             }
             let shards = self.shards(&mut known).await?;
             let outgoing = pack(std::mem::take(&mut waiting), &shards)?;
-            self.send_to(&shards, outgoing, &mut known, &mut requests).await?;
+            self.send_to(&shards, outgoing, &mut known, requests).await?;
             let strayed = std::mem::take(&mut requests.strayed);
             if !strayed.is_empty() {
                 known.shards = None;
@@ -135,7 +157,7 @@ impl Producer {
             }
         }
         if waiting.is_empty() {
-            return Ok(PutReport { records: given, ..requests.report });
+            return Ok(());
         }
         let (count, stream) = (waiting.len(), &self.connection.settings.stream);
         Err(Error::transient(format!(

@@ -529,3 +529,47 @@ async fn owned_parts(stand_in: &StandIn) -> Vec<Bytes> {
     }
     found
 }
+
+#[tokio::test]
+async fn a_put_that_fails_half_way_tells_what_it_did_before() {
+    let stand_in = StandIn::start(options()).await;
+    let producer = stand_in.stream("orders", 1).await;
+    let items: Vec<PutItem> = (0..501).map(|number| StandIn::item("k", &number.to_string())).collect();
+    stand_in.trouble("PutRecords", Trouble::Partly(vec![1, 2]));
+    stand_in.trouble("PutRecords", Trouble::Partly(vec![]));
+    stand_in.trouble("PutRecords", Trouble::Refused(400, "AccessDeniedException"));
+    assert_eq!(producer.unfinished(), PutReport::default());
+    producer.put(items).await.expect_err("its last record is refused");
+    let report = producer.unfinished();
+    assert_eq!((report.records, report.requests, report.refused), (500, 3, 2), "{report:?}");
+    assert!(report.backed_off > Duration::ZERO);
+}
+
+#[tokio::test]
+async fn a_stream_that_names_no_retention_has_an_unknown_one() {
+    let stand_in = StandIn::start(options()).await;
+    stand_in.stream("orders", 1).await;
+    let source = source(&stand_in);
+    for (hours, expected) in [(0, None), (-1, None), (48, Some(Duration::from_secs(48 * 3600)))] {
+        let summary = serde_json::json!({ "StreamDescriptionSummary": {
+            "StreamName": "orders", "StreamARN": "arn:orders", "StreamStatus": "ACTIVE", "OpenShardCount": 1,
+            "RetentionPeriodHours": hours, "StreamCreationTimestamp": 1.0, "EnhancedMonitoring": [],
+        }});
+        stand_in.trouble("DescribeStreamSummary", Trouble::Answered(summary));
+        assert_eq!(source.describe().await.expect("described").retention, expected, "{hours}");
+    }
+}
+
+#[tokio::test]
+async fn an_iterator_that_is_refused_to_the_end_of_the_tries_is_told_in_the_servers_words() {
+    let stand_in = StandIn::start(options()).await;
+    stand_in.stream("orders", 1).await;
+    for _ in 0..6 {
+        stand_in.trouble("GetRecords", Trouble::Refused(400, "InvalidArgumentException"));
+    }
+    let mut reader = source(&stand_in).open(&first_shard(), StartAt::TrimHorizon).await.expect("open");
+    let error = reader.next().await.expect_err("six tries");
+    assert_eq!(error.kind(), ErrorKind::Transient);
+    assert!(error.to_string().contains("the iterator is refused: InvalidArgumentException: on order"), "{error}");
+    assert_eq!(stand_in.requests("GetShardIterator"), 6, "a new one each time");
+}
