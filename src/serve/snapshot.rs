@@ -178,6 +178,7 @@ fn borrowed(counts: &BTreeMap<String, u64>) -> impl Iterator<Item = (&str, u64)>
 
 #[cfg(test)]
 mod tests {
+    use crate::batch::Counts;
     use std::time::Duration;
 
     use super::*;
