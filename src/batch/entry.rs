@@ -106,6 +106,15 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Events refused, by decode and by checks, by their reason; a check may bear the name of a decode rule.
+    pub fn refused_by_reason(&self) -> BTreeMap<String, u64> {
+        let mut refused = self.undecodable.clone();
+        for (check, events) in &self.failed_checks {
+            *refused.entry(check.clone()).or_default() += events;
+        }
+        refused
+    }
+
     /// Events refused, by decode and by checks.
     pub fn rejected(&self) -> u64 {
         self.undecodable.values().sum::<u64>() + self.failed_checks.values().sum::<u64>()

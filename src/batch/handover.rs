@@ -3,7 +3,7 @@
 //! `RawBatch` → `Decoded` → `Cleaned` → `Staged`. Each owns its data and says in its Debug how much it holds, never
 //! what: payloads belong in no log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 
 use super::entry::{Counts, DataFile, DimensionFile};
-use super::marks::Marks;
+use super::marks::{Loss, Marks};
 use super::position::{Position, ShardId};
 use super::ranges::Ranges;
 
@@ -62,6 +62,32 @@ impl RawBatch {
     /// The payloads' bytes together.
     pub fn bytes(&self) -> usize {
         self.records.iter().map(|record| record.payload.len()).sum()
+    }
+
+    /// The first `index` records and the rest, as two batches that join to this one where the first is committed first.
+    ///
+    /// A shard's range ends in the first part with its last record there, where more of them follow. What a range covers
+    /// beyond its last record stays with that record; a shard without a record in the first part is in the second. That
+    /// shards have ended or are caught up is true with the second. A loss is in the part that passes it.
+    pub fn split_at(mut self, index: usize) -> (Self, Self) {
+        let rest = self.records.split_off(index.min(self.records.len()));
+        let going_on: BTreeSet<&ShardId> = rest.iter().map(|record| &record.shard).collect();
+        let lasts: BTreeMap<&ShardId, &Position> =
+            self.records.iter().map(|record| (&record.shard, &record.position)).collect();
+        let end_of = |(shard, last): (&ShardId, &Position)| {
+            let beyond = self.ranges.get(shard).filter(|_| !going_on.contains(shard)).map(|range| &range.through);
+            (shard.clone(), beyond.unwrap_or(last).clone())
+        };
+        let ends = lasts.into_iter().map(end_of).collect();
+        let (ranges, ranges_left) = self.ranges.cut_after(&ends);
+        let is_passed = |loss: &Loss| {
+            ranges.get(&loss.shard).is_some_and(|range| loss.after.as_ref().is_none_or(|after| range.through > *after))
+        };
+        let (losses, losses_left) = self.marks.losses.into_iter().partition(is_passed);
+        let marks = Marks { losses, ..Marks::default() };
+        let marks_left = Marks { losses: losses_left, ..self.marks };
+        let first = Self { records: self.records, ranges, marks };
+        (first, Self { records: rest, ranges: ranges_left, marks: marks_left })
     }
 }
 
@@ -209,5 +235,128 @@ impl fmt::Debug for Staged {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let files: usize = self.tables.values().map(Vec::len).sum();
         write!(formatter, "Staged({files} files, {} of rejects, {:?})", self.quarantine.len(), self.ranges)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Range;
+    use proptest::prelude::*;
+
+    fn at(number: u64) -> Position {
+        Position::new(number.into(), 0)
+    }
+
+    fn record(shard: &str, number: u64) -> RawRecord {
+        let (position, payload) = (at(number), Bytes::from_static(b"{}"));
+        RawRecord { shard: ShardId::new(shard), position, arrived_at: 0, payload, damage: None }
+    }
+
+    fn loss(shard: &str, after: Option<u64>, next: u64) -> Loss {
+        Loss { shard: ShardId::new(shard), after: after.map(at), next: Some(at(next)), from: 0, to: 1 }
+    }
+
+    /// Records of these places, in these ranges.
+    fn batch(records: &[(&str, u64)], ranges: &[(&str, Option<u64>, u64)]) -> RawBatch {
+        let mut batch = RawBatch::default();
+        batch.records = records.iter().map(|(shard, number)| record(shard, *number)).collect();
+        for (shard, after, through) in ranges {
+            batch.ranges.extend(&ShardId::new(*shard), Range::new(after.map(at), at(*through))).expect("one a shard");
+        }
+        batch
+    }
+
+    fn places(batch: &RawBatch) -> Vec<(String, Position)> {
+        batch.records.iter().map(|record| (record.shard.to_string(), record.position.clone())).collect()
+    }
+
+    #[test]
+    fn a_batch_is_cut_by_the_table() {
+        // Shard a goes on, b is over, c has no record, d has them in the second part alone.
+        let records = [("a", 3), ("b", 1), ("a", 5), ("a", 7), ("d", 2)];
+        let ranges = [("a", Some(2), 9), ("b", None, 4), ("c", Some(1), 6), ("d", None, 2)];
+        let cases = [
+            (0, "{}", r#"{"a": (2, 9], "b": (-, 4], "c": (1, 6], "d": (-, 2]}"#),
+            (1, r#"{"a": (2, 3]}"#, r#"{"a": (3, 9], "b": (-, 4], "c": (1, 6], "d": (-, 2]}"#),
+            (2, r#"{"a": (2, 3], "b": (-, 4]}"#, r#"{"a": (3, 9], "c": (1, 6], "d": (-, 2]}"#),
+            (3, r#"{"a": (2, 5], "b": (-, 4]}"#, r#"{"a": (5, 9], "c": (1, 6], "d": (-, 2]}"#),
+            (4, r#"{"a": (2, 9], "b": (-, 4]}"#, r#"{"c": (1, 6], "d": (-, 2]}"#),
+            (5, r#"{"a": (2, 9], "b": (-, 4], "d": (-, 2]}"#, r#"{"c": (1, 6]}"#),
+            (9, r#"{"a": (2, 9], "b": (-, 4], "d": (-, 2]}"#, r#"{"c": (1, 6]}"#),
+        ];
+        for (index, first_ranges, second_ranges) in cases {
+            let (first, second) = batch(&records, &ranges).split_at(index);
+            assert_eq!(first.records.len(), index.min(records.len()));
+            assert_eq!(first.records.len() + second.records.len(), records.len());
+            assert_eq!(
+                (format!("{:?}", first.ranges), format!("{:?}", second.ranges)),
+                (first_ranges.into(), second_ranges.into()),
+                "{index}"
+            );
+        }
+    }
+
+    #[test]
+    fn marks_wait_for_the_second_part_but_for_the_losses_that_the_first_passes() {
+        let mut whole = batch(&[("a", 3), ("a", 8), ("b", 4)], &[("a", None, 9), ("b", Some(1), 4)]);
+        let losses = [loss("a", None, 3), loss("a", Some(3), 8), loss("b", Some(1), 4), loss("c", None, 1)];
+        whole.marks.losses = losses.to_vec();
+        whole.marks.ended.insert(ShardId::new("a"));
+        whole.marks.catch_up(&ShardId::new("a"), 7);
+        let (first, second) = whole.clone().split_at(1);
+        assert_eq!(first.marks, Marks { losses: losses[..1].to_vec(), ..Marks::default() });
+        assert_eq!(second.marks, Marks { losses: losses[1..].to_vec(), ..whole.marks.clone() });
+        let (first, second) = whole.split_at(2);
+        assert_eq!((first.marks.losses.as_slice(), second.marks.losses.as_slice()), losses.split_at(2));
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_joins_back_to_the_whole(
+            steps in prop::collection::vec((0..4_usize, 1..5_u64), 0..40),
+            beyond in prop::collection::vec((0..3_u64, any::<bool>()), 4),
+            cuts in prop::collection::vec(0..12_usize, 0..6),
+        ) {
+            let names = ["a", "b", "c", "d"];
+            let mut ends = [0; 4];
+            let mut records = Vec::new();
+            for (shard, step) in steps {
+                ends[shard] += step;
+                records.push((names[shard], ends[shard]));
+            }
+            let span = |(shard, (beyond, begins)): (usize, &(u64, bool))| {
+                (names[shard], (!begins).then_some(0), ends[shard] + beyond)
+            };
+            let ranges: Vec<_> = beyond.iter().enumerate().map(span).filter(|(_, _, through)| *through > 0).collect();
+            let whole = batch(&records, &ranges);
+            let mut positions: BTreeMap<ShardId, Position> =
+                whole.ranges.iter().filter_map(|(shard, range)| Some((shard.clone(), range.after.clone()?))).collect();
+            let mut joined = RawBatch::default();
+            let mut rest = Some(whole.clone());
+            let mut cuts = cuts.into_iter();
+            while let Some(left) = rest.take() {
+                let part = match cuts.next() {
+                    Some(index) => {
+                        let (part, left) = left.split_at(index);
+                        rest = Some(left);
+                        part
+                    }
+                    None => left,
+                };
+                prop_assert!(part.ranges.follow(&positions).is_ok(), "{:?} after {:?}", part, positions);
+                part.ranges.advance(&mut positions);
+                for record in &part.records {
+                    let range = part.ranges.get(&record.shard).expect("its range");
+                    prop_assert!(Some(&record.position) > range.after.as_ref() && record.position <= range.through);
+                }
+                for (shard, range) in part.ranges.iter() {
+                    prop_assert!(joined.ranges.extend(shard, range.clone()).is_ok());
+                }
+                joined.records.extend(part.records);
+            }
+            prop_assert_eq!(&joined.ranges, &whole.ranges);
+            prop_assert_eq!(places(&joined), places(&whole));
+        }
     }
 }

@@ -12,6 +12,16 @@
 //! | `(-, 5]`      | `(-, 9]`      | overlap: 5 is not the beginning |
 //! | any           | `(9, 9]`      | empty: nothing lies between |
 //! | any           | `(9, 4]`      | backwards     |
+//!
+//! A range is cut after a position; the pieces join to the whole:
+//!
+//! | range    | cut after     | first    | second   |
+//! |----------|---------------|----------|----------|
+//! | `(2, 9]` | 5             | `(2, 5]` | `(5, 9]` |
+//! | `(-, 9]` | 5             | `(-, 5]` | `(5, 9]` |
+//! | `(2, 9]` | 9 or later    | `(2, 9]` | nothing  |
+//! | `(2, 9]` | 2 or earlier  | nothing  | `(2, 9]` |
+//! | `(2, 9]` | nowhere       | nothing  | `(2, 9]` |
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -69,6 +79,16 @@ impl Range {
 
     fn is_empty(&self) -> bool {
         self.after.as_ref().is_some_and(|after| *after >= self.through)
+    }
+
+    fn cut_after(self, end: Option<&Position>) -> (Option<Self>, Option<Self>) {
+        match end {
+            Some(end) if *end >= self.through => (Some(self), None),
+            Some(end) if self.after.as_ref().is_none_or(|after| end > after) => {
+                (Some(Self::new(self.after, end.clone())), Some(Self::new(Some(end.clone()), self.through)))
+            }
+            _ => (None, Some(self)),
+        }
     }
 }
 
@@ -150,6 +170,17 @@ impl Ranges {
         Ok(())
     }
 
+    /// Cuts each shard's range after the position that `ends` gives for it; see the module's header.
+    pub fn cut_after(self, ends: &BTreeMap<ShardId, Position>) -> (Self, Self) {
+        let (mut first, mut second) = (Self::new(), Self::new());
+        for (shard, range) in self.0 {
+            let (before, after) = range.cut_after(ends.get(&shard));
+            first.0.extend(before.map(|range| (shard.clone(), range)));
+            second.0.extend(after.map(|range| (shard, range)));
+        }
+        (first, second)
+    }
+
     /// Moves `positions` to the end of every range. Call [`Ranges::follow`] first.
     pub fn advance(&self, positions: &mut BTreeMap<ShardId, Position>) {
         for (shard, range) in &self.0 {
@@ -198,6 +229,27 @@ mod tests {
         for through in [9, 4] {
             let error = joined(range(Some(9), through)).expect_err("empty");
             assert!(matches!(error, RangeError::Empty { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_table_of_cuts() {
+        let whole = (None, Some(range(Some(2), 9)));
+        let cases = [
+            (Some(2), Some(5), (Some(range(Some(2), 5)), Some(range(Some(5), 9)))),
+            (None, Some(5), (Some(range(None, 5)), Some(range(Some(5), 9)))),
+            (Some(2), Some(9), (Some(range(Some(2), 9)), None)),
+            (Some(2), Some(10), (Some(range(Some(2), 9)), None)),
+            (Some(2), Some(2), whole.clone()),
+            (Some(2), Some(1), whole.clone()),
+            (Some(2), None, whole),
+        ];
+        for (after, end, expected) in cases {
+            let mut ranges = Ranges::new();
+            ranges.extend(&shard(), range(after, 9)).expect("the first always fits");
+            let ends = end.map(|end| (shard(), at(end))).into_iter().collect();
+            let (first, second) = ranges.cut_after(&ends);
+            assert_eq!((first.get(&shard()).cloned(), second.get(&shard()).cloned()), expected, "{after:?} {end:?}");
         }
     }
 

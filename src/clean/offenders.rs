@@ -87,7 +87,8 @@ impl Search<'_> {
             tracing::error!(
                 table = self.table.spec.name,
                 error = whole.words,
-                "the table's sql fails on every event of a batch; they are quarantined: correct the sql and replay them"
+                "the table's sql fails on every event of a batch: correct it, and put the quarantined events into the \
+                 stream again"
             );
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use futures::future::BoxFuture;
 
 use super::arguments::Common;
-use super::output::{self, thousands};
+use super::output::{self, counted, thousands};
 use super::query::over;
 use super::site::Site;
 use crate::engine;
@@ -40,7 +40,10 @@ pub(super) async fn audit(common: &Common, folder: &Path) -> Result<ExitCode> {
         }))?;
     } else {
         let (entries, files, rows) = (thousands(audit.entries), thousands(audit.files), thousands(audit.rows));
-        output::line(format_args!("{entries} journal entries, {files} files with {rows} rows, {} loads", audit.loads))?;
+        output::line(format_args!(
+            "{entries} journal entries, {files} files with {rows} rows, {}",
+            counted(audit.loads, "load", "loads")
+        ))?;
         if audit.waiting > 0 {
             output::line(format_args!("{} entries wait to be loaded", thousands(audit.waiting)))?;
         }

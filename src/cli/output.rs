@@ -49,6 +49,11 @@ pub(super) fn thousands(number: u64) -> String {
     text
 }
 
+/// `1 load`, `2 loads`.
+pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", thousands(count), if count == 1 { one } else { many })
+}
+
 /// A number of bytes in the largest unit that keeps it at 1 or more: 1536 as 1.5 KiB.
 pub(super) fn bytes(number: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];

@@ -12,8 +12,10 @@ use serde::Serialize;
 use crate::batch::{ShardId, StartAt};
 use crate::error::Result;
 use crate::journal::State;
+use crate::runtime::Clock;
 use crate::source::{KinesisSource, Known, Shard, ShardPlan, Source, plan};
-use crate::workers::{DEAD_AFTER, Heartbeat, ShardReport};
+use crate::store::Store;
+use crate::workers::{BEAT_EVERY, DEAD_AFTER, Heartbeat, ShardReport, heartbeats};
 
 /// Shards looked at side by side.
 const LOOKS: usize = 16;
@@ -28,7 +30,7 @@ pub(super) struct ShardStatus {
     pub(super) ended: bool,
     /// The last committed position; none where nothing was read yet.
     pub(super) position: Option<String>,
-    /// How long the oldest unread record has waited; 0 where nothing is unread, none where it is not known.
+    /// How far the position is behind the shard's newest record; 0 where nothing is unread, none where it is not known.
     pub(super) behind_ms: Option<u64>,
     /// Until the oldest unread record is past the stream's retention; none where nothing is unread.
     pub(super) expires_in_ms: Option<u64>,
@@ -43,11 +45,11 @@ pub(super) struct ShardStatus {
 /// What is worst over all shards; none where nothing is unread, or nothing is known.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(super) struct Worst {
-    /// The longest that an unread record has waited.
+    /// The farthest that a shard is behind.
     pub(super) behind_ms: Option<u64>,
     /// The soonest that one is past retention.
     pub(super) expires_in_ms: Option<u64>,
-    /// The shard of that one, else of the longest wait.
+    /// The shard of that one, else the one farthest behind.
     pub(super) shard: Option<String>,
 }
 
@@ -65,7 +67,7 @@ pub(super) async fn shards(
     let retention = source.describe().await?.retention;
     let (opening, positions, ended) = (state.opening.as_ref(), &state.positions, &state.marks.ended);
     let plan = plan(&listed, &Known { opening, positions, ended });
-    let told = told(heartbeats, now);
+    let told = told(heartbeats);
     let looks = listed.into_iter().map(|shard| {
         let (plan, told) = (&plan, &told);
         async move {
@@ -90,11 +92,31 @@ pub(super) async fn shards(
     stream::iter(looks).buffered(LOOKS).try_collect().await
 }
 
-/// The reports of the workers that live, by shard.
-fn told(heartbeats: &[Heartbeat], now: i64) -> BTreeMap<&ShardId, (&str, &ShardReport)> {
-    let oldest = now.saturating_sub(i64::try_from(DEAD_AFTER.as_millis()).unwrap_or(i64::MAX));
-    let living = heartbeats.iter().filter(|heartbeat| heartbeat.written_at >= oldest);
-    let reports = living.flat_map(|beat| beat.shards.iter().map(|report| (beat.worker.as_str(), report)));
+/// The heartbeats of the workers that live. One that is old by this machine's clock may be of a machine whose clock is
+/// behind: whether it beats is then seen by a second look.
+///
+/// # Errors
+/// The store's.
+pub(super) async fn living(store: &Store, clock: &dyn Clock) -> Result<Vec<Heartbeat>> {
+    let first = heartbeats(store).await?;
+    let patience = i64::try_from(DEAD_AFTER.as_millis()).unwrap_or(i64::MAX);
+    let oldest = clock.now_millis().saturating_sub(patience);
+    if first.iter().all(|heartbeat| heartbeat.written_at >= oldest) {
+        return Ok(first);
+    }
+    clock.sleep(BEAT_EVERY + BEAT_EVERY / 2).await;
+    let beats = |heartbeat: &Heartbeat| {
+        let before = first.iter().find(|before| before.worker == heartbeat.worker);
+        heartbeat.written_at >= oldest || before.is_none_or(|before| before.beat != heartbeat.beat)
+    };
+    let mut second = heartbeats(store).await?;
+    second.retain(beats);
+    Ok(second)
+}
+
+/// The reports of these workers, by shard.
+fn told(heartbeats: &[Heartbeat]) -> BTreeMap<&ShardId, (&str, &ShardReport)> {
+    let reports = heartbeats.iter().flat_map(|beat| beat.shards.iter().map(|report| (beat.worker.as_str(), report)));
     reports.map(|(worker, report)| (&report.shard, (worker, report))).collect()
 }
 
@@ -124,10 +146,11 @@ async fn look(
 ) -> Result<Standing> {
     let page = source.open(shard, start).await?.next().await?;
     let unread_since = page.records.first().map(|record| record.arrived_at.div_euclid(1000));
-    let behind_ms = match unread_since {
-        Some(arrived) => Some(u64::try_from(now - arrived).unwrap_or(0)),
-        None => page.behind.map(|behind| u64::try_from(behind.as_millis()).unwrap_or(u64::MAX)),
-    };
+    // What the page holds is unread too.
+    let held = page.records.last().map(|last| last.arrived_at.div_euclid(1000)).zip(unread_since);
+    let held = held.map_or(0, |(last, first)| u64::try_from(last - first).unwrap_or(0));
+    let millis = |behind: Duration| u64::try_from(behind.as_millis()).unwrap_or(u64::MAX);
+    let behind_ms = page.behind.map(|behind| millis(behind).saturating_add(held));
     let kept = retention.map(|retention| i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
     let expires = unread_since.zip(kept).map(|(arrived, kept)| arrived.saturating_add(kept).saturating_sub(now));
     Ok(Standing { behind_ms, expires_in_ms: expires.map(|millis| u64::try_from(millis).unwrap_or(0)) })
@@ -150,7 +173,6 @@ impl Worst {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workers::{Host, WorkerId};
 
     fn shard(name: &str, behind_ms: Option<u64>, expires_in_ms: Option<u64>) -> ShardStatus {
         ShardStatus {
@@ -176,29 +198,53 @@ mod tests {
         assert_eq!(Worst::of(&[shard("d", Some(5), None)]), unknown);
     }
 
-    #[test]
-    fn only_the_living_are_believed() {
-        let report = |behind| ShardReport {
+    fn heartbeat(worker: &str, beat: u64, written_at: i64) -> Heartbeat {
+        let report = ShardReport {
             shard: ShardId::new("s"),
             position: None,
-            behind_ms: Some(behind),
+            behind_ms: Some(3),
             records_per_second: 1.0,
             expires_in_ms: None,
             read_at: 0,
         };
-        let heartbeat = |worker: &str, written_at, behind| Heartbeat {
-            format: 1,
-            worker: WorkerId::new(worker),
-            beat: 1,
-            written_at,
-            started_at: 0,
-            host: Host { name: "h".into(), boot: None, pid: 1 },
-            shards: vec![report(behind)],
-        };
-        let beats = [heartbeat("dead", 1_000, 7), heartbeat("living", 19_000, 3)];
-        let shard = ShardId::new("s");
-        let told = told(&beats, 20_000);
-        assert_eq!(told.get(&shard).map(|(worker, report)| (*worker, report.behind_ms)), Some(("living", Some(3))));
-        assert!(super::told(&beats, 60_000).is_empty());
+        let text = serde_json::json!({
+            "format": 1, "worker": worker, "beat": beat, "written_at": written_at, "started_at": 0,
+            "host": { "name": "h", "boot": null, "pid": 1 }, "shards": [report],
+        });
+        serde_json::from_value(text).expect("a heartbeat")
+    }
+
+    async fn write(store: &Store, heartbeat: &Heartbeat) {
+        let bytes = serde_json::to_vec(heartbeat).expect("JSON");
+        store.put(&format!("workers/{}.json", heartbeat.worker), bytes.into()).await.expect("put");
+    }
+
+    /// A clock on which a worker whose own clock is an hour behind beats while one waits.
+    struct Beating(Store);
+
+    impl Clock for Beating {
+        fn now_micros(&self) -> i64 {
+            7_200_000_000
+        }
+
+        fn sleep(&self, _: Duration) -> futures::future::BoxFuture<'static, ()> {
+            let store = self.0.clone();
+            Box::pin(async move { write(&store, &heartbeat("behind", 2, 3_602_000)).await })
+        }
+    }
+
+    #[tokio::test]
+    async fn only_the_living_are_believed_whatever_their_clocks_say() {
+        let store = Store::memory("status").expect("a store");
+        for beat in
+            [heartbeat("fresh", 1, 7_199_000), heartbeat("dead", 1, 3_600_000), heartbeat("behind", 1, 3_600_000)]
+        {
+            write(&store, &beat).await;
+        }
+        let living = living(&store, &Beating(store.clone())).await.expect("reads");
+        let mut names: Vec<&str> = living.iter().map(|beat| beat.worker.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["behind", "fresh"]);
+        assert_eq!(told(&living).get(&ShardId::new("s")).map(|(_, report)| report.behind_ms), Some(Some(3)));
     }
 }

@@ -4,16 +4,16 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::arguments::Common;
-use super::output::{self, bytes, millis, thousands};
+use super::output::{self, bytes, counted, millis, thousands};
 use super::reach::Reach;
-use super::shard_status::{ShardStatus, Worst, shards};
+use super::shard_status::{ShardStatus, Worst, living, shards};
 use super::site::Site;
 use crate::batch::Loss;
 use crate::error::Result;
 use crate::journal::{self, State};
 use crate::load::{Ledger, Warehouse};
 use crate::source::KinesisSource;
-use crate::workers::{DEAD_AFTER, Heartbeat, heartbeats};
+use crate::workers::Heartbeat;
 
 /// Shards that are told one by one; of more, those that are worst.
 const TOLD: usize = 40;
@@ -34,26 +34,33 @@ pub(super) async fn status(common: &Common, folder: &Path) -> Result<ExitCode> {
     let site = Site::existing(common, folder).await?;
     let state = journal::fold(&site.store, &site.plan.pipeline.name).await?;
     let ledger = site.warehouse.ledger().await?;
-    let now = site.context.clock.now_millis();
-    let oldest = now.saturating_sub(i64::try_from(DEAD_AFTER.as_millis()).unwrap_or(i64::MAX));
-    let mut workers = heartbeats(&site.store).await?;
-    workers.retain(|heartbeat| heartbeat.written_at >= oldest);
-    let stream = Reach::open(common, &site.plan, &site.context).await?;
-    let shards = async {
-        let source = KinesisSource::new(stream.settings().await?, site.context.clone());
-        shards(&source, &state, &workers, now).await
-    };
-    let shards = shards.await;
-    let closed = stream.close().await;
-    let shards = shards.and_then(|shards| closed.map(|()| shards))?;
+    let workers = living(&site.store, site.context.clock.as_ref()).await?;
+    // A stream that gives no answer is no reason to keep back what the journal and the warehouse say.
+    let asked = ask(common, &site, (&state, &workers)).await;
     let oldest_waiting = oldest_waiting(&site, &ledger).await?;
+    let (shards, failure) = match asked {
+        Ok(shards) => (shards, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
     let status = Status { state, ledger, workers, shards, oldest_waiting };
     if common.json {
         output::json(&status.json(&site.plan.pipeline.name))?;
     } else {
         status.print()?;
     }
-    Ok(ExitCode::SUCCESS)
+    failure.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// Where each shard stands.
+async fn ask(common: &Common, site: &Site, (state, workers): (&State, &[Heartbeat])) -> Result<Vec<ShardStatus>> {
+    let stream = Reach::open(common, &site.plan, &site.context).await?;
+    let asked = async {
+        let source = KinesisSource::new(stream.settings().await?, site.context.clone());
+        shards(&source, state, workers, site.context.clock.now_millis()).await
+    };
+    let asked = asked.await;
+    let closed = stream.close().await;
+    asked.and_then(|shards| closed.map(|()| shards))
 }
 
 async fn oldest_waiting(site: &Site, ledger: &Ledger) -> Result<Option<u64>> {
@@ -204,9 +211,4 @@ fn sentence(loss: &Loss) -> String {
     let after = loss.after.as_ref().map_or("its beginning".to_owned(), ToString::to_string);
     let next = loss.next.as_ref().map_or("its end".to_owned(), ToString::to_string);
     format!("{}: what stood after {after} and before {next}, arrived until {}", loss.shard, time(loss.to))
-}
-
-/// `1 load`, `2 loads`.
-fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{} {}", thousands(count), if count == 1 { one } else { many })
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::output::{millis, thousands};
+use super::output::{counted, millis, thousands};
 use crate::engine::{Latency, Progress};
 
 /// The figures of a run. Its JSON keys are a promise to scripts.
@@ -51,10 +51,7 @@ impl Summary {
     pub(super) fn new(progress: &Progress, seconds: f64, data: String) -> Self {
         let totals = progress.totals();
         let counts = totals.counts;
-        let mut quarantined = counts.undecodable;
-        for (check, events) in counts.failed_checks {
-            *quarantined.entry(check).or_default() += events;
-        }
+        let quarantined = counts.refused_by_reason();
         Self {
             records: counts.records,
             events: counts.events,
@@ -83,7 +80,7 @@ impl fmt::Display for Summary {
         let staged = thousands(self.staged.values().sum());
         writeln!(formatter, "staged       {staged} rows in {} files{}", thousands(self.files), listed(&self.staged))?;
         let loaded = thousands(self.loaded.values().sum());
-        let loads = if self.loads == 1 { "1 load".to_owned() } else { format!("{} loads", thousands(self.loads)) };
+        let loads = counted(self.loads, "load", "loads");
         write!(formatter, "loaded       {loaded} rows in {loads}{}", listed(&self.loaded))?;
         if self.records == 0 {
             return Ok(());

@@ -43,8 +43,7 @@ pub enum Reason {
     TooLong,
     /// No such day or time in the years 0001 to 9999.
     OutOfRange,
-    /// The batch holds more than an Arrow column takes (2 GiB of text, 2^31 list items), or than its wrapped records
-    /// may come to together.
+    /// The batch or file holds more than an Arrow column takes: 2 GiB of text, 2^31 list items.
     BatchFull,
     /// The record's payload is compressed, and larger than one may be.
     TooLargeUnwrapped,
@@ -245,7 +244,9 @@ fn plain_sentence(reason: Reason) -> &'static str {
         Reason::TooManyRejects => {
             "too many events of the record or of its batch are refused: these are the record's further ones, a line each"
         }
-        Reason::BatchFull => "the batch holds no more: lower [batch] max_bytes and replay it",
+        Reason::BatchFull => {
+            "its column is full, at 2 GiB of text or 2^31 list items: lower [batch] max_bytes, or put a file in parts"
+        }
         Reason::TooLargeUnwrapped => "the payload is compressed and more than 64 MiB without it: put it in parts",
         Reason::WrappedTooOften => "the payload is compressed more than twice over",
         Reason::DamagedGzip => "the payload begins like gzip, but it is cut off or damaged",

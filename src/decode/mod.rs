@@ -11,7 +11,7 @@
 //! | the same, cut off or damaged; a zstd frame that wants a dictionary or a window over 128 MiB | one reject, `damaged_gzip` or `damaged_zstd`, of the original bytes |
 //! | compressed a third time | one reject, `wrapped_too_often`, of the original bytes |
 //! | over 64 MiB decompressed | one reject, `too_large_unwrapped`, of the original bytes |
-//! | what a batch's wrapped records come to over 512 MiB, or over 4 GiB decompressed for nothing | one reject a record, `batch_full`, of the original bytes |
+//! | a batch that would become more than 96 MiB of unwrapped text and of rows, or take more than 4 GiB of decompressing | cut before the record that goes beyond, or after it where its rows do; the rest is a batch of its own, and nothing is refused |
 //! | compressed, and one reject in all that is blank, no UTF-8 or over 1 MiB | that reject, of the original bytes |
 //! | an envelope of CloudWatch Logs: `messageType` `DATA_MESSAGE`, `owner`, `logGroup`, `logStream` strings, `logEvents` an array, one of them or `subscriptionFilters` or `policyLevel` first; compressed or not | each log event's message is read as a payload of its own, `_index` counts on |
 //! | several envelopes in a row | the messages of all; what follows the last is read as a payload of its own |
@@ -79,6 +79,7 @@
 //! | more or fewer cells than the heading | `wrong_cell_count` |
 //! | text after a closing quote, a quote that is never closed | `not_csv`: that line alone |
 //! | **The batch** | |
+//! | plain records of one event each | count for nothing in the 96 MiB: the batch's own bounds are enough |
 //! | a column beyond 2 GiB of text or 2^31 list items | `batch_full` |
 
 mod calendar;
@@ -135,10 +136,12 @@ impl Decoder {
         Arc::clone(&self.declared.schema)
     }
 
-    /// Decodes a batch: each event of each record becomes one row or one reject, in order.
+    /// Decodes a batch: each event of each record becomes one row or one reject, in order. Where it would become too
+    /// large in memory it is cut, and the rest, still to be decoded, comes second; each part has one record at least.
     ///
-    /// `Decoded::raw` is `raw`, but for records whose events were in wrappers: there it holds what was in them.
-    pub fn decode(&self, raw: Arc<RawBatch>) -> Decoded {
+    /// `Decoded::raw` is `raw` up to the cut, but for records whose events were in wrappers: there it holds what was in
+    /// them.
+    pub fn decode(&self, raw: RawBatch) -> (Decoded, Option<RawBatch>) {
         records::Records::new(&self.declared, raw.records.len()).decode(raw)
     }
 }

@@ -1,16 +1,18 @@
 //! A batch's records, each out of its wrappers and into rows and rejects.
 //!
-//! Owns what is refused before a payload is read at all, and which bytes the batch keeps of a record: its own, or the
-//! text that was in its wrappers, where rows point into that. A batch of plain records is handed on as it came.
+//! Owns what is refused before a payload is read at all, where a batch is cut that would become too large, and which
+//! bytes the batch keeps of a record: its own, or the text that was in its wrappers, where rows point into that.
 
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::Declared;
 use super::event::Scratch;
 use super::fault::{Fault, Reason};
 use super::payload::Payload;
 use super::rows::Rows;
-use super::unwrap::{Budget, Unwrapped};
+use super::unwrap::{Budget, Obstacle, Unwrapped};
 use crate::batch::{Decoded, RawBatch, RawRecord, Reject};
 
 /// No record of a default stream is larger: a refused text that is could not be put again, its wrapped form can.
@@ -22,50 +24,90 @@ pub(super) struct Records<'a> {
     scratch: Scratch,
     rows: Rows,
     budget: Budget,
-    /// The batch's records with the text of those that were wrapped; none as long as none gave a row.
-    unwrapped: Option<Vec<RawRecord>>,
+    /// What the budget knows that the rows take.
+    measured: usize,
+    /// The texts that rows point into, by their records' places.
+    texts: Vec<(usize, Bytes)>,
 }
 
 impl<'a> Records<'a> {
     /// Room for so many.
     pub(super) fn new(declared: &'a Declared, records: usize) -> Self {
         let (scratch, rows) = (Scratch::new(&declared.plan), Rows::new(&declared.fields, records));
-        Self { declared, scratch, rows, budget: Budget::default(), unwrapped: None }
+        Self { declared, scratch, rows, budget: Budget::default(), measured: 0, texts: Vec::new() }
     }
 
-    /// Decodes them all; what comes out holds `raw` itself, unless rows point into a text that was in a wrapper.
-    pub(super) fn decode(mut self, raw: Arc<RawBatch>) -> Decoded {
-        for (number, record) in (0..).zip(&raw.records) {
-            if let Some(damage) = &record.damage {
-                self.rows.refuse_record(record, damage.reason, damage.message.clone());
-                continue;
+    /// Decodes them up to where the budget is used up, one at least, and gives what is left.
+    pub(super) fn decode(mut self, raw: RawBatch) -> (Decoded, Option<RawBatch>) {
+        let read = self.read(&raw.records);
+        let (mut raw, rest) = if read < raw.records.len() {
+            let (first, rest) = raw.split_at(read);
+            (first, Some(rest))
+        } else {
+            (raw, None)
+        };
+        for (place, text) in self.texts {
+            raw.records[place].payload = text;
+        }
+        (self.rows.finish(&self.declared.schema, Arc::new(raw)), rest)
+    }
+
+    /// Gives how many are read.
+    fn read(&mut self, records: &[RawRecord]) -> usize {
+        for (place, record) in records.iter().enumerate() {
+            if place > 0 && self.budget.is_spent() {
+                return place;
             }
-            match self.budget.unwrap(&record.payload) {
-                Ok(None) => self.payload((number, record)).read(),
-                Ok(Some(unwrapped)) => self.unwrapped(&raw, (number, record), unwrapped),
-                Err(reason) => {
-                    let sentence = Fault::Plain(reason).message(0, |_| b"");
-                    self.rows.refuse_record(record, reason.as_str(), sentence);
+            let reason = match self.record(place, record) {
+                Ok(()) => continue,
+                Err(Obstacle::Budget) if place > 0 => return place,
+                // What has no room in a batch of its own has none anywhere.
+                Err(Obstacle::Budget) => Reason::TooLargeUnwrapped,
+                Err(Obstacle::Payload(reason)) => reason,
+            };
+            let sentence = Fault::Plain(reason).message(0, |_| b"");
+            self.rows.refuse_record(record, reason.as_str(), sentence);
+        }
+        records.len()
+    }
+
+    fn record(&mut self, place: usize, record: &RawRecord) -> Result<(), Obstacle> {
+        if let Some(damage) = &record.damage {
+            self.rows.refuse_record(record, damage.reason, damage.message.clone());
+            return Ok(());
+        }
+        match self.budget.unwrap(&record.payload)? {
+            Some(unwrapped) => self.unwrapped((place, record), unwrapped),
+            None => {
+                let before = self.rows.len() + self.rows.rejects.len();
+                self.payload((place, record)).read();
+                // Where each record is one event, the batch's own bounds are enough, and measuring would cost.
+                if self.rows.len() + self.rows.rejects.len() > before + 1 {
+                    self.keep(0);
                 }
             }
         }
-        let raw = match self.unwrapped {
-            None => raw,
-            Some(records) => Arc::new(RawBatch { records, ranges: raw.ranges.clone(), marks: raw.marks.clone() }),
-        };
-        self.rows.finish(&self.declared.schema, raw)
+        Ok(())
     }
 
-    fn payload<'s>(&'s mut self, record: (u32, &'s RawRecord)) -> Payload<'s> {
-        Payload::new(&self.declared.plan, &mut self.scratch, &mut self.rows, record)
+    fn payload<'s>(&'s mut self, (place, record): (usize, &'s RawRecord)) -> Payload<'s> {
+        let number = u32::try_from(place).unwrap_or(u32::MAX);
+        Payload::new(&self.declared.plan, &mut self.scratch, &mut self.rows, (number, record))
+    }
+
+    /// Counts a text, and what the rows have grown by.
+    fn keep(&mut self, text: usize) {
+        let bytes = self.rows.bytes();
+        self.budget.keep(text + bytes.saturating_sub(self.measured));
+        self.measured = bytes;
     }
 
     /// Reads what was in a record's wrappers, and keeps it where rows point into it.
-    fn unwrapped(&mut self, raw: &RawBatch, (number, original): (u32, &RawRecord), unwrapped: Unwrapped) {
+    fn unwrapped(&mut self, (place, original): (usize, &RawRecord), unwrapped: Unwrapped) {
         let Unwrapped { payload, parts } = unwrapped;
         let record = RawRecord { payload, ..original.clone() };
-        let (bytes, rows, rejects) = (self.rows.bytes(), self.rows.len(), self.rows.rejects.len());
-        let reader = self.payload((number, &record));
+        let (rows, rejects) = (self.rows.len(), self.rows.rejects.len());
+        let reader = self.payload((place, &record));
         match &parts {
             None => reader.read(),
             Some(parts) => reader.read_parts(parts),
@@ -78,12 +120,9 @@ impl<'a> Records<'a> {
             reject.payload = original.payload.clone();
             return;
         }
-        self.budget.keep(record.payload.len() + self.rows.bytes().saturating_sub(bytes));
-        if rows > 0
-            && let Some(kept) =
-                self.unwrapped.get_or_insert_with(|| raw.records.clone()).get_mut(usize::try_from(number).unwrap_or(0))
-        {
-            *kept = record;
+        self.keep(record.payload.len());
+        if rows > 0 {
+            self.texts.push((place, record.payload));
         }
     }
 }
@@ -96,38 +135,135 @@ fn is_legible(reject: &Reject) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::io::Write;
+
+    use arrow::array::AsArray;
+    use arrow::datatypes::Int64Type;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
     use super::*;
-    use crate::batch::{Position, SequenceNumber, ShardId};
+    use crate::batch::{Position, Range, Ranges, SequenceNumber, ShardId};
     use crate::decode::Decoder;
     use crate::schema::Field;
 
+    fn field(name: &str, field_type: &str) -> Field {
+        let field_type = field_type.parse().expect("a type");
+        Field { name: name.to_owned(), path: vec![name.to_owned()], field_type, required: false }
+    }
+
+    /// Records of these payloads, in turns on two shards.
+    fn batch(payloads: Vec<Vec<u8>>) -> RawBatch {
+        let mut batch = RawBatch::default();
+        for (number, payload) in (1_u64..).zip(payloads) {
+            let shard = ShardId::new(format!("shardId-{}", number % 2));
+            let position = Position::new(SequenceNumber::from(number), 0);
+            let after = batch.ranges.get(&shard).map(|range| range.through.clone());
+            batch.ranges.extend(&shard, Range::new(after, position.clone())).expect("joins");
+            batch.records.push(RawRecord { shard, position, arrived_at: 0, payload: payload.into(), damage: None });
+        }
+        batch
+    }
+
+    /// All parts of a batch, each read with this budget; their ranges join to the batch's.
+    fn parts(decoder: &Decoder, budget: Budget, raw: RawBatch) -> Vec<Decoded> {
+        let (whole, mut joined, mut positions) = (raw.ranges.clone(), Ranges::new(), BTreeMap::new());
+        let (mut parts, mut rest) = (Vec::new(), Some(raw));
+        while let Some(raw) = rest {
+            let mut reading = Records::new(&decoder.declared, raw.records.len());
+            reading.budget = budget;
+            let (part, left) = reading.decode(raw);
+            part.raw.ranges.follow(&positions).expect("follows the part before");
+            part.raw.ranges.advance(&mut positions);
+            for (shard, range) in part.raw.ranges.iter() {
+                joined.extend(shard, range.clone()).expect("joins");
+            }
+            parts.push(part);
+            rest = left;
+        }
+        assert_eq!(joined, whole);
+        parts
+    }
+
+    fn ids(parts: &[Decoded]) -> Vec<i64> {
+        parts.iter().flat_map(|part| part.events["id"].as_primitive::<Int64Type>().values().to_vec()).collect()
+    }
+
     #[test]
-    fn what_is_read_from_small_bombs_counts_as_kept_too() {
+    fn a_batch_of_gzip_that_grows_twenty_times_is_decoded_whole_in_parts() {
+        // A thousandth of 32 MiB of gzip that hold 640 MiB, and of what a batch may become.
+        let line = |id: usize| format!("{{\"id\":{id},\"note\":\"{}\"}}\n", "the same words again; ".repeat(12));
+        let pack = |from: usize| {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+            (from..from + 40).for_each(|id| encoder.write_all(line(id).as_bytes()).expect("compressed"));
+            encoder.finish().expect("compressed")
+        };
+        let payloads: Vec<Vec<u8>> = (0..60).map(|pack_number| pack(pack_number * 40)).collect();
+        let text: usize = (0..60 * 40).map(|id| line(id).len()).sum();
+        let raw = batch(payloads);
+        assert!(text > 20 * raw.bytes() && raw.bytes() < 32 << 10, "{text} of {}", raw.bytes());
+        let budget = Budget { record: 64 << 10, kept: 96 << 10, inflated: 4 << 20 };
+        let decoder = Decoder::new(&[field("id", "bigint"), field("note", "string(1000)")]);
+        let parts = parts(&decoder, budget, raw);
+        assert!(parts.len() > 10, "{}", parts.len());
+        assert_eq!(ids(&parts), (0..60 * 40).collect::<Vec<i64>>());
+        assert!(parts.iter().all(|part| part.rejects.is_empty()), "nothing healthy is refused");
+        for part in &parts {
+            let texts = part.raw.bytes();
+            assert!(texts <= budget.kept, "{texts} bytes of text");
+            assert!(part.origins.iter().all(|origin| (origin.record as usize) < part.raw.records.len()));
+        }
+    }
+
+    #[test]
+    fn what_is_read_from_small_bombs_counts_as_kept_too_compressed_or_not() {
         // A few bytes that make a thousand rows of 650 bytes and more: were only texts counted, a batch of them would
         // fill the memory.
-        let field = |number: usize| Field {
-            name: format!("d{number}"),
-            path: Vec::new(),
-            field_type: "decimal(38,0)".parse().expect("a type"),
-            required: false,
-        };
-        let decoder = Decoder::new(&(0..40).map(field).collect::<Vec<_>>());
-        let bomb = zstd::encode_all("{}".repeat(1000).as_bytes(), 1).expect("compressed");
-        let record = |payload: &[u8]| RawRecord {
-            shard: ShardId::new("shardId-000000000000"),
-            position: Position::new(SequenceNumber::from(1), 0),
-            arrived_at: 0,
-            payload: payload.to_vec().into(),
-            damage: None,
-        };
-        let mut records = vec![record(&bomb); 6];
-        records.push(record(b"{}"));
-        let raw = Arc::new(RawBatch { records, ..RawBatch::default() });
-        let mut reading = Records::new(&decoder.declared, raw.records.len());
-        reading.budget.kept = 2 << 20;
-        let decoded = reading.decode(raw);
-        let reasons: Vec<&str> = decoded.rejects.iter().map(|reject| reject.reason.as_str()).collect();
-        assert_eq!((decoded.events.num_rows(), reasons), (3 * 1000 + 1, vec!["batch_full"; 3]));
-        assert!(decoded.rejects.iter().all(|reject| reject.payload == bomb), "the original bytes");
+        let wide: Vec<Field> = (0..40).map(|number| field(&format!("d{number}"), "decimal(38,0)")).collect();
+        let decoder = Decoder::new(&wide);
+        let text = "{}".repeat(1000).into_bytes();
+        let bomb = zstd::encode_all(&text[..], 1).expect("compressed");
+        for payload in [bomb, text] {
+            let mut payloads = vec![payload; 6];
+            payloads.push(b"{}".to_vec());
+            let parts = parts(&decoder, Budget { kept: 2 << 20, ..Budget::default() }, batch(payloads));
+            let rows: Vec<usize> = parts.iter().map(|part| part.events.num_rows()).collect();
+            assert_eq!(rows, [3000, 3000, 1]);
+            assert!(parts.iter().all(|part| part.rejects.is_empty()));
+        }
+    }
+
+    #[test]
+    fn a_batch_of_one_plain_event_a_record_stays_whole() {
+        let decoder = Decoder::new(&[field("id", "bigint")]);
+        let payloads = (0..500).map(|id| format!("{{\"id\":{id}}}").into_bytes()).collect();
+        let parts = parts(&decoder, Budget { kept: 1 << 10, ..Budget::default() }, batch(payloads));
+        assert_eq!((parts.len(), ids(&parts).len()), (1, 500));
+    }
+
+    #[test]
+    fn work_that_is_used_up_cuts_a_batch_too() {
+        let bomb = zstd::encode_all(&[b' '; 9000][..], 1).expect("compressed");
+        let decoder = Decoder::new(&[field("id", "bigint")]);
+        let budget = Budget { record: 1000, kept: 1 << 20, inflated: 2500 };
+        let payloads = vec![bomb.clone(), bomb.clone(), bomb.clone(), b"{\"id\":1}".to_vec(), bomb];
+        let parts = parts(&decoder, budget, batch(payloads));
+        let records: Vec<usize> = parts.iter().map(|part| part.raw.records.len()).collect();
+        assert_eq!((records, ids(&parts)), (vec![2, 3], vec![1]));
+        let reasons: Vec<&str> =
+            parts.iter().flat_map(|part| &part.rejects).map(|reject| reject.reason.as_str()).collect();
+        assert_eq!(reasons, ["too_large_unwrapped"; 4]);
+    }
+
+    #[test]
+    fn a_record_that_no_batch_has_room_for_is_refused_and_reading_goes_on() {
+        let large = zstd::encode_all(&[b' '; 5000][..], 1).expect("compressed");
+        let decoder = Decoder::new(&[field("id", "bigint")]);
+        let payloads = vec![b"{\"id\":1}".to_vec(), large.clone(), b"{\"id\":2}".to_vec()];
+        let parts = parts(&decoder, Budget { kept: 1000, ..Budget::default() }, batch(payloads));
+        assert_eq!((parts.len(), ids(&parts)), (2, vec![1, 2]));
+        let [reject] = &parts[1].rejects[..] else { panic!("one: {:?}", parts[1].rejects) };
+        assert_eq!((reject.reason.as_str(), &reject.payload[..]), ("too_large_unwrapped", &large[..]));
     }
 }

@@ -16,9 +16,11 @@ use super::fault::Reason;
 /// What a record's payload may grow to: what is larger, nobody meant as one record.
 const MAX_RECORD: usize = 64 << 20;
 
-/// What the unwrapped records of a batch may take together, their text and what is read from it: a kilobyte can claim
-/// to be 64 MiB.
-const MAX_KEPT: usize = 512 << 20;
+/// What a batch may become, the unwrapped texts and what is read from them and from plain records of many events: 32 MiB
+/// of compressed JSON are 640 MiB of it, and a kilobyte can claim to be 64 MiB. It takes any one record.
+const MAX_KEPT: usize = 96 << 20;
+
+const _: () = assert!(MAX_RECORD < MAX_KEPT && MAX_RECORD * MAX_LAYERS < MAX_INFLATED);
 
 /// What may be decompressed for a batch, kept or not: some ten seconds of work.
 const MAX_INFLATED: usize = 4 << 30;
@@ -33,10 +35,26 @@ const GZIP: &[u8] = b"\x1F\x8B\x08";
 const ZSTD: &[u8] = b"\x28\xB5\x2F\xFD";
 
 /// What unwrapping may still cost in this batch, in bytes.
+#[derive(Clone, Copy)]
 pub(super) struct Budget {
     pub(super) record: usize,
     pub(super) kept: usize,
     pub(super) inflated: usize,
+}
+
+/// Why a payload was not unwrapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    /// Its own fault.
+    Payload(Reason),
+    /// The batch has no room left for it: another may have.
+    Budget,
+}
+
+impl From<Reason> for Obstacle {
+    fn from(reason: Reason) -> Self {
+        Self::Payload(reason)
+    }
 }
 
 /// What was in the wrappers.
@@ -62,7 +80,7 @@ impl Default for Budget {
 impl Budget {
     /// Takes a payload out of its wrappers; none where it has none.
     #[inline]
-    pub(super) fn unwrap(&mut self, payload: &Bytes) -> Result<Option<Unwrapped>, Reason> {
+    pub(super) fn unwrap(&mut self, payload: &Bytes) -> Result<Option<Unwrapped>, Obstacle> {
         let text = self.inflate(payload)?;
         let parts = Parts::of(text.as_ref().unwrap_or(payload));
         Ok(match (text, parts) {
@@ -72,31 +90,34 @@ impl Budget {
         })
     }
 
-    /// Counts what an unwrapped record has become, its text and what was read from it, in bytes.
+    /// Counts what the batch has grown by, in bytes.
     pub(super) fn keep(&mut self, bytes: usize) {
         self.kept = self.kept.saturating_sub(bytes);
     }
 
+    /// Whether nothing is left of it.
     #[inline]
-    fn inflate(&mut self, payload: &Bytes) -> Result<Option<Bytes>, Reason> {
+    pub(super) fn is_spent(&self) -> bool {
+        self.kept == 0 || self.inflated == 0
+    }
+
+    #[inline]
+    fn inflate(&mut self, payload: &Bytes) -> Result<Option<Bytes>, Obstacle> {
         let mut text: Option<Bytes> = None;
         for layer in 0.. {
             let outer = text.as_ref().unwrap_or(payload);
             let Some(compression) = Compression::of(outer) else { break };
             if layer == MAX_LAYERS {
-                return Err(Reason::WrappedTooOften);
+                return Err(Reason::WrappedTooOften.into());
             }
             text = Some(self.inflate_once(compression, outer)?);
         }
         Ok(text)
     }
 
-    fn inflate_once(&mut self, compression: Compression, bytes: &[u8]) -> Result<Bytes, Reason> {
+    fn inflate_once(&mut self, compression: Compression, bytes: &[u8]) -> Result<Bytes, Obstacle> {
         let most = self.record.min(self.kept).min(self.inflated);
-        if most == 0 {
-            return Err(Reason::BatchFull);
-        }
-        let too_large = if most == self.record { Reason::TooLargeUnwrapped } else { Reason::BatchFull };
+        let too_large = if most == self.record { Reason::TooLargeUnwrapped.into() } else { Obstacle::Budget };
         let mut text = Vec::new();
         let outcome = compression.inflate(bytes, most, &mut text);
         self.inflated = self.inflated.saturating_sub(text.len());
@@ -149,7 +170,9 @@ mod tests {
         zstd::encode_all(bytes, 1).expect("compressed").into()
     }
 
-    fn text_of(outcome: Result<Option<Unwrapped>, Reason>) -> Result<usize, Reason> {
+    const TOO_LARGE: Obstacle = Obstacle::Payload(Reason::TooLargeUnwrapped);
+
+    fn text_of(outcome: Result<Option<Unwrapped>, Obstacle>) -> Result<usize, Obstacle> {
         outcome.map(|unwrapped| unwrapped.expect("wrapped").payload.len())
     }
 
@@ -157,9 +180,9 @@ mod tests {
     fn a_record_may_grow_to_its_bound_and_no_further() {
         let mut budget = Budget { record: 1000, kept: 1 << 20, inflated: 1 << 20 };
         assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 1000]))), Ok(1000));
-        assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 1001]))), Err(Reason::TooLargeUnwrapped));
+        assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 1001]))), Err(TOO_LARGE));
         let before = budget.inflated;
-        assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 500_000]))), Err(Reason::TooLargeUnwrapped));
+        assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 500_000]))), Err(TOO_LARGE));
         assert_eq!(before - budget.inflated, 1001, "it is decompressed to one byte beyond the bound");
     }
 
@@ -168,17 +191,20 @@ mod tests {
         let mut budget = Budget { record: 1000, kept: 1500, inflated: 1 << 20 };
         assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 1000]))), Ok(1000));
         budget.keep(1000);
-        assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 501]))), Err(Reason::BatchFull));
+        assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 501]))), Err(Obstacle::Budget));
         assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 500]))), Ok(500), "a smaller one still has room");
+        assert!(!budget.is_spent());
         budget.keep(usize::MAX);
-        assert_eq!(text_of(budget.unwrap(&zstd(b""))), Err(Reason::BatchFull));
+        assert_eq!(text_of(budget.unwrap(&zstd(b" "))), Err(Obstacle::Budget));
+        assert!(budget.is_spent());
 
         let mut budget = Budget { record: 1000, kept: 1 << 20, inflated: 2500 };
         for _ in 0..2 {
-            assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 9000]))), Err(Reason::TooLargeUnwrapped));
+            assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 9000]))), Err(TOO_LARGE));
         }
-        assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 9000]))), Err(Reason::BatchFull));
-        assert_eq!(text_of(budget.unwrap(&zstd(b" "))), Err(Reason::BatchFull), "the work is used up");
+        assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 9000]))), Err(Obstacle::Budget));
+        assert_eq!(text_of(budget.unwrap(&zstd(b" "))), Err(Obstacle::Budget), "the work is used up");
+        assert!(budget.is_spent());
         assert!(matches!(budget.unwrap(&Bytes::from_static(b"{}")), Ok(None)), "and plain records cost nothing");
     }
 

@@ -32,8 +32,8 @@ const BATCHES_WAITING: usize = 1;
 /// the pages, that is what ingestion holds in memory.
 const BATCHES_UNDER_WAY: usize = 2;
 
-/// A batch, and its place among those under way until it is dropped.
-type UnderWay<T> = (T, OwnedSemaphorePermit);
+/// A batch or a part of one, and the batch's place among those under way until its last part is dropped.
+type UnderWay<T> = (T, Arc<OwnedSemaphorePermit>);
 
 /// Reads this worker's share of `source` from where the journal stands, until drained or stopped.
 ///
@@ -127,7 +127,7 @@ impl Outlet {
     /// tell.
     async fn send(&self, batch: RawBatch) -> bool {
         match Arc::clone(&self.places).acquire_owned().await {
-            Ok(place) => self.batches.send((batch, place)).await.is_ok(),
+            Ok(place) => self.batches.send((batch, Arc::new(place))).await.is_ok(),
             Err(_) => false,
         }
     }
@@ -139,10 +139,14 @@ async fn clean(
     cleaned: mpsc::Sender<UnderWay<Cleaned>>,
 ) -> Result<()> {
     while let Some((batch, place)) = batches.recv().await {
-        let decoder = Arc::clone(&job.decoder);
-        let decoded = blocking(move || Ok(decoder.decode(Arc::new(batch)))).await?;
-        if cleaned.send((job.cleaner.clean(decoded).await?, place)).await.is_err() {
-            break;
+        let mut rest = Some(batch);
+        while let Some(raw) = rest {
+            // A part takes its turn before it is decoded: one is made while one is staged, however many there are.
+            let Ok(turn) = cleaned.reserve().await else { return Ok(()) };
+            let decoder = Arc::clone(&job.decoder);
+            let (decoded, left) = blocking(move || Ok(decoder.decode(raw))).await?;
+            turn.send((job.cleaner.clean(decoded).await?, Arc::clone(&place)));
+            rest = left;
         }
     }
     Ok(())

@@ -13,7 +13,6 @@ use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
 use super::families::{Families, Words};
-use crate::batch::Counts;
 use crate::engine::{Latency, Progress, ShardProgress, Totals};
 use crate::error::{Error, Result};
 
@@ -92,7 +91,7 @@ impl Snapshot {
         page.counter(&Words::of("events", "Events found in committed records."), counts.events)?;
         page.counter(&Words::of("events_passed", "Events that passed all checks."), counts.passed)?;
         let refused = Words::of("events_quarantined", "Events refused by decode or by a check.");
-        page.counters(&refused, "reason", borrowed(&quarantined_by_reason(counts)))?;
+        page.counters(&refused, "reason", borrowed(&counts.refused_by_reason()))?;
         page.counter(&Words::of("losses", "Gaps in the stream that reading went on behind."), totals.losses)
     }
 
@@ -173,21 +172,13 @@ fn quantiles(latency: Latency) -> impl Iterator<Item = (&'static str, f64)> {
     measured.into_iter().flatten().map(|(quantile, millis)| (quantile, millis as f64 / 1e3))
 }
 
-/// A check may be called as decode's reasons are: no sample may come twice.
-fn quarantined_by_reason(counts: &Counts) -> BTreeMap<String, u64> {
-    let mut quarantined = counts.undecodable.clone();
-    for (check, events) in &counts.failed_checks {
-        *quarantined.entry(check.clone()).or_default() += events;
-    }
-    quarantined
-}
-
 fn borrowed(counts: &BTreeMap<String, u64>) -> impl Iterator<Item = (&str, u64)> {
     counts.iter().map(|(of, count)| (of.as_str(), *count))
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::batch::Counts;
     use std::time::Duration;
 
     use super::*;
