@@ -11,6 +11,7 @@ use super::*;
 use crate::batch::Receipt;
 use crate::load::Ledger;
 use crate::runtime::Random;
+use crate::workers::heartbeats;
 
 /// A warehouse that counts its loads.
 struct Counted {
@@ -200,4 +201,27 @@ async fn shards_that_change_hands_and_come_back_while_records_flow_are_read_once
     flow(&mut || taken.iter().all(|shard| shards(&one).contains(shard))).await;
     one.drain().await.expect("it runs");
     bench.is_whole_and_in_order(next - 1, &warehouse).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_list_and_many_shards_that_end_hold_up_no_heartbeat() {
+    let bench = shared(200);
+    let (job, _, odd) = bench.odd_job().await;
+    odd.list_slowly(Duration::from_secs(3));
+    (0..200).step_by(2).for_each(|low| drop(bench.source.merge(low, low + 1).expect("merged")));
+    let worker = Worker::start(&job);
+    let (mut last, mut longest) = (None, 0);
+    let is_ended = async || bench.entries().await.iter().map(|entry| entry.marks.ended.len()).sum::<usize>() == 200;
+    bench
+        .soon("all are read to their end", async || {
+            for heartbeat in heartbeats(&bench.store).await.expect("readable") {
+                longest = longest.max(heartbeat.written_at - last.unwrap_or(heartbeat.written_at));
+                last = Some(heartbeat.written_at);
+            }
+            is_ended().await && worker.shards().len() == 100
+        })
+        .await;
+    // One that we did not look at in time counts as late: what matters is that nobody is taken for dead.
+    assert!(last.is_some() && longest < 6_000, "{longest} ms without a heartbeat");
+    worker.stop().await.expect("it runs");
 }
