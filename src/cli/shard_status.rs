@@ -193,6 +193,7 @@ mod tests {
             written_at,
             started_at: 0,
             host: Host { name: "h".into(), boot: None, pid: 1 },
+            loads: true,
             shards: vec![report(behind)],
         };
         let beats = [heartbeat("dead", 1_000, 7), heartbeat("living", 19_000, 3)];

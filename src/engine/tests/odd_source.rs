@@ -37,6 +37,7 @@ struct Shared {
     /// How long a list takes, in ms.
     lists_within: std::sync::atomic::AtomicU64,
     connects_never: AtomicBool,
+    refuses: AtomicBool,
     /// Readers that wait for an answer now, and the most there ever were.
     asking: AtomicUsize,
     most_asking: AtomicUsize,
@@ -61,6 +62,9 @@ impl OddSource {
             Box::pin(async move {
                 if connected.shared.connects_never.load(Ordering::SeqCst) {
                     return std::future::pending().await;
+                }
+                if connected.shared.refuses.load(Ordering::SeqCst) {
+                    return Err(Error::transient("no answer"));
                 }
                 Ok(Arc::new(connected) as _)
             })
@@ -90,6 +94,10 @@ impl OddSource {
 
     pub(super) fn connect_never(&self) {
         self.shared.connects_never.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn refuse(&self) {
+        self.shared.refuses.store(true, Ordering::SeqCst);
     }
 
     pub(super) fn make_anew(&self, created_at: i64) {
