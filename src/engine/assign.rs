@@ -9,6 +9,7 @@
 //! begins there, and so does this one where the shard comes back.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +18,7 @@ use super::listing::{self, Listing, Listings};
 use super::loss::{self, Evidence};
 use super::read::{Beginning, End, Read, Reading, read};
 use super::share::Share;
-use crate::batch::{Marks, ShardId, StartAt};
+use crate::batch::{Marks, Opening, ShardId, StartAt};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Follower, State};
 use crate::runtime::Tasks;
@@ -26,6 +27,9 @@ use crate::workers::BEAT_EVERY;
 
 /// Ends of readers that wait to be noted.
 const ENDS_WAITING: usize = 16;
+
+/// A start that was nearer to the horizon when the chain opened is no promise: records go while the first run begins.
+const TO_SPARE: Duration = Duration::from_secs(600);
 
 /// What becomes of a shard that has a reader.
 enum Reader {
@@ -287,7 +291,7 @@ impl<'a> Assignment<'a> {
     fn beginning(&self, shard: &Shard, start: &StartAt) -> Option<Beginning> {
         match self.readers.get(&shard.id) {
             None if self.is_free(&shard.id) => {
-                let caught_up = caught_up(shard, self.follower.state());
+                let caught_up = caught_up(shard, self.follower.state(), self.reading.retention);
                 Some(Beginning { shard: shard.clone(), start: start.clone(), caught_up })
             }
             // It was closed before draining began: its end is still to be told, and its children to be read.
@@ -334,10 +338,58 @@ fn is_committed(shard: &ShardId, at: &StartAt, state: &State) -> bool {
     }
 }
 
-/// Until when everything of a shard is known to be read, ms since 1970 UTC: by its own mark, else by what came before it.
-fn caught_up(shard: &Shard, state: &State) -> Option<i64> {
+/// Until when everything of a shard is known to be read, ms since 1970 UTC: by its own mark, else by what came before it,
+/// else by the opening of the chain.
+fn caught_up(shard: &Shard, state: &State, retention: Option<Duration>) -> Option<i64> {
     let Marks { caught_up, .. } = &state.marks;
     let parents = || shard.parents.iter().filter_map(|parent| caught_up.get(parent)).max().copied();
-    let opened_at = || state.opening.as_ref().and_then(|opening| opening.opened_at);
-    caught_up.get(&shard.id).copied().or_else(parents).or_else(opened_at)
+    let opening = || state.opening.as_ref().and_then(|opening| at_opening(&shard.id, opening, retention));
+    caught_up.get(&shard.id).copied().or_else(parents).or_else(opening)
+}
+
+/// The same for a shard of which nothing is known but the opening. Where the chain starts at a time, all that arrived
+/// since is to be read, if the stream held it then with time to spare. The oldest record moves while the first run
+/// begins: of a start there it is not known what was to be read, and only what came after the opening counts.
+fn at_opening(shard: &ShardId, opening: &Opening, retention: Option<Duration>) -> Option<i64> {
+    let opened_at = opening.opened_at?;
+    let was_there = opening.shards.as_ref().is_some_and(|shards| shards.contains(shard));
+    let kept = retention.map(|kept| i64::try_from(kept.saturating_sub(TO_SPARE).as_millis()).unwrap_or(i64::MAX));
+    match opening.start {
+        StartAt::Time(time) if was_there && kept.is_none_or(|kept| time >= opened_at.saturating_sub(kept)) => {
+            Some(time)
+        }
+        _ => Some(opened_at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::StreamIdentity;
+
+    #[test]
+    fn a_start_at_a_time_that_the_stream_held_is_what_an_unread_shard_is_caught_up_to() {
+        let (hour, opened_at) = (3_600_000, 1_795_176_000_000);
+        let day = Some(Duration::from_secs(86_400));
+        let held = opened_at - 20 * hour;
+        let cases = [
+            (StartAt::Time(held), true, day, held),
+            (StartAt::Time(held), true, None, held),
+            (StartAt::Time(opened_at + hour), true, day, opened_at + hour),
+            (StartAt::Time(held), false, day, opened_at),
+            (StartAt::Time(opened_at - 24 * hour), true, day, opened_at),
+            (StartAt::Time(opened_at - 24 * hour + 599_999), true, day, opened_at),
+            (StartAt::Time(opened_at - 24 * hour + 600_000), true, day, opened_at - 24 * hour + 600_000),
+            (StartAt::Time(0), true, day, opened_at),
+            (StartAt::TrimHorizon, true, day, opened_at),
+        ];
+        for (start, was_there, retention, expected) in cases {
+            let stream = StreamIdentity { arn: "arn".into(), created_at: 0 };
+            let shards = Some([ShardId::new(if was_there { "s" } else { "other" })].into());
+            let opening = Opening { stream, start, opened_at: Some(opened_at), shards };
+            assert_eq!(at_opening(&ShardId::new("s"), &opening, retention), Some(expected), "{opening:?}");
+            let early = Opening { opened_at: None, ..opening };
+            assert_eq!(at_opening(&ShardId::new("s"), &early, retention), None, "format 1 does not say");
+        }
+    }
 }
