@@ -3,31 +3,33 @@
 //! Owns the readers of a pass: it starts one for each shard that may be read and is this worker's, and stops one whose
 //! shard has gone to another. It decides by three things that it looks at again and again: the stream's list of shards,
 //! the journal (which parent is read to its end), and the heartbeats (who lives). It commits nothing: what it decides is
-//! for speed and order, the journal's check of ranges is for truth.
+//! for speed and order, the journal's check of ranges is for truth. Nothing but the store keeps a heartbeat waiting.
 //!
 //! A shard that goes to another worker is said to be read here until what was read of it is in the journal: the other
 //! begins there, and so does this one where the shard comes back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::listing::{self, Listing, Listings};
 use super::loss::{self, Evidence};
 use super::read::{Beginning, End, Read, Reading, read};
 use super::share::Share;
-use crate::batch::{Marks, ShardId, StartAt};
+use crate::batch::{Marks, Opening, ShardId, StartAt};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Follower, State};
 use crate::runtime::Tasks;
 use crate::source::{Known, Shard, ShardPlan, plan};
 use crate::workers::BEAT_EVERY;
 
-/// The stream's shards are listed this often at least, in µs: new ones are seen within 10 s.
-const LIST_EVERY: i64 = 5_000_000;
-
 /// Ends of readers that wait to be noted.
 const ENDS_WAITING: usize = 16;
+
+/// A start that was nearer to the horizon when the chain opened is no promise: records go while the first run begins.
+const TO_SPARE: Duration = Duration::from_secs(600);
 
 /// What becomes of a shard that has a reader.
 enum Reader {
@@ -41,17 +43,6 @@ enum Reader {
     AtTip(Beginning),
 }
 
-/// The stream's shards, as they were told.
-struct Listing {
-    shards: Vec<Shard>,
-    /// When, µs since 1970 UTC.
-    at: i64,
-    /// The entry that the journal was known through then.
-    through: u64,
-    /// Whether draining had begun.
-    draining: bool,
-}
-
 pub(super) struct Assignment<'a> {
     reading: Reading,
     share: &'a mut Share,
@@ -59,9 +50,14 @@ pub(super) struct Assignment<'a> {
     readers: BTreeMap<ShardId, Reader>,
     /// Shards that this pass has read and left to others, and where.
     left: BTreeMap<ShardId, StartAt>,
-    /// None where they must be listed anew.
-    listing: Option<Listing>,
+    listings: Listings,
+    /// Shards that were read to their end.
+    finished: u64,
     plan: ShardPlan,
+    /// Vanished shards, and the entry that the journal was known through when they were first missed.
+    missing: BTreeMap<ShardId, u64>,
+    /// Ends of shards that are given up, to be sent as there is room.
+    given_up: VecDeque<Read>,
     tasks: Tasks,
     ends: Ends,
 }
@@ -77,8 +73,11 @@ impl<'a> Assignment<'a> {
             follower,
             readers: BTreeMap::new(),
             left: BTreeMap::new(),
-            listing: None,
+            listings: Listings::default(),
+            finished: 0,
             plan: ShardPlan::default(),
+            missing: BTreeMap::new(),
+            given_up: VecDeque::new(),
             tasks: Tasks::new(),
             ends: mpsc::channel(ENDS_WAITING),
         }
@@ -110,28 +109,43 @@ impl<'a> Assignment<'a> {
 
     async fn assign(&mut self, steps: &mut Tasks, committed: &Notify) -> Result<()> {
         let context = self.reading.job.context.clone();
-        let drain = self.reading.controls.drain.clone();
+        let (drain, pages) = (self.reading.controls.drain.clone(), self.reading.pages.clone());
         self.beat().await?;
         let (members, ended) = (self.share.members(), &self.follower.state().marks.ended);
         self.reading.controls.progress.keep(|shard| members.is_ours(shard) && !ended.contains(shard));
         // Soon, for the first one could not say yet what is read here.
         let mut beat = context.clock.sleep(BEAT_EVERY / 8);
         loop {
-            self.look(context.clock.now_micros()).await?;
+            // However many readers ended: one look.
+            while let Ok((shard, end)) = self.ends.1.try_recv() {
+                self.note(shard, end);
+            }
+            let drains = drain.is_cancelled();
+            self.look(context.clock.now_micros(), drains)?;
             if self.is_drained() {
                 return Ok(());
             }
-            let is_draining = self.listing.as_ref().is_some_and(|listing| listing.draining);
             tokio::select! {
                 biased;
+                // Whatever else there is to do: who is silent is dead to the others.
+                () = &mut beat => {
+                    beat = context.clock.sleep(BEAT_EVERY);
+                    self.beat().await?;
+                }
                 Some(step) = steps.next() => step?,
                 Some((shard, end)) = self.ends.1.recv() => self.note(shard, end),
                 Some(reader) = self.tasks.next() => reader?,
                 () = committed.notified() => self.follow().await?,
-                () = drain.cancelled(), if !is_draining => {}
-                () = &mut beat => {
-                    beat = context.clock.sleep(BEAT_EVERY);
-                    self.beat().await?;
+                () = drain.cancelled(), if !drains => {}
+                // A closed channel means that a step has failed; its error is the one to tell.
+                Ok(place) = pages.reserve(), if !self.given_up.is_empty() => {
+                    if let Some(end) = self.given_up.pop_front() {
+                        place.send(end);
+                    }
+                }
+                listed = self.listings.next() => {
+                    listed?;
+                    self.reading.controls.progress.called(self.reading.source.counts());
                 }
             }
         }
@@ -170,42 +184,20 @@ impl<'a> Assignment<'a> {
         }
     }
 
-    /// Looks at what there is to read, and starts and stops readers.
-    async fn look(&mut self, now: i64) -> Result<()> {
-        let drains = self.reading.controls.drain.is_cancelled();
-        let is_new = |listing: &Listing| now.saturating_sub(listing.at) < LIST_EVERY && listing.draining == drains;
-        if !self.listing.as_ref().is_some_and(is_new) {
-            self.list(now).await?;
-        }
+    /// Looks at what there is to read, starts and stops readers, and asks for a new list where it needs one.
+    fn look(&mut self, now: i64, draining: bool) -> Result<()> {
         self.is_same_chain()?;
-        self.lay_out();
-        let through = self.follower.state().through;
-        // A shard that the journal knows and an older list does not may have come since.
-        if !self.vanished().is_empty() && self.listing.as_ref().is_none_or(|listing| listing.through < through) {
-            self.list(now).await?;
-            self.lay_out();
+        if let Some(listing) = self.listings.latest() {
+            let state = self.follower.state();
+            let (opening, positions) = (state.opening.as_ref(), &state.positions);
+            self.plan = plan(&listing.shards, &Known { opening, positions, ended: &state.marks.ended });
+            self.give_up_vanished(now)?;
+            self.stop_others();
+            self.start_ours();
         }
-        self.give_up_vanished(now).await?;
-        self.stop_others();
-        self.start_ours();
+        let known = listing::Known { through: self.follower.state().through, ends: self.finished, draining };
+        self.listings.ask(&self.reading, known, !self.missing.is_empty());
         Ok(())
-    }
-
-    async fn list(&mut self, now: i64) -> Result<()> {
-        let draining = self.reading.controls.drain.is_cancelled();
-        let through = self.follower.state().through;
-        let shards = self.reading.source.shards().await?;
-        self.reading.is_same_stream(self.reading.source.as_ref()).await?;
-        self.listing = Some(Listing { shards, at: now, through, draining });
-        self.reading.controls.progress.called(self.reading.source.counts());
-        Ok(())
-    }
-
-    fn lay_out(&mut self) {
-        let listed = self.listing.as_ref().map_or(&[][..], |listing| &listing.shards);
-        let state = self.follower.state();
-        let known = Known { opening: state.opening.as_ref(), positions: &state.positions, ended: &state.marks.ended };
-        self.plan = plan(listed, &known);
     }
 
     /// A chain that another worker opened meanwhile is another stream's.
@@ -225,20 +217,29 @@ impl<'a> Assignment<'a> {
     }
 
     /// Shards of ours that the stream dropped before they were read to their end, and that nobody reads.
-    fn vanished(&self) -> Vec<ShardId> {
+    fn vanished(&self) -> BTreeSet<ShardId> {
         let ours = |shard: &&ShardId| !self.readers.contains_key(*shard) && self.is_free(shard);
         self.plan.vanished.iter().filter(ours).cloned().collect()
     }
 
-    async fn give_up_vanished(&mut self, now: i64) -> Result<()> {
-        for shard in self.vanished() {
+    /// Gives up the shards that are gone. One that the journal knows and an older list does not may have come since, and
+    /// the list may be another stream's: it takes one that was asked for after the shard was missed.
+    fn give_up_vanished(&mut self, now: i64) -> Result<()> {
+        let vanished = self.vanished();
+        self.missing.retain(|shard, _| vanished.contains(shard));
+        for shard in vanished {
             let state = self.follower.state();
+            let missed = *self.missing.entry(shard.clone()).or_insert(state.through);
+            let is_new = |listing: &Listing| listing.is_described && listing.known.through >= missed;
+            if !self.listings.latest().is_some_and(is_new) {
+                continue;
+            }
             let evidence = Evidence::at(now, state.marks.caught_up.get(&shard).copied(), self.reading.retention);
             let loss = loss::judge(&shard, (state.positions.get(&shard), None), evidence);
             self.reading.answer_for(loss.as_ref())?;
+            self.missing.remove(&shard);
             self.readers.insert(shard.clone(), Reader::Finished);
-            // A closed channel means that a step has failed; its error is the one to tell.
-            let _ = self.reading.pages.send(Read::end(shard, loss)).await;
+            self.given_up.push_back(Read::end(shard, loss));
         }
         Ok(())
     }
@@ -290,7 +291,7 @@ impl<'a> Assignment<'a> {
     fn beginning(&self, shard: &Shard, start: &StartAt) -> Option<Beginning> {
         match self.readers.get(&shard.id) {
             None if self.is_free(&shard.id) => {
-                let caught_up = caught_up(shard, self.follower.state());
+                let caught_up = caught_up(shard, self.follower.state(), self.reading.retention);
                 Some(Beginning { shard: shard.clone(), start: start.clone(), caught_up })
             }
             // It was closed before draining began: its end is still to be told, and its children to be read.
@@ -306,7 +307,7 @@ impl<'a> Assignment<'a> {
             End::OfShard => {
                 self.readers.insert(shard, Reader::Finished);
                 // Its children are to be seen.
-                self.listing = None;
+                self.finished += 1;
             }
             End::AtTip(place) => drop(self.readers.insert(shard, Reader::AtTip(place))),
             End::Stopped(place) => {
@@ -321,7 +322,8 @@ impl<'a> Assignment<'a> {
         let members = self.share.members();
         let under_way = |reader: &Reader| !matches!(reader, Reader::AtTip(_));
         let at_tip = |shard: &Shard| !shard.closed && matches!(self.readers.get(&shard.id), Some(Reader::AtTip(_)));
-        self.listing.as_ref().is_some_and(|listing| listing.draining)
+        let is_new = |listing: &Listing| listing.known.draining && listing.known.ends >= self.finished;
+        self.listings.latest().is_some_and(is_new)
             && !self.readers.values().any(under_way)
             && self.plan.ready.iter().all(|(shard, _)| at_tip(shard) || !members.is_ours(&shard.id))
             && !self.plan.waiting.keys().any(|shard| members.is_ours(shard))
@@ -336,10 +338,58 @@ fn is_committed(shard: &ShardId, at: &StartAt, state: &State) -> bool {
     }
 }
 
-/// Until when everything of a shard is known to be read, ms since 1970 UTC: by its own mark, else by what came before it.
-fn caught_up(shard: &Shard, state: &State) -> Option<i64> {
+/// Until when everything of a shard is known to be read, ms since 1970 UTC: by its own mark, else by what came before it,
+/// else by the opening of the chain.
+fn caught_up(shard: &Shard, state: &State, retention: Option<Duration>) -> Option<i64> {
     let Marks { caught_up, .. } = &state.marks;
     let parents = || shard.parents.iter().filter_map(|parent| caught_up.get(parent)).max().copied();
-    let opened_at = || state.opening.as_ref().and_then(|opening| opening.opened_at);
-    caught_up.get(&shard.id).copied().or_else(parents).or_else(opened_at)
+    let opening = || state.opening.as_ref().and_then(|opening| at_opening(&shard.id, opening, retention));
+    caught_up.get(&shard.id).copied().or_else(parents).or_else(opening)
+}
+
+/// The same for a shard of which nothing is known but the opening. Where the chain starts at a time, all that arrived
+/// since is to be read, if the stream held it then with time to spare. The oldest record moves while the first run
+/// begins: of a start there it is not known what was to be read, and only what came after the opening counts.
+fn at_opening(shard: &ShardId, opening: &Opening, retention: Option<Duration>) -> Option<i64> {
+    let opened_at = opening.opened_at?;
+    let was_there = opening.shards.as_ref().is_some_and(|shards| shards.contains(shard));
+    let kept = retention.map(|kept| i64::try_from(kept.saturating_sub(TO_SPARE).as_millis()).unwrap_or(i64::MAX));
+    match opening.start {
+        StartAt::Time(time) if was_there && kept.is_none_or(|kept| time >= opened_at.saturating_sub(kept)) => {
+            Some(time)
+        }
+        _ => Some(opened_at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::StreamIdentity;
+
+    #[test]
+    fn a_start_at_a_time_that_the_stream_held_is_what_an_unread_shard_is_caught_up_to() {
+        let (hour, opened_at) = (3_600_000, 1_795_176_000_000);
+        let day = Some(Duration::from_secs(86_400));
+        let held = opened_at - 20 * hour;
+        let cases = [
+            (StartAt::Time(held), true, day, held),
+            (StartAt::Time(held), true, None, held),
+            (StartAt::Time(opened_at + hour), true, day, opened_at + hour),
+            (StartAt::Time(held), false, day, opened_at),
+            (StartAt::Time(opened_at - 24 * hour), true, day, opened_at),
+            (StartAt::Time(opened_at - 24 * hour + 599_999), true, day, opened_at),
+            (StartAt::Time(opened_at - 24 * hour + 600_000), true, day, opened_at - 24 * hour + 600_000),
+            (StartAt::Time(0), true, day, opened_at),
+            (StartAt::TrimHorizon, true, day, opened_at),
+        ];
+        for (start, was_there, retention, expected) in cases {
+            let stream = StreamIdentity { arn: "arn".into(), created_at: 0 };
+            let shards = Some([ShardId::new(if was_there { "s" } else { "other" })].into());
+            let opening = Opening { stream, start, opened_at: Some(opened_at), shards };
+            assert_eq!(at_opening(&ShardId::new("s"), &opening, retention), Some(expected), "{opening:?}");
+            let early = Opening { opened_at: None, ..opening };
+            assert_eq!(at_opening(&ShardId::new("s"), &early, retention), None, "format 1 does not say");
+        }
+    }
 }

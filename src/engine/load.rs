@@ -24,6 +24,8 @@ const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), longest: D
 /// # Errors
 /// The failure that ended loading for good; reading has gone on until the run's end.
 pub(super) async fn run(job: Job, controls: Controls, (duty, ingested): (Duty, CancellationToken)) -> Result<()> {
+    // However it ends: a worker that loads no more must not keep the others from it.
+    let _held = duty.hold();
     let mut loader = Loader::new(&job, &controls);
     let mut failures = 0;
     loop {

@@ -13,6 +13,7 @@ mod collect;
 mod compare;
 mod dimensions;
 mod ingest;
+mod listing;
 mod load;
 mod loss;
 mod progress;

@@ -1,11 +1,15 @@
 //! This worker's share of the stream: its heartbeats, and what they carry.
 //!
-//! Owns the membership for the life of a run, passes and all, so that a failure that is passed over costs no shard its
-//! worker. A heartbeat that cannot be written leaves everything as it was: the journal decides anyway.
+//! Owns the membership for the life of a run, passes and all, so that a failure that is passed over within
+//! [`crate::workers::DEAD_AFTER`] costs no shard its worker. In a longer pause, or while it connects, the worker is
+//! silent on purpose: it reads nothing, and a shard goes to another only once its worker counts as dead. A heartbeat that
+//! cannot be written leaves everything as it was: the journal decides anyway.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::progress::Progress;
 use crate::batch::ShardId;
@@ -20,11 +24,20 @@ const WARN_EVERY: u32 = 30;
 
 /// Whether loading falls to this worker, as the last heartbeats say; clones see the same.
 #[derive(Clone)]
-pub(super) struct Duty(Arc<AtomicBool>);
+pub(super) struct Duty {
+    ours: Arc<AtomicBool>,
+    /// Cancelled when nobody here loads any more.
+    laid_down: CancellationToken,
+}
 
 impl Duty {
     pub(super) fn is_ours(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.ours.load(Ordering::Relaxed)
+    }
+
+    /// Leaves loading to the others once the guard is dropped: whoever loads holds it.
+    pub(super) fn hold(&self) -> DropGuard {
+        self.laid_down.clone().drop_guard()
     }
 }
 
@@ -51,7 +64,7 @@ impl Share {
         Self {
             membership,
             members,
-            duty: Duty(Arc::new(AtomicBool::new(true))),
+            duty: Duty { ours: Arc::new(AtomicBool::new(true)), laid_down: CancellationToken::new() },
             context,
             is_known: false,
             shards: 0,
@@ -74,10 +87,13 @@ impl Share {
     /// The store's, where not even a first heartbeat can be written.
     pub(super) async fn beat(&mut self, reports: Vec<ShardReport>) -> Result<()> {
         let shards = reports.len();
+        if self.duty.laid_down.is_cancelled() {
+            self.membership.load_no_more();
+        }
         match self.membership.beat(reports).await {
             Ok(members) => {
                 self.tell(shards, members.loads());
-                self.duty.0.store(members.loads(), Ordering::Relaxed);
+                self.duty.ours.store(members.loads(), Ordering::Relaxed);
                 self.members = members;
                 self.is_known = true;
                 self.failures = 0;
@@ -102,8 +118,8 @@ impl Share {
             tracing::info!(failures = self.failures, "heartbeats are written again");
         }
         if loads != self.duty.is_ours() {
-            let whose = if loads { "this worker's" } else { "another worker's" };
-            tracing::info!("loading is {whose} from now on");
+            let whose = if loads { "this worker's from now on" } else { "no longer this worker's" };
+            tracing::info!("loading is {whose}");
         }
         if shards == self.shards && shards != self.told {
             tracing::info!(shards, before = self.told, "the share of this worker has changed");

@@ -9,6 +9,7 @@
 //! A run that is to end by itself (drained) gives up after as many Transient failures in a row as [`BACKOFF`] has
 //! tries; one that runs until stopped never does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::dimensions::Dimensions;
@@ -20,7 +21,7 @@ use crate::config::Start;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Journal;
 use crate::runtime::{Backoff, Tasks};
-use crate::source::Source;
+use crate::source::{Source, StreamDescription};
 
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(30), attempts: 6 };
 
@@ -44,6 +45,9 @@ pub async fn run(job: Job, controls: Controls) -> Result<()> {
     tasks.join().await
 }
 
+/// An open stream, and what it said of itself.
+type Connected = (Arc<dyn Source>, StreamDescription);
+
 /// What the passes of one run have in common.
 struct Run {
     /// This worker among the others.
@@ -65,7 +69,17 @@ async fn ingest(job: Job, controls: Controls, run: &mut Run) -> Result<()> {
     let mut failures = 0;
     loop {
         let committed = controls.progress.totals().committed;
-        let error = match run.pass(&job, &controls).await {
+        let begun = tokio::select! {
+            biased;
+            // Nothing is read yet: there is nothing to wait for.
+            () = controls.stop.cancelled() => return Ok(()),
+            begun = run.begin(&job, &controls) => begun,
+        };
+        let passed = match begun {
+            Ok((source, journal)) => ingest::pass(&job, &controls, source, (journal, &mut run.share)).await,
+            Err(error) => Err(error),
+        };
+        let error = match passed {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
@@ -85,8 +99,8 @@ async fn ingest(job: Job, controls: Controls, run: &mut Run) -> Result<()> {
         };
         tokio::select! {
             () = job.context.clock.sleep(pause) => {}
-            // One more pass, that ends at once where the stream answers.
-            () = controls.stop.cancelled() => {}
+            // What the pass had read and not committed is gone from memory, and still in the stream.
+            () = controls.stop.cancelled() => return Ok(()),
         }
     }
 }
@@ -103,7 +117,8 @@ fn give_up(job: &Job, controls: &Controls, failures: u32, error: Error) -> Resul
 }
 
 impl Run {
-    async fn pass(&mut self, job: &Job, controls: &Controls) -> Result<()> {
+    /// All that comes before reading.
+    async fn begin(&mut self, job: &Job, controls: &Controls) -> Result<(Connected, Journal)> {
         let mut journal = Journal::open(job.store.clone(), job.context.clone(), &job.pipeline.name).await?;
         let source = (job.connect)().await?;
         let description = source.describe().await?;
@@ -114,7 +129,7 @@ impl Run {
             }
             self.dimensions_staged = true;
         }
-        ingest::pass(job, controls, (source, description), (journal, &mut self.share)).await
+        Ok(((source, description), journal))
     }
 }
 

@@ -67,8 +67,15 @@ pub struct Heartbeat {
     pub started_at: i64,
     /// Where it runs.
     pub host: Host,
+    /// Whether it would load where loading falls to it; a version that does not say so does.
+    #[serde(default = "yes")]
+    pub loads: bool,
     /// The shards that it reads.
     pub shards: Vec<ShardReport>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Where a worker runs.
@@ -148,7 +155,7 @@ mod tests {
 
     const JSON: &str = concat!(
         r#"{"format":1,"worker":"w1","beat":7,"written_at":1700000002000,"started_at":1700000000000,"#,
-        r#""host":{"name":"ingest-1","boot":"b7","pid":42},"shards":["#,
+        r#""host":{"name":"ingest-1","boot":"b7","pid":42},"loads":true,"shards":["#,
         r#"{"shard":"shardId-000000000000","position":{"sequence":"495903382714902566","subsequence":3},"#,
         r#""behind_ms":250,"records_per_second":1500.5,"expires_in_ms":86400000,"read_at":1700000001900},"#,
         r#"{"shard":"shardId-000000000001","position":null,"#,
@@ -180,6 +187,7 @@ mod tests {
             written_at: 1_700_000_002_000,
             started_at: 1_700_000_000_000,
             host: Host { name: "ingest-1".into(), boot: Some("b7".into()), pid: 42 },
+            loads: true,
             shards: vec![read, unread],
         }
     }
@@ -194,6 +202,14 @@ mod tests {
     fn fields_of_a_later_version_are_passed_over() {
         let later = JSON.replace(r#""beat":7,"#, r#""beat":7,"mood":"good","#);
         assert_eq!(Heartbeat::from_json(later.as_bytes(), &WorkerId::new("w1")).expect("reads"), heartbeat());
+    }
+
+    #[test]
+    fn a_version_that_does_not_speak_of_loading_loads() {
+        let earlier = JSON.replace(r#""loads":true,"#, "");
+        assert_eq!(Heartbeat::from_json(earlier.as_bytes(), &WorkerId::new("w1")).expect("reads"), heartbeat());
+        let other = JSON.replace(r#""loads":true,"#, r#""loads":false,"#);
+        assert!(!Heartbeat::from_json(other.as_bytes(), &WorkerId::new("w1")).expect("reads").loads);
     }
 
     #[test]
@@ -234,11 +250,11 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(
-            numbers in (any::<u64>(), any::<i64>(), any::<i64>(), any::<u32>()),
+            numbers in (any::<u64>(), any::<i64>(), any::<i64>(), any::<u32>(), any::<bool>()),
             texts in (".{0,12}", option::of(".{0,12}"), ".{1,12}", "[0-9]{1,128}"),
             report in (option::of(any::<u64>()), any::<u32>(), option::of(any::<u64>()), any::<i64>(), any::<u64>()),
         ) {
-            let (beat, written_at, started_at, pid) = numbers;
+            let (beat, written_at, started_at, pid, loads) = numbers;
             let (name, boot, shard, sequence) = texts;
             let (behind_ms, rate, expires_in_ms, read_at, subsequence) = report;
             let position = Position::new(SequenceNumber::parse(&sequence).expect("digits"), subsequence);
@@ -250,7 +266,7 @@ mod tests {
             let host = Host { name, boot, pid };
             let worker = WorkerId::new("w");
             let written =
-                Heartbeat { format: FORMAT, worker, beat, written_at, started_at, host, shards: vec![report] };
+                Heartbeat { format: FORMAT, worker, beat, written_at, started_at, host, loads, shards: vec![report] };
             let read = Heartbeat::from_json(&written.to_json().expect("json"), &written.worker).expect("reads");
             prop_assert_eq!(read, written);
         }

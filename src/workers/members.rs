@@ -18,6 +18,8 @@ pub struct Members {
     us: WorkerId,
     /// What each said last that it reads; nothing is kept for ourselves.
     reads: BTreeMap<WorkerId, BTreeSet<ShardId>>,
+    /// Those of them that load no more.
+    idle: BTreeSet<WorkerId>,
 }
 
 impl Members {
@@ -30,7 +32,12 @@ impl Members {
     pub(super) fn with(us: WorkerId, others: BTreeMap<WorkerId, BTreeSet<ShardId>>) -> Self {
         let mut reads = others;
         reads.insert(us.clone(), BTreeSet::new());
-        Self { us, reads }
+        Self { us, reads, idle: BTreeSet::new() }
+    }
+
+    /// The same, of whom these load no more.
+    pub(super) fn without_loading(self, idle: BTreeSet<WorkerId>) -> Self {
+        Self { idle, ..self }
     }
 
     /// All that live, in the order of their ids.
@@ -53,9 +60,9 @@ impl Members {
         self.reads.iter().find(|(_, shards)| shards.contains(shard)).map(|(worker, _)| worker)
     }
 
-    /// Whether loading falls to us.
+    /// Whether loading falls to us: it goes to one of those that load.
     pub fn loads(&self) -> bool {
-        *self.owner_of(LOADING) == self.us
+        rendezvous::owner(self.ids().filter(|worker| !self.idle.contains(worker)), LOADING) == Some(&self.us)
     }
 
     fn owner_of(&self, name: &str) -> &WorkerId {
@@ -104,6 +111,26 @@ mod tests {
         assert!(loads("w3", [("w1", &[]), ("w2", &[])]));
         assert!(!loads("w1", [("w2", &[]), ("w3", &[])]));
         assert!(!loads("w2", [("w1", &[]), ("w3", &[])]));
+    }
+
+    #[test]
+    fn whoever_loads_no_more_leaves_it_to_another_and_keeps_its_shards() {
+        let all = ["w1", "w2", "w3"];
+        let loads = |us: &str, idle: &[&str]| {
+            let others: Vec<(&str, &[&str])> =
+                all.into_iter().filter(|id| *id != us).map(|id| (id, &[] as &[&str])).collect();
+            let whole = members(us, &others);
+            let idle = whole.clone().without_loading(idle.iter().map(|id| WorkerId::new(*id)).collect());
+            let shards = (0..64).map(|number| ShardId::new(format!("shardId-{number:012}")));
+            assert!(shards.into_iter().all(|shard| idle.owner(&shard) == whole.owner(&shard)));
+            idle.loads()
+        };
+        let loaders = |idle: &[&str]| all.into_iter().filter(|us| loads(us, idle)).collect::<Vec<_>>();
+        assert_eq!(loaders(&["w1", "w2"]), ["w3"]);
+        assert_eq!(loaders(&["w2"]), ["w3"], "no reason to move it");
+        assert_eq!(loaders(&["w3", "w1"]), ["w2"]);
+        assert_eq!(loaders(&["w3"]).len(), 1);
+        assert_eq!(loaders(&all), [""; 0]);
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub struct Membership {
     /// Asked of the machine at the first beat.
     host: Option<Host>,
     beat: u64,
+    loads: bool,
     watch: Watch,
     /// Who lived at the last look, and where, to tell what changed.
     known: BTreeMap<WorkerId, String>,
@@ -40,12 +41,18 @@ impl Membership {
         let id = WorkerId::new(context.random.id());
         let started_at = context.clock.now_millis();
         let (watch, known) = (Watch::new(id.clone()), BTreeMap::new());
-        Self { store, context, machine, id, started_at, host: None, beat: 0, watch, known }
+        Self { store, context, machine, id, started_at, host: None, beat: 0, loads: true, watch, known }
     }
 
     /// Our id: random, new for each start.
     pub fn id(&self) -> &WorkerId {
         &self.id
+    }
+
+    /// We load no more, however long we live: from the next beat on loading goes to another.
+    pub fn load_no_more(&mut self) {
+        self.loads = false;
+        self.watch.load_no_more();
     }
 
     /// Writes our heartbeat with these reports, looks at the others', and says who lives. Safe to cancel; but a write
@@ -102,6 +109,7 @@ impl Membership {
             written_at: self.context.clock.now_millis(),
             started_at: self.started_at,
             host,
+            loads: self.loads,
             shards,
         };
         self.store.put(&self.id.path(), heartbeat.to_json()?).await

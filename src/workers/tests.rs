@@ -93,6 +93,7 @@ async fn a_heartbeat_says_who_where_and_what_and_rises() {
             written_at: START / 1000 + 1000,
             started_at: START / 1000,
             host: Machine::ours().host(),
+            loads: true,
             shards: vec![report(shard(3))],
         };
         assert_eq!(lying, [expected]);
@@ -113,6 +114,25 @@ async fn a_hand_over_waits_while_the_other_still_reads() {
 }
 
 #[tokio::test]
+async fn loading_goes_to_another_once_its_worker_loads_no_more() {
+    let world = World::new();
+    let mut workers = [world.worker(), world.worker(), world.worker()];
+    let mut last = Vec::new();
+    for given_up in 0..=3 {
+        for _ in 0..2 {
+            last.clear();
+            for worker in &mut workers {
+                last.push(beat(worker).await);
+            }
+        }
+        let loaders: Vec<usize> = (0..3).filter(|number| last[*number].loads()).collect();
+        assert_eq!(loaders.len(), usize::from(given_up < 3), "{given_up} load no more");
+        assert!(last.iter().all(|members| members.ids().count() == 3));
+        loaders.into_iter().for_each(|loader| workers[loader].load_no_more());
+    }
+}
+
+#[tokio::test]
 async fn a_restart_on_the_same_machine_goes_on_at_once() {
     let world = World::new();
     let proc = machine::tests::proc("ingest-1", Some("b1"), &["self", "7"]);
@@ -128,6 +148,7 @@ async fn a_restart_on_the_same_machine_goes_on_at_once() {
             written_at,
             started_at: written_at,
             host,
+            loads: true,
             shards,
         };
         world.store.put(&killed.path(), heartbeat.to_json().expect("json")).await.expect("put");

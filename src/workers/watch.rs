@@ -71,6 +71,8 @@ pub(super) struct Findings {
 /// One worker's memory of the others.
 pub(super) struct Watch {
     us: WorkerId,
+    /// Whether we load, where it falls to us.
+    loads: bool,
     looked_at: Option<i64>,
     /// The last look came long after the one before it.
     late: bool,
@@ -81,6 +83,8 @@ struct Watched {
     mark: u64,
     readable: bool,
     reads: BTreeSet<ShardId>,
+    /// Who can't be read is taken to load: it may be of a later version.
+    loads: bool,
     state: State,
 }
 
@@ -99,7 +103,11 @@ struct Step {
 
 impl Watch {
     pub(super) fn new(us: WorkerId) -> Self {
-        Self { us, looked_at: None, late: false, others: BTreeMap::new() }
+        Self { us, loads: true, looked_at: None, late: false, others: BTreeMap::new() }
+    }
+
+    pub(super) fn load_no_more(&mut self) {
+        self.loads = false;
     }
 
     /// Whether the last look saw this worker's heartbeat.
@@ -121,7 +129,8 @@ impl Watch {
                 |watched| if watched.mark == sight.mark { watched.state.after(step) } else { State::CHANGED },
             );
             let (readable, reads) = (sight.heartbeat.is_ok(), sight.reads());
-            self.others.insert(sight.worker.clone(), Watched { mark: sight.mark, readable, reads, state });
+            let loads = sight.heartbeat.as_ref().map_or(true, |heartbeat| heartbeat.loads);
+            self.others.insert(sight.worker.clone(), Watched { mark: sight.mark, readable, reads, loads, state });
             if let (Err(reason), true) = (sight.heartbeat, was_readable) {
                 unreadable.push((sight.worker, reason));
             }
@@ -142,7 +151,9 @@ impl Watch {
     fn members(&self) -> Members {
         let alive = self.others.iter().filter(|(_, watched)| matches!(watched.state, State::Alive { .. }));
         let reads = alive.map(|(worker, watched)| (worker.clone(), watched.reads.clone())).collect();
-        Members::with(self.us.clone(), reads)
+        let others = self.others.iter().filter(|(_, watched)| !watched.loads).map(|(worker, _)| worker);
+        let idle = others.chain((!self.loads).then_some(&self.us)).cloned().collect();
+        Members::with(self.us.clone(), reads).without_loading(idle)
     }
 
     fn buried(&self) -> Vec<WorkerId> {
@@ -220,7 +231,7 @@ mod tests {
         };
         let host = Host { name: "h".into(), boot: None, pid: 1 };
         let worker = WorkerId::new("b");
-        Heartbeat { format: 1, worker, beat, written_at, started_at: 0, host, shards: vec![shard] }
+        Heartbeat { format: 1, worker, beat, written_at, started_at: 0, host, loads: true, shards: vec![shard] }
     }
 
     fn sights(lies: Lies) -> Vec<Sight> {

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 
+use super::odd_source::OddSource;
 use super::troubled_store::{Trouble, TroubledStore};
+use super::workers::{Worker, fast};
 use super::*;
 use crate::batch::Receipt;
 use crate::load::Ledger;
@@ -352,4 +354,19 @@ async fn a_drained_run_gives_up_on_a_warehouse_that_stays_away_with_everything_j
     assert_eq!((bench.journaled().await, loaded(&warehouse, "fact")), (400, 0));
     run(job, draining()).await.expect("it is back");
     bench.is_whole(400, &warehouse).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_is_heard_while_it_connects_and_between_two_passes() {
+    let connects: [fn(&OddSource); 2] = [OddSource::connect_never, OddSource::refuse];
+    for trouble in connects {
+        let (bench, _) = fast(1);
+        let (job, _, odd) = bench.odd_job().await;
+        trouble(&odd);
+        let worker = Worker::start(&job);
+        bench.soon("it tries to connect", async || odd.connections() > 0).await;
+        let connections = odd.connections();
+        worker.stop().await.expect("it has nothing to commit");
+        assert!(odd.connections() <= connections + 1, "no pass begins after the stop");
+    }
 }

@@ -237,3 +237,26 @@ async fn a_loss_is_seen_while_it_runs() {
     assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains("before 21"), "{error}");
     assert_eq!(stream.records().await, 10);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_expired_of_a_start_in_the_past_before_the_first_read_is_a_loss_where_the_stream_held_it() {
+    for (hours_before, is_lost) in [(1, true), (40, false)] {
+        let mut stream = Stream::new(OnLoss::Stop);
+        let noon = stream.clock.now_millis();
+        stream.bench.pipeline.source.start = Start::Time(noon - hours_before * 3_600_000);
+        stream.bench.orders(1..11);
+        stream.wait(20);
+        let (job, _) = stream.bench.job().await;
+        let odd = OddSource::new(&stream.bench.source, stream.bench.context.clone());
+        odd.set(0, Oddity::HangsBefore(usize::MAX));
+        let worker = Worker::start(&Job { connect: odd.connect(), ..job });
+        stream.bench.soon("the chain is open", async || !stream.bench.entries().await.is_empty()).await;
+        worker.stop().await.expect("nothing was read");
+        stream.wait(5);
+        stream.bench.orders(11..21);
+        match stream.drained().await {
+            Ok(()) => assert!(!is_lost && stream.records().await == 10, "{hours_before} h before: nothing was told"),
+            Err(error) => assert!(is_lost && error.kind() == ErrorKind::Corrupt, "{hours_before} h before: {error}"),
+        }
+    }
+}

@@ -34,7 +34,10 @@ struct Shared {
     /// The last page of a closed shard does not say that it is the last.
     tells_ends_late: AtomicBool,
     lists_never: AtomicBool,
+    /// How long a list takes, in ms.
+    lists_within: std::sync::atomic::AtomicU64,
     connects_never: AtomicBool,
+    refuses: AtomicBool,
     /// Readers that wait for an answer now, and the most there ever were.
     asking: AtomicUsize,
     most_asking: AtomicUsize,
@@ -60,6 +63,9 @@ impl OddSource {
                 if connected.shared.connects_never.load(Ordering::SeqCst) {
                     return std::future::pending().await;
                 }
+                if connected.shared.refuses.load(Ordering::SeqCst) {
+                    return Err(Error::transient("no answer"));
+                }
                 Ok(Arc::new(connected) as _)
             })
         })
@@ -81,8 +87,17 @@ impl OddSource {
         self.shared.lists_never.store(true, Ordering::SeqCst);
     }
 
+    pub(super) fn list_slowly(&self, takes: Duration) {
+        let millis = u64::try_from(takes.as_millis()).expect("not that long");
+        self.shared.lists_within.store(millis, Ordering::SeqCst);
+    }
+
     pub(super) fn connect_never(&self) {
         self.shared.connects_never.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn refuse(&self) {
+        self.shared.refuses.store(true, Ordering::SeqCst);
     }
 
     pub(super) fn make_anew(&self, created_at: i64) {
@@ -109,6 +124,10 @@ impl Source for OddSource {
     async fn shards(&self) -> Result<Vec<Shard>> {
         if self.shared.lists_never.load(Ordering::SeqCst) {
             return std::future::pending().await;
+        }
+        let takes = self.shared.lists_within.load(Ordering::SeqCst);
+        if takes > 0 {
+            self.context.clock.sleep(Duration::from_millis(takes)).await;
         }
         self.inner.shards().await
     }

@@ -1,7 +1,7 @@
 //! Several engines on one stream and one store: who reads what, who loads, and what becomes of the work of one that goes.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 
@@ -11,11 +11,14 @@ use super::*;
 use crate::batch::Receipt;
 use crate::load::Ledger;
 use crate::runtime::Random;
+use crate::workers::heartbeats;
 
 /// A warehouse that counts its loads.
 struct Counted {
     inner: Arc<MemoryWarehouse>,
     loads: AtomicUsize,
+    /// Every load fails for good.
+    is_broken: AtomicBool,
 }
 
 #[async_trait]
@@ -34,13 +37,20 @@ impl Warehouse for Counted {
 
     async fn load(&self, entries: &[Arc<Entry>]) -> Result<Receipt> {
         self.loads.fetch_add(1, Ordering::SeqCst);
+        if self.is_broken.load(Ordering::SeqCst) {
+            return Err(Error::invalid("no right to write"));
+        }
         self.inner.load(entries).await
     }
 }
 
 /// The job for one more worker, with a count of its loads. Its dice are its own: they give it its id.
 fn for_worker(job: &Job, warehouse: &Arc<MemoryWarehouse>, seed: u64) -> (Job, Arc<Counted>) {
-    let counted = Arc::new(Counted { inner: Arc::clone(warehouse), loads: AtomicUsize::new(0) });
+    let counted = Arc::new(Counted {
+        inner: Arc::clone(warehouse),
+        loads: AtomicUsize::new(0),
+        is_broken: AtomicBool::new(false),
+    });
     let context = Context { random: Random::seeded(seed), ..job.context.clone() };
     (Job { warehouse: counted.clone(), context, ..job.clone() }, counted)
 }
@@ -155,6 +165,31 @@ async fn one_worker_loads_and_another_when_it_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_worker_loads_where_one_can_load_no_more_and_that_one_reads_on() {
+    let bench = shared(4);
+    let (job, warehouse) = bench.job().await;
+    let (jobs, counts): (Vec<Job>, Vec<Arc<Counted>>) = (1..=2).map(|seed| for_worker(&job, &warehouse, seed)).unzip();
+    let mut workers: Vec<Worker> = jobs.iter().map(Worker::start).collect();
+    divided(&bench, &[&workers[0], &workers[1]], 4).await;
+    let loads = || -> Vec<usize> { counts.iter().map(|counted| counted.loads.load(Ordering::SeqCst)).collect() };
+    let before = loads();
+    bench.orders(1..41);
+    bench.soon("it is loaded", async || loaded(&warehouse, "fact") == good(1..41)).await;
+    let loader = usize::from(loads()[1] > before[1]);
+    counts[loader].is_broken.store(true, Ordering::SeqCst);
+    bench.orders(41..81);
+    bench.soon("the other loads", async || loaded(&warehouse, "fact") == good(1..81)).await;
+    let read = workers[loader].read();
+    bench.orders(81..161);
+    bench.soon("it is loaded", async || loaded(&warehouse, "fact") == good(1..161)).await;
+    assert!(workers[loader].read() > read, "it reads on");
+    let error = workers.remove(loader).stop().await.expect_err("its loading failed");
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    workers.remove(0).drain().await.expect("it runs");
+    bench.is_whole_and_in_order(160, &warehouse).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_child_waits_for_a_parent_that_another_worker_reads() {
     let (bench, clock) = fast(2);
     let (job, warehouse, odd) = bench.odd_job().await;
@@ -200,4 +235,29 @@ async fn shards_that_change_hands_and_come_back_while_records_flow_are_read_once
     flow(&mut || taken.iter().all(|shard| shards(&one).contains(shard))).await;
     one.drain().await.expect("it runs");
     bench.is_whole_and_in_order(next - 1, &warehouse).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_list_and_many_shards_that_end_hold_up_no_heartbeat() {
+    let bench = shared(200);
+    let (job, _, odd) = bench.odd_job().await;
+    odd.list_slowly(Duration::from_secs(3));
+    for low in (0..200).step_by(2) {
+        bench.source.merge(low, low + 1).expect("merged");
+    }
+    let worker = Worker::start(&job);
+    let (mut last, mut longest) = (None, 0);
+    let is_ended = async || bench.entries().await.iter().map(|entry| entry.marks.ended.len()).sum::<usize>() == 200;
+    bench
+        .soon("all are read to their end", async || {
+            for heartbeat in heartbeats(&bench.store).await.expect("readable") {
+                longest = longest.max(heartbeat.written_at - last.unwrap_or(heartbeat.written_at));
+                last = Some(heartbeat.written_at);
+            }
+            is_ended().await && worker.shards().len() == 100
+        })
+        .await;
+    // One that we did not look at in time counts as late: what matters is that nobody is taken for dead.
+    assert!(last.is_some() && longest < 6_000, "{longest} ms without a heartbeat");
+    worker.stop().await.expect("it runs");
 }
