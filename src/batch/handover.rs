@@ -259,8 +259,8 @@ mod tests {
 
     /// Records of these places, in these ranges.
     fn batch(records: &[(&str, u64)], ranges: &[(&str, Option<u64>, u64)]) -> RawBatch {
-        let mut batch = RawBatch::default();
-        batch.records = records.iter().map(|(shard, number)| record(shard, *number)).collect();
+        let records = records.iter().map(|(shard, number)| record(shard, *number)).collect();
+        let mut batch = RawBatch { records, ..RawBatch::default() };
         for (shard, after, through) in ranges {
             batch.ranges.extend(&ShardId::new(*shard), Range::new(after.map(at), at(*through))).expect("one a shard");
         }
