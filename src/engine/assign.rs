@@ -153,7 +153,7 @@ impl<'a> Assignment<'a> {
                 held.push(shard.clone());
             }
         }
-        let reports = self.share.reports(&held, (progress, state), self.reading.retention);
+        let reports = self.share.reports(&held, (progress, state), self.reading.retention.get());
         self.share.beat(reports).await?;
         self.reading.controls.progress.shared_by(self.share.members().ids().count());
         self.follow().await
@@ -233,7 +233,7 @@ impl<'a> Assignment<'a> {
     async fn give_up_vanished(&mut self, now: i64) -> Result<()> {
         for shard in self.vanished() {
             let state = self.follower.state();
-            let evidence = Evidence::at(now, state.marks.caught_up.get(&shard).copied(), self.reading.retention);
+            let evidence = Evidence::at(now, state.marks.caught_up.get(&shard).copied(), self.reading.retention.get());
             let loss = loss::judge(&shard, (state.positions.get(&shard), None), evidence);
             self.reading.answer_for(loss.as_ref())?;
             self.readers.insert(shard.clone(), Reader::Finished);
