@@ -75,7 +75,10 @@ async fn paced_shards_with_large_answers_rest_side_by_side_and_hold_nothing_mean
 async fn shards_that_never_answer_hold_nobody_up() {
     let (mut bench, _) = fast(64);
     bench.pipeline.source.stall_after = Duration::from_secs(36_000);
-    bench.orders(1..641);
+    for id in 1..641 {
+        let number = usize::try_from(id % 64).expect("positive");
+        bench.source.push(number, payload(id), bench.context.clock.now_micros()).expect("a shard");
+    }
     let (job, warehouse, odd) = bench.odd_job().await;
     (0..60).for_each(|number| odd.set(number, Oddity::HangsBefore(usize::MAX)));
     let worker = Worker::start(&job);

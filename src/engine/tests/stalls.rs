@@ -120,12 +120,15 @@ async fn a_shard_that_fails_is_tried_again_where_it_stands_and_the_others_go_on(
     let worker = Worker::start(&job);
     bench.journaled_soon(60).await;
     odd.set(0, Oddity::Fails);
+    bench.soon("it fails", async || reconnects(&worker, 0) >= 1).await;
     put_to(&bench, 0, 61..71);
     bench.soon("it is tried again and again", async || reconnects(&worker, 0) >= 3).await;
     put_to(&bench, 1, 71..101);
     bench.journaled_soon(90).await;
     assert_eq!(bench.journaled().await, 90, "the other shard goes on");
-    assert_eq!(odd.connections(), 1 + reconnects(&worker, 0) as usize, "in the same pass");
+    // One may be under way.
+    let (connections, tries) = (odd.connections(), reconnects(&worker, 0) as usize);
+    assert!((tries..=tries + 2).contains(&connections), "in the same pass: {connections}, {tries}");
     odd.mend();
     bench.journaled_soon(100).await;
     bench.soon("it is no failure any more", async || reconnects(&worker, 0) == 0).await;
