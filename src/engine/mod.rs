@@ -17,6 +17,7 @@ mod load;
 mod loss;
 mod progress;
 mod read;
+mod reading;
 mod share;
 mod supervise;
 

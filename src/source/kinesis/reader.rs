@@ -195,9 +195,8 @@ impl KinesisReader {
 #[async_trait]
 impl ShardReader for KinesisReader {
     async fn ready(&mut self) -> Result<()> {
-        match self.pace.left(self.now()).filter(|_| !self.ended) {
-            Some(left) => self.connection.context.clock.sleep(left).await,
-            None => {}
+        if let Some(left) = self.pace.left(self.now()).filter(|_| !self.ended) {
+            self.connection.context.clock.sleep(left).await;
         }
         Ok(())
     }
