@@ -167,7 +167,7 @@ impl<'a> Assignment<'a> {
                 held.push(shard.clone());
             }
         }
-        let reports = self.share.reports(&held, (progress, state), self.reading.retention);
+        let reports = self.share.reports(&held, (progress, state), self.reading.retention.get());
         self.share.beat(reports).await?;
         self.reading.controls.progress.shared_by(self.share.members().ids().count());
         self.follow().await
@@ -234,7 +234,7 @@ impl<'a> Assignment<'a> {
             if !self.listings.latest().is_some_and(is_new) {
                 continue;
             }
-            let evidence = Evidence::at(now, state.marks.caught_up.get(&shard).copied(), self.reading.retention);
+            let evidence = Evidence::at(now, state.marks.caught_up.get(&shard).copied(), self.reading.retention.get());
             let loss = loss::judge(&shard, (state.positions.get(&shard), None), evidence);
             self.reading.answer_for(loss.as_ref())?;
             self.missing.remove(&shard);
@@ -291,7 +291,7 @@ impl<'a> Assignment<'a> {
     fn beginning(&self, shard: &Shard, start: &StartAt) -> Option<Beginning> {
         match self.readers.get(&shard.id) {
             None if self.is_free(&shard.id) => {
-                let caught_up = caught_up(shard, self.follower.state(), self.reading.retention);
+                let caught_up = caught_up(shard, self.follower.state(), self.reading.retention.get());
                 Some(Beginning { shard: shard.clone(), start: start.clone(), caught_up })
             }
             // It was closed before draining began: its end is still to be told, and its children to be read.

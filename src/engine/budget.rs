@@ -2,6 +2,11 @@
 //!
 //! Owns the bytes that readers share: a reader reserves what its next answer may hold before it asks, and what the
 //! answer really holds stays reserved until the collector has it. So a thousand shards hold no more than four do.
+//!
+//! An answer may hold more than was reserved: the first one, one after small ones, one that came late. The difference is
+//! taken as far as it is free and never waited for, because all who wait could hold what the others wait for. So beyond
+//! the budget there is at most one answer ([`LARGEST`]) for each reader that reserved too little, and no further one: it
+//! then reserves by what it got, and whoever reserves waits until the rest is given back.
 
 use std::sync::Arc;
 
@@ -10,13 +15,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::batch::RawRecord;
 
 /// What all readers hold together.
-const BYTES: usize = 48 << 20;
+const BYTES: usize = 32 << 20;
 
 /// The largest answer that Kinesis gives.
-pub(super) const LARGEST: usize = 10 << 20;
+const LARGEST: usize = 10 << 20;
 
 /// What is reserved for a shard that gives next to nothing.
-const LEAST: usize = 32 << 10;
+pub(super) const LEAST: usize = 32 << 10;
 
 /// What a record costs beside its payload.
 const RECORD: usize = 160;
@@ -47,11 +52,16 @@ impl Budget {
 }
 
 impl Held {
-    /// Gives back what the answer did not need.
-    pub(super) fn shrink_to(&mut self, bytes: usize) {
+    /// Gives back what the answer does not need, or takes what it needs more as far as that is free.
+    pub(super) fn fit(&mut self, bytes: usize) {
         let Some(permit) = &mut self.0 else { return };
-        let spare = permit.num_permits().saturating_sub(bytes.div_ceil(UNIT));
-        drop(permit.split(spare));
+        let (held, needed) = (permit.num_permits(), bytes.div_ceil(UNIT));
+        let budget = Arc::clone(permit.semaphore());
+        drop(permit.split(held.saturating_sub(needed)));
+        let missing = needed.saturating_sub(held).min(budget.available_permits());
+        if let Ok(more) = budget.try_acquire_many_owned(u32::try_from(missing).unwrap_or(0)) {
+            permit.merge(more);
+        }
     }
 }
 
@@ -75,7 +85,7 @@ mod tests {
             held.push(reserved);
         }
         assert_eq!(held.len(), BYTES / LARGEST);
-        held[0].shrink_to(1);
+        held[0].fit(1);
         assert!(budget.reserve(LARGEST, true).now_or_never().is_some(), "what was not needed is given back");
         held.clear();
         let reserve = |_| unconstrained(budget.reserve(0, false)).now_or_never();
@@ -84,10 +94,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_larger_than_expected_keeps_what_it_has() {
+    async fn an_answer_larger_than_expected_takes_what_is_free_and_waits_for_nothing() {
         let budget = Budget::new();
+        let free = || budget.0.available_permits() * UNIT;
         let mut held = budget.reserve(0, false).await;
-        held.shrink_to(LARGEST);
-        assert_eq!(held.0.as_ref().map(OwnedSemaphorePermit::num_permits), Some(LEAST / UNIT));
+        held.fit(LARGEST);
+        assert_eq!(free(), BYTES - LARGEST);
+        let others: Vec<Held> = (0..3).filter_map(|_| budget.reserve(LARGEST, true).now_or_never()).collect();
+        let mut last = budget.reserve(0, true).now_or_never().expect("there is room");
+        last.fit(LARGEST);
+        assert_eq!((others.len(), free()), (BYTES / LARGEST - 1, 0), "what there was");
+        assert!(budget.reserve(0, false).now_or_never().is_none(), "the next one waits");
+        drop((held, last, others));
+        assert_eq!(free(), BYTES);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_known_of_a_shard_at_first_and_little_reserved() {
+        let budget = Budget::new();
+        let held: Vec<Held> = (0..100).filter_map(|_| budget.reserve(0, true).now_or_never()).collect();
+        assert_eq!(held.len(), BYTES / (LARGEST / 10));
     }
 }

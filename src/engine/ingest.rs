@@ -13,6 +13,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use super::assign::Assignment;
 use super::budget::Budget;
 use super::collect::Collector;
+use super::loss::Retention;
 use super::read::{Read, Reading};
 use super::share::Share;
 use super::{Controls, Job};
@@ -64,7 +65,7 @@ pub(super) async fn pass(
         controls: controls.clone(),
         source,
         stream: description.identity,
-        retention: description.retention,
+        retention: Retention::new(description.retention),
         budget: Budget::new(),
         pages: page_sender,
     };

@@ -13,12 +13,42 @@
 //! | before the horizon | there is none: nothing of the shard was read | lost in the same way |
 //! | not known | is gone | lost: as far back as the stream's retention reaches, and further |
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat};
 
 use crate::batch::{Loss, Position, ShardId};
 use crate::error::Error;
+
+/// How long the stream keeps a record, as it said last; clones share it. It can be changed while the stream is read.
+#[derive(Debug, Clone)]
+pub(super) struct Retention(Arc<AtomicU64>);
+
+impl Retention {
+    /// In ms: the stream keeps everything.
+    const FOR_EVER: u64 = u64::MAX;
+
+    /// None for ever.
+    pub(super) fn new(told: Option<Duration>) -> Self {
+        let retention = Self(Arc::default());
+        retention.note(told);
+        retention
+    }
+
+    /// The stream says so now; none for ever.
+    pub(super) fn note(&self, told: Option<Duration>) {
+        let millis = |told: Duration| u64::try_from(told.as_millis()).unwrap_or(Self::FOR_EVER);
+        self.0.store(told.map_or(Self::FOR_EVER, millis), Ordering::Relaxed);
+    }
+
+    /// None for ever.
+    pub(super) fn get(&self) -> Option<Duration> {
+        let millis = self.0.load(Ordering::Relaxed);
+        (millis != Self::FOR_EVER).then_some(Duration::from_millis(millis))
+    }
+}
 
 /// What is known of a shard where something is missing. Times in ms since 1970 UTC.
 #[derive(Debug, Clone, Copy)]
@@ -128,6 +158,16 @@ mod tests {
             let loss = judge(&ShardId::new("s"), (Some(&at(3)), next.as_ref()), evidence);
             assert_eq!(loss.as_ref().map(|loss| (loss.from, loss.to)), expected, "{evidence:?} {next:?}");
             assert!(loss.is_none_or(|loss| loss.after == Some(at(3)) && loss.next == next.map(|next| next.0)));
+        }
+    }
+
+    #[test]
+    fn the_retention_is_what_the_stream_said_last_for_all_who_share_it() {
+        let retention = Retention::new(None);
+        let shared = retention.clone();
+        for told in [Some(Duration::from_secs(86_400)), None, Some(Duration::ZERO)] {
+            retention.note(told);
+            assert_eq!(shared.get(), told);
         }
     }
 

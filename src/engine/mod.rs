@@ -18,6 +18,7 @@ mod load;
 mod loss;
 mod progress;
 mod read;
+mod reading;
 mod share;
 mod supervise;
 

@@ -66,6 +66,8 @@ pub struct ShardProgress {
     pub behind: Option<Duration>,
     /// When the last record that was read arrived, ms since 1970 UTC.
     pub newest_read: Option<i64>,
+    /// Everything that arrived before this time is read, in this process or earlier, ms since 1970 UTC.
+    pub caught_up: Option<i64>,
     /// When the shard last gave an answer, µs since 1970 UTC.
     pub read_at: i64,
     /// Times that it was reconnected since it last made progress: more than one, and it stalls.
@@ -76,18 +78,25 @@ pub struct ShardProgress {
 /// The time over which a shard's rate is an average, in s.
 const RATE_OVER: f64 = 10.0;
 
+/// A word of the shard that nothing is unread holds so long, in s.
+const WORD_HOLDS: f64 = 10.0;
+
 impl ShardProgress {
     /// Records per second over about the last 10 s before `now` (µs since 1970 UTC).
     pub fn records_per_second(&self, now: i64) -> f64 {
         self.rate * (-seconds(self.read_at, now) / RATE_OVER).exp()
     }
 
-    /// How long until the oldest unread record is past a retention; none where nothing is unread. What is unread
-    /// arrived after what was read last, so the true time is never shorter.
+    /// How long until the oldest unread record is past a retention; none where nothing is unread by a word that is fresh,
+    /// or where it is not known since when. What is unread arrived after what was read last and after the time that the
+    /// shard is caught up to, so the true time is never shorter.
     pub fn expires_in(&self, retention: Duration, now: i64) -> Option<Duration> {
-        let is_behind = self.behind.is_none_or(|behind| !behind.is_zero());
-        let arrived = self.newest_read.filter(|_| is_behind)?;
-        let age = u64::try_from(now.div_euclid(1000).saturating_sub(arrived)).unwrap_or(0);
+        let is_at_tip = self.behind.is_some_and(|behind| behind.is_zero());
+        if is_at_tip && seconds(self.read_at, now) < WORD_HOLDS {
+            return None;
+        }
+        let read_through = self.newest_read.max(self.caught_up)?;
+        let age = u64::try_from(now.div_euclid(1000).saturating_sub(read_through)).unwrap_or(0);
         Some(retention.saturating_sub(Duration::from_millis(age)))
     }
 
@@ -163,6 +172,14 @@ impl Progress {
             known.position = position.cloned().or(known.position.take());
             known.newest_read = newest_read.or(known.newest_read);
             known.behind = behind;
+        });
+    }
+
+    /// Everything of the shard that arrived before this time (ms) is read; none where nothing is known of that.
+    pub(super) fn caught_up(&self, shard: &ShardId, caught_up: Option<i64>) {
+        self.with(|inner| {
+            let known = inner.totals.shards.entry(shard.clone()).or_default();
+            known.caught_up = known.caught_up.max(caught_up);
         });
     }
 
@@ -369,11 +386,33 @@ mod tests {
     fn what_is_unread_expires_with_the_record_after_the_last_one_read() {
         let (day, now) = (Duration::from_secs(86_400), 100_000_000_000_000);
         let hour_ago = now / 1000 - 3_600_000;
-        let known = |behind, newest_read| ShardProgress { behind, newest_read, ..ShardProgress::default() };
-        let behind = Some(Duration::from_secs(3_000));
-        assert_eq!(known(behind, Some(hour_ago)).expires_in(day, now), Some(Duration::from_secs(23 * 3_600)));
-        assert_eq!(known(Some(Duration::ZERO), Some(hour_ago)).expires_in(day, now), None);
-        assert_eq!(known(behind, Some(0)).expires_in(day, now), Some(Duration::ZERO));
-        assert_eq!(known(behind, None).expires_in(day, now), None, "nothing is read yet");
+        let hours = |hours: u64| Some(Duration::from_secs(hours * 3_600));
+        let (tip, behind) = (Some(Duration::ZERO), Some(Duration::from_secs(3_000)));
+        let (fresh, old) = (now - 2_000_000, now - 60_000_000);
+        let cases = [
+            // (behind, newest read, caught up, answered at, expires in)
+            (behind, Some(hour_ago), None, fresh, hours(23)),
+            (behind, Some(hour_ago), Some(hour_ago - 3_600_000), fresh, hours(23)),
+            (behind, Some(hour_ago - 3_600_000), Some(hour_ago), fresh, hours(23)),
+            (tip, Some(hour_ago), None, fresh, None),
+            (tip, Some(hour_ago), Some(hour_ago), old, hours(23)),
+            (behind, Some(0), None, fresh, hours(0)),
+            // Nothing is read yet by this process.
+            (None, None, Some(hour_ago), 0, hours(23)),
+            (None, None, None, 0, None),
+        ];
+        for (behind, newest_read, caught_up, read_at, expected) in cases {
+            let known = ShardProgress { behind, newest_read, caught_up, read_at, ..ShardProgress::default() };
+            assert_eq!(known.expires_in(day, now), expected, "{known:?}");
+        }
+    }
+
+    #[test]
+    fn a_shard_that_never_answered_tells_what_is_known_of_it_from_before() {
+        let (progress, shard) = (Progress::default(), ShardId::new("s"));
+        for (told, known) in [(None, None), (Some(7), Some(7)), (None, Some(7)), (Some(5), Some(7))] {
+            progress.caught_up(&shard, told);
+            assert_eq!(progress.totals().shards[&shard].caught_up, known);
+        }
     }
 }

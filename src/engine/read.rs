@@ -1,104 +1,34 @@
 //! One shard's reader: page after page until it is told to stop, its shard ends or it fails.
 //!
 //! Owns what a page means for its shard: how far it is caught up, whether records were lost, whether it stalls. A
-//! shard that makes no progress for `[source] stall_after` though it is behind, or whose next answer does not come, is
-//! reconnected from where it stands; if that does not help it is told as an error and reconnected again and again,
-//! while the other shards go on. A run that is to end by itself fails instead. Only the wait for the stream counts:
-//! the steps after reading may take as long as they like.
+//! shard that makes no progress for `[source] stall_after` though it is behind, whose next answer does not come, or
+//! whose reader fails though the same may succeed, is reconnected from where it stands; if that does not help it is told
+//! as an error and reconnected again and again, while the other shards go on. A run that is to end by itself fails
+//! instead, and so does one whose shard the stream lists no more: the shards are to be looked at anew. Only the wait for
+//! the stream counts: the steps after reading may take as long as they like.
+//!
+//! The budget is asked only once the reader may ask the stream: one that rests holds nothing, and one whose answer does
+//! not come holds next to nothing. So neither a pace nor a stall of some shards holds up the others.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::budget::{Budget, Held, LARGEST, bytes_of};
+use super::budget::{Held, LEAST, bytes_of};
 use super::loss::{self, Evidence};
-use super::{Controls, Job};
-use crate::batch::{Loss, Position, Range, RawRecord, ShardId, StartAt, StreamIdentity};
-use crate::config::OnLoss;
+pub(super) use super::reading::{Beginning, Read, Reading};
+use crate::batch::{Position, RawRecord, StartAt};
 use crate::error::{Error, ErrorKind, Result};
-use crate::source::{Page, Shard, ShardReader, Source};
+use crate::runtime::{Backoff, Clock};
+use crate::source::{Page, Shard, ShardReader};
 
-/// What a reader tells the collector, in the shard's order.
-#[derive(Debug)]
-pub(super) struct Read {
-    pub(super) shard: ShardId,
-    pub(super) records: Vec<RawRecord>,
-    pub(super) range: Option<Range>,
-    /// The shard is read to its end.
-    pub(super) ended: bool,
-    pub(super) loss: Option<Loss>,
-    /// Everything that arrived before this time is read, ms since 1970 UTC.
-    pub(super) caught_up: Option<i64>,
-    /// The memory that the records take of the budget.
-    pub(super) held: Held,
-}
+/// An answer that has not come so long after it was asked for keeps no more than the least of the budget.
+const PROMPT: Duration = Duration::from_secs(1);
 
-/// Where a reader begins, and what is known of its shard.
-#[derive(Debug, Clone)]
-pub(super) struct Beginning {
-    pub(super) shard: Shard,
-    pub(super) start: StartAt,
-    /// Everything that arrived before this time is read, ms since 1970 UTC.
-    pub(super) caught_up: Option<i64>,
-}
-
-/// What all readers of a pass share.
-#[derive(Clone)]
-pub(super) struct Reading {
-    pub(super) job: Job,
-    pub(super) controls: Controls,
-    pub(super) source: Arc<dyn Source>,
-    pub(super) stream: StreamIdentity,
-    /// How long the stream keeps a record; none for ever.
-    pub(super) retention: Option<Duration>,
-    pub(super) budget: Budget,
-    pub(super) pages: mpsc::Sender<Read>,
-}
-
-impl Reading {
-    /// Whether this is the stream whose chain is open.
-    ///
-    /// # Errors
-    /// Transient where it was made anew: what follows belongs to another chain.
-    pub(super) async fn is_same_stream(&self, source: &dyn Source) -> Result<()> {
-        if source.describe().await?.identity == self.stream {
-            return Ok(());
-        }
-        Err(Error::transient("the stream was made anew while it was read: going on with a new chain in the journal"))
-    }
-
-    /// A reader of the shard on a connection of its own.
-    async fn open_anew(&self, shard: &Shard, at: StartAt) -> Result<Box<dyn ShardReader>> {
-        let source = (self.job.connect)().await?;
-        self.is_same_stream(source.as_ref()).await?;
-        source.open(shard, at).await
-    }
-
-    /// Says what is lost, and ends the run where it is to end at that.
-    ///
-    /// # Errors
-    /// Corrupt, with the gap named.
-    pub(super) fn answer_for(&self, loss: Option<&Loss>) -> Result<()> {
-        match (loss, self.job.pipeline.source.on_loss) {
-            (None, _) => Ok(()),
-            (Some(loss), OnLoss::Stop) => Err(loss::refusal(loss)),
-            (Some(loss), OnLoss::Continue) => {
-                tracing::error!("{}; going on without them, and the gap is journaled", loss::sentence(loss));
-                self.controls.progress.lost();
-                Ok(())
-            }
-        }
-    }
-}
-
-impl Read {
-    /// Nothing but that the shard has ended, and what of it was lost.
-    pub(super) fn end(shard: ShardId, loss: Option<Loss>) -> Self {
-        Self { shard, records: Vec::new(), range: None, ended: true, loss, caught_up: None, held: Held::default() }
-    }
-}
+/// The tries after failures: as many before a drained run fails as its passes have.
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(30), attempts: 6 };
 
 /// Why a reader came to an end without a failure.
 #[derive(Debug)]
@@ -114,19 +44,16 @@ pub(super) enum End {
 /// Reads a shard until `stop`, its end or, when draining, its tip.
 ///
 /// # Errors
-/// The source's; Corrupt where records were lost and the run is to stop at that; Transient where the shard stalls and
-/// the run is to end by itself.
+/// The source's that repeating cannot cure; Corrupt where records were lost and the run is to stop at that; Transient
+/// where the shard stalls or fails and the run is to end by itself, and where the stream lists the shard no more.
 pub(super) async fn read(reading: Reading, beginning: Beginning, stop: CancellationToken) -> Result<End> {
     let mut reader = Reader::open(reading, beginning).await?;
     loop {
-        // Asked before the page, so that the page answers for everything that was there when draining began.
-        let draining = reader.reading.controls.drain.is_cancelled();
-        let held = tokio::select! {
+        let (page, held) = tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(End::Stopped(reader.place())),
-            held = reader.reading.budget.reserve(reader.last_bytes, reader.is_behind) => held,
+            page = reader.page() => page?,
         };
-        let Some((page, held)) = reader.page(&stop, held).await? else { return Ok(End::Stopped(reader.place())) };
         let at_tip = page.behind.is_some_and(|behind| behind.is_zero());
         let ended = page.end_of_shard;
         let told = reader.take(page, held)?;
@@ -137,7 +64,7 @@ pub(super) async fn read(reading: Reading, beginning: Beginning, stop: Cancellat
             return Ok(End::OfShard);
         }
         // A closed shard's end is still to be told: its children wait for it.
-        if draining && at_tip && !reader.shard.closed {
+        if reader.is_draining && at_tip && !reader.shard.closed {
             return Ok(End::AtTip(reader.place()));
         }
     }
@@ -170,8 +97,12 @@ struct Reader {
     waited: Duration,
     /// When the last page was asked for, µs since 1970 UTC: what arrived later may not be in it.
     asked_at: i64,
+    /// Whether draining had begun then: the page answers for everything that was there when it began.
+    is_draining: bool,
     /// Reconnected since its last progress, so many times.
     reconnects: u32,
+    /// Failed since its last progress, so many times.
+    failures: u32,
     /// It began without a position, and it is not known yet what the shard holds.
     is_unread: bool,
 }
@@ -181,20 +112,22 @@ impl Reader {
         let Beginning { shard, start, caught_up } = beginning;
         let pages = reading.source.open(&shard, start.clone()).await?;
         let is_unread = !matches!(start, StartAt::After(_));
+        reading.controls.progress.caught_up(&shard.id, caught_up);
         Ok(Self {
             reading,
             shard,
             pages,
             at: start,
             caught_up,
-            // The worst there is: nothing is known of its answers.
-            last_bytes: LARGEST,
+            last_bytes: 0,
             is_behind: true,
             behind: None,
             nearest: None,
             waited: Duration::ZERO,
             asked_at: 0,
+            is_draining: false,
             reconnects: 0,
+            failures: 0,
             is_unread,
         })
     }
@@ -204,42 +137,83 @@ impl Reader {
         Beginning { shard: self.shard.clone(), start: self.at.clone(), caught_up: self.caught_up }
     }
 
-    /// The next page, in what is held for it; none where the reader is told to stop first.
-    async fn page(&mut self, stop: &CancellationToken, mut held: Held) -> Result<Option<(Page, Held)>> {
+    /// The next page, in what is held for it, however often the shard must be reconnected for it.
+    async fn page(&mut self) -> Result<(Page, Held)> {
         loop {
-            let clock = Arc::clone(&self.reading.job.context.clock);
-            let patience = self.reading.job.pipeline.source.stall_after;
-            // A shard that is not behind is not watched, but its answers are: they come at least this often.
-            let left = if self.is_behind { patience.saturating_sub(self.waited) } else { patience };
-            if !left.is_zero() {
-                self.asked_at = clock.now_micros();
-                // Made when it is awaited: a page that is there needs no clock.
-                let deadline = async { clock.sleep(left).await };
-                let page = tokio::select! {
-                    biased;
-                    () = stop.cancelled() => return Ok(None),
-                    page = self.pages.next() => Some(page?),
-                    () = deadline => None,
-                };
-                if let Some(page) = page {
-                    let waited = clock.now_micros().saturating_sub(self.asked_at);
-                    self.waited += Duration::from_micros(u64::try_from(waited).unwrap_or(0));
-                    return Ok(Some((page, held)));
-                }
+            match self.ask().await {
+                Ok(Some(answer)) => return Ok(answer),
+                Ok(None) => self.stalls()?,
+                Err(error) if error.kind() == ErrorKind::Transient => self.fails(error).await?,
+                Err(error) => return Err(error),
             }
-            // The others must not wait for a shard that stalls.
-            held.shrink_to(0);
-            self.stalls(patience)?;
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return Ok(None),
-                reconnected = self.reconnect(patience) => reconnected?,
-            }
+            self.reconnect().await?;
         }
     }
 
+    /// An answer, once there is room for it; none where it does not come in time.
+    async fn ask(&mut self) -> Result<Option<(Page, Held)>> {
+        let clock = Arc::clone(&self.reading.job.context.clock);
+        let rested_from = clock.now_micros();
+        match within(&*clock, self.patience(), self.pages.ready()).await {
+            None => return Ok(None),
+            Some(ready) => ready?,
+        }
+        self.note_wait(rested_from);
+        let mut held = self.reading.budget.reserve(self.last_bytes, self.is_behind).await;
+        (self.asked_at, self.is_draining) = (clock.now_micros(), self.reading.controls.drain.is_cancelled());
+        let left = self.patience();
+        let prompt = left.min(PROMPT);
+        let page = {
+            let mut next = self.pages.next();
+            match within(&*clock, prompt, &mut next).await {
+                None => {
+                    // The others must not wait for a shard that does not answer.
+                    held.fit(LEAST);
+                    within(&*clock, left - prompt, next).await
+                }
+                page => page,
+            }
+        };
+        self.note_wait(self.asked_at);
+        page.map(|page| Ok((page?, held))).transpose()
+    }
+
+    /// How much longer the stream is waited for. A shard that is not behind is not watched, but its answers are: they
+    /// come at least this often.
+    fn patience(&self) -> Duration {
+        let patience = self.reading.job.pipeline.source.stall_after;
+        if self.is_behind { patience.saturating_sub(self.waited) } else { patience }
+    }
+
+    fn note_wait(&mut self, from: i64) {
+        let waited = self.reading.job.context.clock.now_micros().saturating_sub(from);
+        self.waited += Duration::from_micros(u64::try_from(waited).unwrap_or(0));
+    }
+
+    /// Says that the shard's reader failed, and waits before the next try.
+    async fn fails(&mut self, error: Error) -> Result<()> {
+        self.failures = self.failures.saturating_add(1);
+        let (shard, at, failures) = (&self.shard.id, place(&self.at), self.failures);
+        if failures >= BACKOFF.attempts && self.reading.controls.drain.is_cancelled() {
+            let tried = format!("tried {failures} times without progress, on new connections, at {at}");
+            return Err(error.context(tried));
+        }
+        if failures == 1 {
+            tracing::warn!(%shard, %error, "reading failed at {at}; connecting anew");
+        } else {
+            tracing::error!(
+                %shard, %error, failures,
+                "reading fails at {at} again and again, on new connections too; look at the stream. Nothing is lost as \
+                 long as it keeps its records; trying again, the other shards go on"
+            );
+        }
+        let context = &self.reading.job.context;
+        context.clock.sleep(BACKOFF.pause(failures, context)).await;
+        Ok(())
+    }
+
     /// Says that the shard makes no progress.
-    fn stalls(&self, patience: Duration) -> Result<()> {
+    fn stalls(&self) -> Result<()> {
         let shard = &self.shard.id;
         let behind = self.behind.map_or("no answer since it was opened".to_owned(), |behind| {
             format!("{} ms behind at its last answer", behind.as_millis())
@@ -248,7 +222,7 @@ impl Reader {
         let sentence = format!(
             "{shard} has made no progress for {} s, {behind}; it stands at {at} and was reconnected {tried} times \
              since. Nothing is lost as long as the stream keeps its records",
-            patience.as_secs()
+            self.reading.job.pipeline.source.stall_after.as_secs()
         );
         if tried == 0 {
             tracing::warn!(%shard, "{sentence}; connecting anew");
@@ -262,16 +236,17 @@ impl Reader {
 
     /// Opens the shard anew on a new connection, where it stands; where there is no connection to be had, the old one
     /// gets another chance.
-    async fn reconnect(&mut self, patience: Duration) -> Result<()> {
-        let clock = Arc::clone(&self.reading.job.context.clock);
-        let deadline = async { clock.sleep(patience).await };
-        let connected = tokio::select! {
-            biased;
-            connected = self.reading.open_anew(&self.shard, self.at.clone()) => connected,
-            () = deadline => Err(Error::transient("no connection in time")),
-        };
-        match connected {
-            Ok(pages) => self.pages = pages,
+    async fn reconnect(&mut self) -> Result<()> {
+        let (clock, patience) = (&self.reading.job.context.clock, self.reading.job.pipeline.source.stall_after);
+        let connected = within(&**clock, patience, self.reading.open_anew(&self.shard, self.at.clone())).await;
+        match connected.unwrap_or_else(|| Err(Error::transient("no connection in time"))) {
+            Ok(Some(pages)) => self.pages = pages,
+            Ok(None) => {
+                return Err(Error::transient(format!(
+                    "the stream lists {} no more: looking at its shards anew, and what of it was not read is told as lost",
+                    self.shard.id
+                )));
+            }
             Err(error) if error.kind() == ErrorKind::Transient => {
                 tracing::warn!(shard = %self.shard.id, %error, "cannot connect anew");
             }
@@ -288,7 +263,7 @@ impl Reader {
         let now = self.reading.job.context.clock.now_micros();
         let Page { records, range, behind, end_of_shard, gap } = page;
         let at_tip = behind.is_some_and(|behind| behind.is_zero()) || end_of_shard;
-        let evidence = Evidence::at(now, self.caught_up, self.reading.retention);
+        let evidence = Evidence::at(now, self.caught_up, self.reading.retention.get());
         let unread = self.unread(&records, at_tip, evidence);
         let missing = gap.map(|gap| Missing { after: Some(gap.after), next: gap.next }).or(unread);
         let judge =
@@ -296,7 +271,7 @@ impl Reader {
         let loss = missing.and_then(judge);
         self.reading.answer_for(loss.as_ref())?;
 
-        self.watch(!records.is_empty() || end_of_shard, behind);
+        self.watch(range.is_some() || end_of_shard, behind);
         let newest = records.last().map(|record| record.arrived_at.div_euclid(1000));
         let asked_at = self.asked_at.div_euclid(1000);
         let caught_up = match (end_of_shard, at_tip) {
@@ -309,12 +284,13 @@ impl Reader {
         let caught_up = caught_up.max(loss.as_ref().map(|loss| loss.to.min(asked_at)));
         self.caught_up = self.caught_up.max(caught_up);
         self.last_bytes = records.iter().map(bytes_of).sum();
-        held.shrink_to(self.last_bytes);
+        held.fit(self.last_bytes);
         if let Some(range) = &range {
             self.at = StartAt::After(range.through.clone());
         }
         let position = range.as_ref().map(|range| &range.through);
         self.reading.controls.progress.read(&self.shard.id, (records.len(), position), (behind, newest), now);
+        self.reading.controls.progress.caught_up(&self.shard.id, self.caught_up);
         Ok(Read { shard: self.shard.id.clone(), records, range, ended: end_of_shard, loss, caught_up, held })
     }
 
@@ -328,16 +304,16 @@ impl Reader {
         evidence.is_overdue().then_some(Missing { after: None, next })
     }
 
-    /// Notes whether the shard goes on: records came, or it is less far behind than before.
-    fn watch(&mut self, has_records: bool, behind: Option<Duration>) {
+    /// Notes whether the shard goes on: its place moved, or it is less far behind than before.
+    fn watch(&mut self, has_moved: bool, behind: Option<Duration>) {
         self.is_behind = behind.is_none_or(|behind| !behind.is_zero());
         self.behind = behind;
         let comes_closer = behind.zip(self.nearest).is_some_and(|(behind, nearest)| behind < nearest);
-        if !has_records && self.is_behind && !comes_closer {
+        if !has_moved && self.is_behind && !comes_closer {
             self.nearest = self.nearest.or(behind);
             return;
         }
-        (self.waited, self.nearest) = (Duration::ZERO, behind);
+        (self.waited, self.nearest, self.failures) = (Duration::ZERO, behind, 0);
         if self.reconnects > 0 {
             self.reconnects = 0;
             self.reading.controls.progress.reconnected(&self.shard.id, 0);
@@ -350,5 +326,19 @@ fn place(at: &StartAt) -> String {
         StartAt::TrimHorizon => "its beginning".to_owned(),
         StartAt::Time(time) => format!("the records of {time} ms since 1970 and later"),
         StartAt::After(position) => Position::to_string(position),
+    }
+}
+
+/// What comes within the time; none where nothing does.
+async fn within<T>(clock: &dyn Clock, time: Duration, answer: impl Future<Output = T>) -> Option<T> {
+    if time.is_zero() {
+        return None;
+    }
+    // Made when it is awaited: an answer that is there needs no clock.
+    let deadline = async { clock.sleep(time).await };
+    tokio::select! {
+        biased;
+        answer = answer => Some(answer),
+        () = deadline => None,
     }
 }

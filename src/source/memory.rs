@@ -279,6 +279,10 @@ fn micros_between(from: i64, to: i64) -> Duration {
 
 #[async_trait]
 impl ShardReader for MemoryReader {
+    async fn ready(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     async fn next(&mut self) -> Result<Page> {
         if self.full_stop {
             return Ok(Page { behind: Some(Duration::ZERO), end_of_shard: true, ..Page::default() });

@@ -128,6 +128,10 @@ pub trait Source: Send + Sync {
 /// and where it is not says so by [`Page::gap`].
 #[async_trait]
 pub trait ShardReader: Send {
+    /// Waits until the stream may be asked: for the pace of its limits, and to rest after failures. Whoever reserves
+    /// memory for an answer waits here first, with none. Safe to cancel; where it was not called, `next` waits.
+    async fn ready(&mut self) -> Result<()>;
+
     /// The next answer, possibly empty: an empty answer is not the end. It waits as long as the stream's limits and
     /// its troubles ask for. Safe to cancel: a dropped call loses nothing, for the place moves only when a page is
     /// returned. After the end of the shard, empty pages that say so again.

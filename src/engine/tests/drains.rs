@@ -74,23 +74,6 @@ async fn a_run_is_stopped_whatever_keeps_it_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_more_readers_ask_than_there_is_room_for_their_answers() {
-    let (bench, _) = fast(64);
-    bench.orders(1..641);
-    let (job, warehouse, odd) = bench.odd_job().await;
-    (0..64).for_each(|number| odd.set(number, Oddity::HangsBefore(usize::MAX)));
-    let worker = Worker::start(&job);
-    bench.soon("some shards ask", async || odd.most_asking() > 0).await;
-    bench.context.clock.sleep(Duration::from_secs(5)).await;
-    assert!((1..=4).contains(&odd.most_asking()), "{} answers of 10 MiB", odd.most_asking());
-    odd.mend();
-    worker.drain().await.expect("it runs");
-    bench.is_whole(640, &warehouse).await;
-    assert!(odd.most_asking() >= 1);
-    assert!(!bench.entries().await.iter().any(|entry| entry.marks.ended.contains(&shard(0))));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn once_an_hour_the_journal_learns_that_nothing_of_a_quiet_shard_is_unread() {
     let (bench, clock) = fast(1);
     let (job, _) = bench.job().await;

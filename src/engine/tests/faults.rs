@@ -66,8 +66,8 @@ impl BreakingSource {
         self.script.lock().expect("lock").len()
     }
 
-    /// Passes that opened the stream.
-    fn passes(&self) -> usize {
+    /// Connections to the stream: one a pass, and one for each repeat of a reader.
+    fn connections(&self) -> usize {
         self.opened.load(Ordering::SeqCst)
     }
 }
@@ -94,6 +94,10 @@ impl Source for BreakingSource {
 
 #[async_trait]
 impl ShardReader for BreakingReader {
+    async fn ready(&mut self) -> Result<()> {
+        self.inner.ready().await
+    }
+
     async fn next(&mut self) -> Result<Page> {
         {
             let mut script = self.script.lock().expect("lock");
@@ -197,7 +201,7 @@ async fn a_stream_that_breaks_off_again_and_again_loses_nothing_and_doubles_noth
         let source = BreakingSource::new(&bench.source, Error::transient, script);
         let (job, warehouse) = bench.job_from(source.clone()).await;
         run(job, draining()).await.expect("it recovers");
-        assert!(source.left() == 0 && source.passes() > 1, "{script:?}: every failure has happened");
+        assert!(source.left() == 0 && source.connections() > 1, "{script:?}: every failure has happened");
         bench.is_whole(400, &warehouse).await;
     }
 }
@@ -206,12 +210,16 @@ async fn a_stream_that_breaks_off_again_and_again_loses_nothing_and_doubles_noth
 async fn a_drained_run_gives_up_on_a_stream_that_stays_away_and_keeps_what_it_has() {
     let bench = bench();
     bench.put(1..401);
-    let script = [&[10][..], &[0; 4 * TRIES]].concat();
+    // Two readers a pass, each with as many tries.
+    let script = [&[10][..], &[0; 4 * TRIES * TRIES]].concat();
     let source = BreakingSource::new(&bench.source, Error::transient, &script);
     let (job, warehouse) = bench.job_from(source.clone()).await;
     let error = run(job.clone(), draining()).await.expect_err("the stream stays away");
     assert_eq!(error.kind(), ErrorKind::Transient);
-    assert_eq!(source.passes(), TRIES);
+    let told = error.to_string();
+    assert!(told.contains(&format!("tried {TRIES} times without progress")), "{told}");
+    assert!(source.connections() >= TRIES * TRIES, "each of {TRIES} passes connects anew: {}", source.connections());
+    assert!(source.left() > 0, "and yet it comes to its end");
     let journaled = bench.journaled().await;
     assert!(journaled > 0 && journaled < 400, "{journaled}");
     source.script.lock().expect("lock").clear();
@@ -229,7 +237,7 @@ async fn what_repeating_cannot_cure_ends_the_run_at_once_and_what_is_committed_i
         let source = BreakingSource::new(&bench.source, fail_with, &[10]);
         let (job, warehouse) = bench.job_from(source.clone()).await;
         let error = run(job.clone(), Controls::default()).await.expect_err("it fails for good");
-        assert_eq!((error.kind(), source.passes()), (fail_with("").kind(), 1));
+        assert_eq!((error.kind(), source.connections()), (fail_with("").kind(), 1));
         let told = error.to_string();
         assert!(told.contains("reading shardId-") && told.contains("the stream broke off"), "{told}");
         let left = audit(&bench.store, warehouse.as_ref(), &[], None).await.expect("it audits");

@@ -6,6 +6,7 @@ mod faults;
 mod losses;
 mod odd_source;
 mod random;
+mod reads;
 mod resharding;
 mod shares;
 mod stalls;

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use tokio::sync::Semaphore;
 
 use super::*;
 use crate::source::{CallCounts, Page, Shard, ShardReader, StreamDescription};
@@ -15,6 +16,8 @@ pub(super) enum Oddity {
     HangsBefore(usize),
     /// Its readers get no records, and answers that it is this far behind, and now and then a little less.
     StaysBehind(Duration),
+    /// Its readers fail, though the same may succeed.
+    Fails,
 }
 
 /// The stream; clones are the same.
@@ -38,9 +41,12 @@ struct Shared {
     lists_within: std::sync::atomic::AtomicU64,
     connects_never: AtomicBool,
     refuses: AtomicBool,
-    /// Readers that wait for an answer now, and the most there ever were.
+    /// Pages that readers may ask for after their first ones; none where they need no leave.
+    leave: Option<Semaphore>,
+    /// Readers that wait for leave now.
+    resting: AtomicUsize,
+    /// Readers that wait for an answer now.
     asking: AtomicUsize,
-    most_asking: AtomicUsize,
     /// When another stream of the same name takes its place, ms since 1970 UTC; 0 for never.
     made_anew_at: std::sync::atomic::AtomicI64,
 }
@@ -52,6 +58,21 @@ pub(super) fn shard(number: usize) -> ShardId {
 impl OddSource {
     pub(super) fn new(inner: &MemorySource, context: Context) -> Self {
         Self { inner: inner.clone(), context, shared: Arc::default(), connection: 0 }
+    }
+
+    /// A stream whose readers rest after their first page until they are given leave.
+    pub(super) fn paced(inner: &MemorySource, context: Context) -> Self {
+        let shared = Shared { leave: Some(Semaphore::new(0)), ..Shared::default() };
+        Self { shared: Arc::new(shared), ..Self::new(inner, context) }
+    }
+
+    /// Lets the readers ask for so many pages more, all together.
+    pub(super) fn give_leave(&self, pages: usize) {
+        self.shared.leave.as_ref().expect("a paced stream").add_permits(pages);
+    }
+
+    pub(super) fn resting(&self) -> usize {
+        self.shared.resting.load(Ordering::SeqCst)
     }
 
     pub(super) fn connect(&self) -> Connect {
@@ -108,8 +129,8 @@ impl OddSource {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    pub(super) fn most_asking(&self) -> usize {
-        self.shared.most_asking.load(Ordering::SeqCst)
+    pub(super) fn asking(&self) -> usize {
+        self.shared.asking.load(Ordering::SeqCst)
     }
 }
 
@@ -139,7 +160,7 @@ impl Source for OddSource {
     async fn open(&self, shard: &Shard, start: StartAt) -> Result<Box<dyn ShardReader>> {
         let inner = self.inner.open(shard, start).await?;
         let (source, shard) = (self.clone(), shard.id.clone());
-        Ok(Box::new(OddReader { inner, source, shard, owes_its_end: false, answers: 0 }))
+        Ok(Box::new(OddReader { inner, source, shard, owes_its_end: false, answers: 0, pages: 0 }))
     }
 }
 
@@ -149,11 +170,13 @@ struct OddReader {
     shard: ShardId,
     owes_its_end: bool,
     answers: u64,
+    /// Pages with records that it gave.
+    pages: usize,
 }
 
 impl OddReader {
     /// The answer of an odd shard; none where there is nothing odd about it any more.
-    async fn odd(&mut self) -> Option<Page> {
+    async fn odd(&mut self) -> Result<Option<Page>> {
         loop {
             let oddity = self.source.shared.odd.lock().expect("lock").get(&self.shard).copied();
             match oddity {
@@ -162,44 +185,53 @@ impl OddReader {
                     self.source.context.clock.sleep(Duration::from_millis(100)).await;
                     self.answers += 1;
                     let less = Duration::from_millis(self.answers % 3);
-                    return Some(Page { behind: Some(behind - less), ..Page::default() });
+                    return Ok(Some(Page { behind: Some(behind - less), ..Page::default() }));
                 }
-                _ => return None,
+                Some(Oddity::Fails) => return Err(Error::transient("the shard broke off")),
+                _ => return Ok(None),
             }
             self.source.context.clock.sleep(Duration::from_millis(100)).await;
         }
     }
 }
 
-/// Counts a reader for as long as it asks.
-struct Asking<'a>(&'a Shared);
+/// Counts a reader for as long as it rests or asks.
+struct Counted<'a>(&'a AtomicUsize);
 
-impl<'a> Asking<'a> {
-    fn begin(shared: &'a Shared) -> Self {
-        let asking = shared.asking.fetch_add(1, Ordering::SeqCst) + 1;
-        shared.most_asking.fetch_max(asking, Ordering::SeqCst);
-        Self(shared)
+impl<'a> Counted<'a> {
+    fn begin(readers: &'a AtomicUsize) -> Self {
+        readers.fetch_add(1, Ordering::SeqCst);
+        Self(readers)
     }
 }
 
-impl Drop for Asking<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.asking.fetch_sub(1, Ordering::SeqCst);
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 #[async_trait]
 impl ShardReader for OddReader {
+    async fn ready(&mut self) -> Result<()> {
+        if let Some(leave) = self.source.shared.leave.as_ref().filter(|_| self.pages > 0) {
+            let _resting = Counted::begin(&self.source.shared.resting);
+            leave.acquire().await.expect("it is never closed").forget();
+        }
+        self.inner.ready().await
+    }
+
     async fn next(&mut self) -> Result<Page> {
         let shared = Arc::clone(&self.source.shared);
-        let _asking = Asking::begin(&shared);
-        if let Some(page) = self.odd().await {
+        let _asking = Counted::begin(&shared.asking);
+        if let Some(page) = self.odd().await? {
             return Ok(page);
         }
         if std::mem::take(&mut self.owes_its_end) {
             return Ok(Page { behind: Some(Duration::ZERO), end_of_shard: true, ..Page::default() });
         }
         let mut page = self.inner.next().await?;
+        self.pages += usize::from(!page.records.is_empty());
         if page.end_of_shard && shared.tells_ends_late.load(Ordering::SeqCst) {
             page.end_of_shard = false;
             self.owes_its_end = true;

@@ -110,3 +110,50 @@ async fn a_stream_to_which_there_is_no_connection_is_asked_again_on_the_old_one(
     worker.drain().await.expect("it runs");
     bench.is_whole(40, &warehouse).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_fails_is_tried_again_where_it_stands_and_the_others_go_on() {
+    let (bench, _) = fast(2);
+    let (job, warehouse, odd) = bench.odd_job().await;
+    put_to(&bench, 0, 1..31);
+    put_to(&bench, 1, 31..61);
+    let worker = Worker::start(&job);
+    bench.journaled_soon(60).await;
+    odd.set(0, Oddity::Fails);
+    bench.soon("it fails", async || reconnects(&worker, 0) >= 1).await;
+    put_to(&bench, 0, 61..71);
+    bench.soon("it is tried again and again", async || reconnects(&worker, 0) >= 3).await;
+    put_to(&bench, 1, 71..101);
+    bench.journaled_soon(90).await;
+    assert_eq!(bench.journaled().await, 90, "the other shard goes on");
+    // One may be under way.
+    let (connections, tries) = (odd.connections(), reconnects(&worker, 0) as usize);
+    assert!((tries..=tries + 2).contains(&connections), "in the same pass: {connections}, {tries}");
+    odd.mend();
+    bench.journaled_soon(100).await;
+    bench.soon("it is no failure any more", async || reconnects(&worker, 0) == 0).await;
+    worker.drain().await.expect("it runs");
+    bench.is_whole(100, &warehouse).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_is_listed_no_more_is_not_tried_again_but_looked_at_anew() {
+    let (mut bench, clock) = fast(2);
+    bench.source = bench.source.with_retention(Duration::from_secs(86_400));
+    let (job, _, odd) = bench.odd_job().await;
+    put_to(&bench, 0, 1..31);
+    put_to(&bench, 1, 31..61);
+    let worker = Worker::start(&job);
+    bench.journaled_soon(60).await;
+    odd.set(0, Oddity::Fails);
+    bench.soon("it fails", async || reconnects(&worker, 0) >= 1).await;
+    bench.source.close(0).expect("a shard");
+    clock.advance(Duration::from_secs(60));
+    let forgotten = clock.now_micros();
+    put_to(&bench, 1, 61..71);
+    bench.source.trim(forgotten);
+    let ended = async || bench.entries().await.iter().any(|entry| entry.marks.ended.contains(&shard(0)));
+    bench.soon("what is gone is told as ended", ended).await;
+    worker.drain().await.expect("it runs");
+    assert_eq!(bench.journaled().await, 70);
+}

@@ -327,6 +327,15 @@ impl FanOutReader {
 
 #[async_trait]
 impl ShardReader for FanOutReader {
+    async fn ready(&mut self) -> Result<()> {
+        match &mut self.state {
+            State::Waiting => self.rest().await,
+            State::Polling(reader, _) => reader.ready().await?,
+            State::Subscribing(..) | State::Listening(_) | State::Ended => {}
+        }
+        Ok(())
+    }
+
     async fn next(&mut self) -> Result<Page> {
         let asked_at = self.now();
         loop {

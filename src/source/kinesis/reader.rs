@@ -193,15 +193,20 @@ impl KinesisReader {
 
 #[async_trait]
 impl ShardReader for KinesisReader {
+    async fn ready(&mut self) -> Result<()> {
+        if let Some(left) = self.pace.left(self.now()).filter(|_| !self.ended) {
+            self.connection.context.clock.sleep(left).await;
+        }
+        Ok(())
+    }
+
     async fn next(&mut self) -> Result<Page> {
         let nothing = Page { behind: Some(Duration::ZERO), end_of_shard: self.ended, ..Page::default() };
         if self.ended {
             return Ok(nothing);
         }
         loop {
-            if let Some(left) = self.pace.left(self.now()) {
-                self.connection.context.clock.sleep(left).await;
-            }
+            self.ready().await?;
             if self.is_early() {
                 self.pace.rest(self.now(), self.connection.settings.poll_interval);
                 return Ok(nothing);
