@@ -13,10 +13,10 @@ use tokio::net::TcpListener;
 use super::stand_in::{StandIn, Trouble, context};
 use super::*;
 use crate::error::ErrorKind;
-use crate::runtime::{Backoff, Clock, ManualClock, Random};
+use crate::runtime::{Backoff, Clock, ManualClock, Random, SystemClock};
 use crate::source::aggregate::{Taken, take_apart};
 use crate::source::contract::{Filler, source_contract, yields};
-use crate::source::{Aggregator, Page};
+use crate::source::{Aggregator, Known, Page, plan};
 
 /// A stream of a stand-in, from the side of those who fill it.
 pub(super) struct Orders<'a> {
@@ -145,6 +145,21 @@ async fn an_answer_of_ten_megabytes_is_paid_for_by_the_time_after_it() {
     assert_eq!(reader.next().await.expect("a page").records.len(), 20);
     assert!(reader.next().await.expect("a page").records.is_empty());
     assert_eq!(clock.now_micros(), 5_000_000);
+}
+
+#[tokio::test]
+async fn a_thousand_shards_are_listed_and_planned_within_a_second() {
+    let stand_in = StandIn::start(options()).await;
+    stand_in.stream("orders", 1_000).await;
+    let source = source(&stand_in);
+    let (opening, positions, ended) = (None, Default::default(), Default::default());
+    let started = SystemClock.now_micros();
+    let listed = source.shards().await.expect("shards");
+    let plan = plan(&listed, &Known { opening, positions: &positions, ended: &ended });
+    let took = Duration::from_micros((SystemClock.now_micros() - started).unsigned_abs());
+    assert_eq!((listed.len(), plan.ready.len()), (1_000, 1_000));
+    println!("1,000 shards listed and planned in {took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[tokio::test]
