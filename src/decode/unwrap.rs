@@ -20,8 +20,6 @@ const MAX_RECORD: usize = 64 << 20;
 /// of compressed JSON are 640 MiB of it, and a kilobyte can claim to be 64 MiB. It takes any one record.
 const MAX_KEPT: usize = 96 << 20;
 
-const _: () = assert!(MAX_RECORD < MAX_KEPT && MAX_RECORD * MAX_LAYERS < MAX_INFLATED);
-
 /// What may be decompressed for a batch, kept or not: some ten seconds of work.
 const MAX_INFLATED: usize = 4 << 30;
 
@@ -168,6 +166,11 @@ mod tests {
 
     fn zstd(bytes: &[u8]) -> Bytes {
         zstd::encode_all(bytes, 1).expect("compressed").into()
+    }
+
+    #[test]
+    fn the_bounds_of_a_batch_take_any_one_record() {
+        const { assert!(MAX_RECORD < MAX_KEPT && MAX_RECORD * MAX_LAYERS < MAX_INFLATED) }
     }
 
     const TOO_LARGE: Obstacle = Obstacle::Payload(Reason::TooLargeUnwrapped);
