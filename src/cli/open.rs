@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::runtime::blocking;
 use crate::sql::SessionSettings;
 
-/// What the SQL of a batch may hold: a micro-batch is 32 MiB of payload unless set otherwise.
+/// What the SQL of a batch may hold: a micro-batch is 12 MiB unless set otherwise.
 const CLEAN_MEMORY: usize = 256 << 20;
 
 /// A pipeline without fault, planned.

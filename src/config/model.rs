@@ -89,7 +89,7 @@ pub enum Start {
 pub struct BatchSettings {
     /// Records; default 200,000.
     pub max_rows: usize,
-    /// Bytes that its records hold in memory, some 160 each beside their payloads; default 32 MiB.
+    /// Bytes that its records hold in memory, some 160 each beside their payloads; default 12 MiB, which is as fast as more and keeps a worker under 300 MB.
     pub max_bytes: u64,
     /// Since the batch's first record was read; default 2 s.
     pub max_age: Duration,

@@ -46,7 +46,7 @@ pub(super) fn read_source(root: &mut Section<'_>) -> SourceSettings {
 
 /// `[batch]`.
 pub(super) fn read_batch(root: &mut Section<'_>) -> BatchSettings {
-    let mut settings = BatchSettings { max_rows: 200_000, max_bytes: 32 << 20, max_age: Duration::from_secs(2) };
+    let mut settings = BatchSettings { max_rows: 200_000, max_bytes: 12 << 20, max_age: Duration::from_secs(2) };
     let Some(mut section) = root.section("batch", "[batch]") else { return settings };
     let max_rows = section.optional("max_rows", whole(1..=10_000_000)).map(Spanned::into_inner);
     settings.max_rows = max_rows.map_or(settings.max_rows, |rows| rows as usize);
