@@ -85,7 +85,7 @@ fn the_smallest_pipeline_has_every_default() {
     let pipeline = sound(BASE);
     assert_eq!(pipeline.name, "shop");
     assert_eq!(pipeline.source, SourceSettings { stream: "orders".into(), ..SourceSettings::default() });
-    let batch = BatchSettings { max_rows: 200_000, max_bytes: 33_554_432, max_age: Duration::from_secs(2) };
+    let batch = BatchSettings { max_rows: 200_000, max_bytes: 12 << 20, max_age: Duration::from_secs(2) };
     assert_eq!(pipeline.batch, batch);
     assert_eq!(pipeline.load, LoadSettings { freshness: Duration::from_secs(10), max_entries: 1000 });
     let field = Field { name: "id".into(), path: vec!["id".into()], field_type: FieldType::Bigint, required: false };
