@@ -4,7 +4,9 @@
 //! entry that holds them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
+use chrono::{DateTime, SecondsFormat};
 use serde::{Deserialize, Serialize};
 
 use super::position::{Position, ShardId};
@@ -38,6 +40,27 @@ pub struct Loss {
     pub from: i64,
     /// … until here is lost, ms since 1970 UTC.
     pub to: i64,
+}
+
+impl fmt::Display for Loss {
+    /// What happened, where and when.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { shard, after, next, from, to } = self;
+        let after = after.as_ref().map_or("its beginning".to_owned(), Position::to_string);
+        let until = next.as_ref().map_or("its end".to_owned(), Position::to_string);
+        let from = if *from == 0 { "a time that is not known".to_owned() } else { time(*from) };
+        write!(
+            formatter,
+            "{shard}: the stream dropped records before they were read: what stood after {after} and before {until}, \
+             arrived from {from} to {}, is lost",
+            time(*to)
+        )
+    }
+}
+
+fn time(millis: i64) -> String {
+    let time = DateTime::from_timestamp_millis(millis);
+    time.map_or_else(|| format!("{millis} ms"), |time| time.to_rfc3339_opts(SecondsFormat::Secs, true))
 }
 
 impl Marks {

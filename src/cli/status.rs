@@ -8,7 +8,6 @@ use super::output::{self, bytes, counted, millis, thousands};
 use super::reach::Reach;
 use super::shard_status::{ShardStatus, Worst, living, shards};
 use super::site::Site;
-use crate::batch::Loss;
 use crate::error::Result;
 use crate::journal::{self, State};
 use crate::load::{Ledger, Warehouse};
@@ -106,7 +105,7 @@ impl Status {
         }
         self.print_shards()?;
         for loss in &self.state.marks.losses {
-            output::line(format_args!("  LOST   {}", sentence(loss)))?;
+            output::line(format_args!("  LOST   {loss}"))?;
         }
         self.print_workers()?;
         self.print_journal()?;
@@ -202,13 +201,4 @@ fn told(worker: &Heartbeat) -> serde_json::Value {
         "worker": worker.worker.as_str(), "host": worker.host.name, "pid": worker.host.pid,
         "started_at": worker.started_at, "written_at": worker.written_at, "shards": shards,
     })
-}
-
-/// What a gap in the journal means, for a person.
-fn sentence(loss: &Loss) -> String {
-    let time =
-        |millis: i64| chrono::DateTime::from_timestamp_millis(millis).map_or(String::new(), |at| at.to_rfc3339());
-    let after = loss.after.as_ref().map_or("its beginning".to_owned(), ToString::to_string);
-    let next = loss.next.as_ref().map_or("its end".to_owned(), ToString::to_string);
-    format!("{}: what stood after {after} and before {next}, arrived until {}", loss.shard, time(loss.to))
 }

@@ -17,8 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat};
-
 use crate::batch::{Loss, Position, ShardId};
 use crate::error::Error;
 
@@ -107,26 +105,8 @@ pub(super) fn refusal(loss: &Loss) -> Error {
         "{}; nothing was read past the gap. To go on without them set on_loss = \"continue\" under [source]: the gap \
          is then recorded in the journal. Against the next one raise the stream's retention, or look at `millstream \
          status` for what is about to expire",
-        sentence(loss)
+        loss
     ))
-}
-
-/// What happened, where and when.
-pub(super) fn sentence(loss: &Loss) -> String {
-    let Loss { shard, after, next, from, to } = loss;
-    let after = after.as_ref().map_or("its beginning".to_owned(), |position| position.to_string());
-    let until = next.as_ref().map_or("its end".to_owned(), |position| position.to_string());
-    let from = if *from == 0 { "a time that is not known".to_owned() } else { time(*from) };
-    format!(
-        "{shard}: the stream dropped records before they were read: what stood after {after} and before {until}, \
-         arrived from {from} to {}, is lost",
-        time(*to)
-    )
-}
-
-fn time(millis: i64) -> String {
-    let time = DateTime::from_timestamp_millis(millis);
-    time.map_or_else(|| format!("{millis} ms"), |time| time.to_rfc3339_opts(SecondsFormat::Secs, true))
 }
 
 #[cfg(test)]
@@ -186,7 +166,7 @@ mod tests {
         for word in words.into_iter().chain(["on_loss = \"continue\""]) {
             assert!(error.to_string().contains(word), "{word}: {error}");
         }
-        let unknown = sentence(&Loss { after: None, next: None, from: 0, ..loss });
+        let unknown = Loss { after: None, next: None, from: 0, ..loss }.to_string();
         assert!(unknown.contains("after its beginning and before its end, arrived from a time that is not known"));
     }
 }

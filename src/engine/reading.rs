@@ -85,7 +85,7 @@ impl Reading {
             (None, _) => Ok(()),
             (Some(loss), OnLoss::Stop) => Err(loss::refusal(loss)),
             (Some(loss), OnLoss::Continue) => {
-                tracing::error!("{}; going on without them, and the gap is journaled", loss::sentence(loss));
+                tracing::error!("{}; going on without them, and the gap is journaled", loss);
                 self.controls.progress.lost();
                 Ok(())
             }

@@ -132,5 +132,5 @@ async fn records_that_expired_unread_stop_the_run_or_are_journaled_as_lost_once(
     assert_eq!(losses.as_array().map(Vec::len), Some(1), "journaled once: {losses}");
     assert_eq!(losses[0]["shard"], "shardId-000000000000", "{losses}");
     let status = millstream.ok("status", &[]);
-    assert!(status.contains("LOST   shardId-000000000000: what stood after"), "{status}");
+    assert!(status.contains("LOST   shardId-000000000000: the stream dropped records"), "{status}");
 }
