@@ -12,7 +12,7 @@ use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_
 use millstream::batch::{Counts, DataFile, Entry, Marks, Ranges};
 use millstream::load::{DeltaWarehouse, LoadBounds, Place, Warehouse};
 use millstream::runtime::{Clock, Context, SystemClock};
-use millstream::schema::{History, TableKind, TableSpec};
+use millstream::schema::{History, TableKind, TableLayout, TableSpec};
 use millstream::store::Store;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -38,6 +38,8 @@ fn spec() -> TableSpec {
         references: vec![],
         columns: Arc::new(Schema::new(fields)),
         one_to_one: true,
+        max_bytes: BTreeMap::new(),
+        layout: TableLayout::default(),
     }
 }
 

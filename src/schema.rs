@@ -3,6 +3,7 @@
 //! Owns the declared types of pipeline.toml with their Arrow form, and `TableSpec`, the one description of a table
 //! that clean makes and stage, load and query read. It parses type texts and nothing else of the file.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -253,6 +254,35 @@ pub struct TableSpec {
     pub columns: SchemaRef,
     /// Whether each event (or file row) yields at most one row, so that filtered rows can be counted.
     pub one_to_one: bool,
+    /// The most bytes that a string column holds; where a column is not here, [`MAX_STRING_BYTES`]. Longer texts are
+    /// refused before they are staged.
+    pub max_bytes: BTreeMap<String, u32>,
+    /// How a warehouse that is told lays the table out.
+    pub layout: TableLayout,
+}
+
+/// How Redshift lays a table out, as far as the pipeline says; the rest has defaults.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TableLayout {
+    /// How rows are spread over the nodes.
+    pub distribution: Option<Distribution>,
+    /// The columns that rows are sorted by, at most 400.
+    pub sort_key: Vec<String>,
+    /// How a column is compressed, by its name: `az64`, `zstd`, …
+    pub encodings: BTreeMap<String, String>,
+}
+
+/// How Redshift spreads a table's rows over its nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Distribution {
+    /// By this column's value.
+    Key(String),
+    /// Every node has all rows.
+    All,
+    /// In turn.
+    Even,
+    /// Redshift chooses.
+    Auto,
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Owns what a plan must yield: the key, the references, the version columns, storable columns. All faults of a file
 //! that can be told apart are told together.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -21,7 +22,7 @@ use super::relation::{ROW_COLUMN, numbered_schema, provider, version_fields};
 use super::statement::{self, Select};
 use super::table::PlannedTable;
 use crate::config::{Input, Table};
-use crate::schema::{Reference, TableSpec, VERSION_COLUMNS, input_schema};
+use crate::schema::{Reference, TableLayout, TableSpec, VERSION_COLUMNS, input_schema};
 
 /// The relation's name for each kind of input, as SQL writes it.
 fn relation_of(input: &Input) -> &'static str {
@@ -220,6 +221,8 @@ impl Planner<'_> {
             references: self.table.references.iter().map(reference).collect(),
             columns: Arc::new(Schema::new(fields)),
             one_to_one,
+            max_bytes: BTreeMap::new(),
+            layout: TableLayout::default(),
         }
     }
 }

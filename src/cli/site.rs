@@ -193,7 +193,7 @@ type Opened = (Store, Folder, String);
 /// Invalid where the address can be no store's, or S3 is to be used without a region or credentials.
 async fn open_store(target: &AwsTarget, known: Option<AwsChain>) -> Result<Opened> {
     // The one kind of warehouse there is.
-    let WarehouseSettings::Delta = target.warehouse;
+    let WarehouseSettings::Delta = target.warehouse else { return Err(Error::internal("no such warehouse yet")) };
     match &target.store {
         StoreAddress::Folder(folder) => {
             let store = Store::local(folder)?;

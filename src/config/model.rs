@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chrono::NaiveDate;
+use chrono::{NaiveDate, NaiveTime, Weekday};
 
 use crate::schema::{Field, History, TableKind};
 
@@ -96,12 +96,41 @@ pub struct BatchSettings {
 }
 
 /// `[load]`: how often and how much.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadSettings {
     /// How old the oldest staged entry may grow before a load starts; default 10 s.
     pub freshness: Duration,
     /// Entries that one load takes at most; default 1,000.
     pub max_entries: usize,
+    /// Staged files that one load takes at most, though never less than one entry; default 10,000.
+    pub max_files: usize,
+    /// Bytes of staged files that one load takes at most, though never less than one entry; default 4 GiB.
+    pub max_bytes: u64,
+    /// When no load starts; reading goes on.
+    pub maintenance: Vec<MaintenanceWindow>,
+}
+
+impl Default for LoadSettings {
+    fn default() -> Self {
+        Self {
+            freshness: Duration::from_secs(10),
+            max_entries: 1000,
+            max_files: 10_000,
+            max_bytes: 4 << 30,
+            maintenance: Vec::new(),
+        }
+    }
+}
+
+/// A time of the week, in UTC, at which no load starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaintenanceWindow {
+    /// The days on which it begins; empty for every day.
+    pub days: Vec<Weekday>,
+    /// When it begins.
+    pub from: NaiveTime,
+    /// When it is over; where that is not after `from`, on the next day.
+    pub until: NaiveTime,
 }
 
 /// `[[check]]`: an expression over an event that must be true; null fails it.
@@ -207,8 +236,111 @@ pub enum StoreAddress {
 }
 
 /// `warehouse` of a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WarehouseSettings {
     /// Delta tables in the object store, below `warehouse/`.
     Delta,
+    /// A PostgreSQL database.
+    Postgres(PostgresSettings),
+    /// Redshift, provisioned or serverless.
+    Redshift(RedshiftSettings),
+}
+
+/// `kind = "postgres"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostgresSettings {
+    /// Where it listens, and who logs in.
+    pub server: ServerSettings,
+    /// The database.
+    pub database: String,
+    /// The schema of the tables; none for one named after the pipeline.
+    pub schema: Option<String>,
+}
+
+/// `kind = "redshift"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedshiftSettings {
+    /// How statements get there.
+    pub access: RedshiftAccess,
+    /// The database.
+    pub database: String,
+    /// The schema of the tables; none for one named after the pipeline.
+    pub schema: Option<String>,
+    /// The role by which COPY reads the bucket: `arn:aws:iam::…`, or `default`.
+    pub iam_role: String,
+    /// Whether staged files hold decimals as fixed-length bytes, whatever their precision; default false.
+    pub fixed_length_decimals: bool,
+    /// Another server's address for the APIs of Redshift and Secrets Manager; none for AWS.
+    pub endpoint: Option<String>,
+}
+
+/// How statements get to Redshift.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RedshiftAccess {
+    /// The PostgreSQL wire protocol.
+    Wire(ServerSettings),
+    /// The Data API: no way through the network is needed.
+    DataApi {
+        /// Which Redshift.
+        place: RedshiftPlace,
+        /// The database's user (of a cluster); none for the one that belongs to the AWS identity.
+        user: Option<String>,
+        /// The secret that holds user and password; none for the AWS identity's own access.
+        secret: Option<String>,
+    },
+}
+
+/// Which Redshift.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RedshiftPlace {
+    /// A provisioned cluster's identifier.
+    Cluster(String),
+    /// A serverless workgroup's name.
+    Workgroup(String),
+}
+
+/// A server that speaks the PostgreSQL wire protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// The host's name or address.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// How to log in.
+    pub login: Login,
+    /// Whether the connection is encrypted and the server's certificate verified.
+    pub tls: Tls,
+}
+
+/// How to log in. No secret stands here: only where it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Login {
+    /// This user, with the password that an environment variable holds; none where it is not set.
+    Environment {
+        /// The database's user.
+        user: String,
+        /// The variable's name.
+        variable: String,
+    },
+    /// User and password from a secret in Secrets Manager (its name or ARN; JSON with `username` and `password`).
+    Secret(String),
+    /// Temporary credentials that Redshift gives to the AWS identity.
+    Iam {
+        /// Which Redshift.
+        place: RedshiftPlace,
+        /// The database's user (of a cluster); none for a workgroup.
+        user: Option<String>,
+    },
+}
+
+/// Encryption of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tls {
+    /// Encrypted; the certificate must be good for the host's name.
+    Verify {
+        /// A file of certificates (PEM) to trust instead of the system's.
+        authorities: Option<PathBuf>,
+    },
+    /// Not encrypted: on this machine, or in a network that is trusted.
+    Off,
 }

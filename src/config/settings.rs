@@ -58,7 +58,7 @@ pub(super) fn read_batch(root: &mut Section<'_>) -> BatchSettings {
 
 /// `[load]`.
 pub(super) fn read_load(root: &mut Section<'_>) -> LoadSettings {
-    let mut settings = LoadSettings { freshness: Duration::from_secs(10), max_entries: 1000 };
+    let mut settings = LoadSettings::default();
     let Some(mut section) = root.section("load", "[load]") else { return settings };
     settings.freshness = section.or("freshness", settings.freshness, duration(SHORTEST..=DAY));
     let max_entries = section.optional("max_entries", whole(1..=100_000)).map(Spanned::into_inner);

@@ -87,7 +87,10 @@ fn the_smallest_pipeline_has_every_default() {
     assert_eq!(pipeline.source, SourceSettings { stream: "orders".into(), ..SourceSettings::default() });
     let batch = BatchSettings { max_rows: 200_000, max_bytes: 12 << 20, max_age: Duration::from_secs(2) };
     assert_eq!(pipeline.batch, batch);
-    assert_eq!(pipeline.load, LoadSettings { freshness: Duration::from_secs(10), max_entries: 1000 });
+    assert_eq!(
+        pipeline.load,
+        LoadSettings { freshness: Duration::from_secs(10), max_entries: 1000, ..LoadSettings::default() }
+    );
     let field = Field { name: "id".into(), path: vec!["id".into()], field_type: FieldType::Bigint, required: false };
     assert_eq!(pipeline.fields, [field]);
     assert!(pipeline.checks.is_empty() && pipeline.reports.is_empty());
@@ -121,7 +124,10 @@ expr = "id > 0"
     assert_eq!((pipeline.source.start, pipeline.source.shards), (Start::Time(1_709_287_200_000), 1000));
     let batch = BatchSettings { max_rows: 16, max_bytes: 65_536, max_age: Duration::from_millis(500) };
     assert_eq!(pipeline.batch, batch);
-    assert_eq!(pipeline.load, LoadSettings { freshness: Duration::from_secs(60), max_entries: 7 });
+    assert_eq!(
+        pipeline.load,
+        LoadSettings { freshness: Duration::from_secs(60), max_entries: 7, ..LoadSettings::default() }
+    );
     assert_eq!(pipeline.checks, [Check { name: "positive".into(), expr: "id > 0".into(), line: 25 }]);
     let [fact, dimension] = pipeline.tables.as_slice() else { panic!("{:?}", pipeline.tables) };
     assert_eq!((fact.key.as_slice(), fact.references["shop"].as_str()), (&["id".to_owned()][..], "dim_shops"));

@@ -50,10 +50,10 @@ pub(super) fn whole(bounds: RangeInclusive<u32>) -> impl FnOnce(&DeValue<'_>) ->
 }
 
 /// One of these words.
-pub(super) fn one_of<T: Copy>(words: &[(&'static str, T)]) -> impl FnOnce(&DeValue<'_>) -> Result<T, String> {
+pub(super) fn one_of<T: Clone>(words: &[(&'static str, T)]) -> impl FnOnce(&DeValue<'_>) -> Result<T, String> {
     move |value| {
         let text = text(value)?;
-        let word = words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning);
+        let word = words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| meaning.clone());
         word.ok_or_else(|| {
             let known: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
             format!("expected {}, found {text:?}", known.join(" or "))

@@ -20,7 +20,7 @@ use super::*;
 use crate::batch::{DataFile, Entry};
 use crate::error::ErrorKind;
 use crate::runtime::{Clock, Context, ManualClock, SystemClock};
-use crate::schema::{History, Reference, TableKind, TableSpec};
+use crate::schema::{History, Reference, TableKind, TableLayout, TableSpec};
 use crate::store::{Folder, Store};
 
 const BOUNDS: LoadBounds = LoadBounds { memory_bytes: 64 << 20, partitions: 2 };
@@ -35,6 +35,8 @@ fn spec(name: &str, kind: TableKind, history: History, columns: &[(&str, DataTyp
         references: vec![],
         columns: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
         one_to_one: true,
+        max_bytes: BTreeMap::new(),
+        layout: TableLayout::default(),
     }
 }
 
@@ -487,7 +489,7 @@ async fn the_ledger_tells_each_load() {
         let second = house.load(&lake.entries[3..4]).await.expect("loaded");
         let empty = house.load(&lake.entries[4..]).await.expect("loaded");
         assert_eq!(empty.copied, BTreeMap::new());
-        let expected = Ledger { loaded_through: 5, loads: 3, last: Some(empty.clone()) };
+        let expected = Ledger { loaded_through: 5, loads: 3, last: Some(empty.clone()), ..Ledger::default() };
         assert_eq!(warehouse.ledger().await.expect("ledger"), expected);
         assert_eq!(warehouse.receipts(2).await.expect("receipts"), [empty.clone(), second.clone()]);
         assert_eq!(warehouse.receipts(9).await.expect("receipts"), [empty, second, first]);

@@ -35,12 +35,13 @@ pub fn ddl(specs: &[TableSpec]) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::Arc;
 
     use arrow::datatypes::{DataType, Field, Schema};
 
     use super::*;
-    use crate::schema::{History, TableKind};
+    use crate::schema::{History, TableKind, TableLayout};
 
     #[test]
     fn the_statements_stand_dimensions_first() {
@@ -56,6 +57,8 @@ mod tests {
             references: vec![],
             columns: Arc::new(Schema::new(columns)),
             one_to_one: true,
+            max_bytes: BTreeMap::new(),
+            layout: TableLayout::default(),
         };
         let dimension = TableSpec {
             name: "dim_b".to_owned(),

@@ -14,14 +14,20 @@ mod keep;
 mod keys;
 mod memory;
 mod merge;
+mod plan;
 mod protocol;
+mod script;
+mod session;
 mod shape;
 mod staged;
 mod surrogate;
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use futures::stream::BoxStream;
 
 use crate::batch::{Entry, Receipt};
 use crate::error::{Error, Result};
@@ -39,6 +45,27 @@ pub struct Ledger {
     pub loads: u64,
     /// The newest load's receipt.
     pub last: Option<Receipt>,
+    /// The attempt that wrote the last entry loaded, where the ledger keeps it: another journal's entry of the same
+    /// number has another.
+    pub attempt: Option<String>,
+}
+
+/// What an audit counts of a table: of a fact all rows, of a dimension those that are no inferred members (and, where
+/// history is kept, current).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Rows.
+    pub rows: u64,
+    /// Different values of their key; the rows again, for a table without one.
+    pub keys: u64,
+}
+
+/// The answer to a query in the warehouse: its columns, and its rows as they come.
+pub struct Answer {
+    /// The columns.
+    pub schema: SchemaRef,
+    /// The rows.
+    pub batches: BoxStream<'static, Result<RecordBatch>>,
 }
 
 /// What a load may use.
@@ -79,6 +106,35 @@ pub trait Warehouse: Send + Sync {
     /// Corrupt where staged files are not what the journal says. Invalid where the disk is full, or an entry does not
     /// fit the pipeline. Transient.
     async fn load(&self, entries: &[Arc<Entry>]) -> Result<Receipt>;
+}
+
+/// A warehouse with a SQL engine of its own.
+#[async_trait]
+pub trait SqlWarehouse: Warehouse {
+    /// What `prepare` would change, as statements in their order; empty where nothing is missing.
+    ///
+    /// # Errors
+    /// As [`Warehouse::prepare`].
+    async fn changes(&self) -> Result<Vec<String>>;
+
+    /// Answers one statement, which may only read, in the warehouse's own SQL; unqualified names are the pipeline's
+    /// tables.
+    ///
+    /// # Errors
+    /// Invalid where the warehouse refuses the statement, with its words; Transient.
+    async fn query(&self, sql: &str) -> Result<Answer>;
+
+    /// The rows of a table, with these columns of it (at least one), at most `limit`, in no order.
+    ///
+    /// # Errors
+    /// Invalid where the table is not there; Transient.
+    async fn rows(&self, table: &str, columns: &[&str], limit: Option<u64>) -> Result<Answer>;
+
+    /// What an audit counts of a table.
+    ///
+    /// # Errors
+    /// As [`SqlWarehouse::rows`].
+    async fn held(&self, table: &str) -> Result<Held>;
 }
 
 /// Arrow refused what the code above it had checked.

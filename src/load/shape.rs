@@ -12,7 +12,7 @@
 //! Times are µs in UTC. Only the key and the added columns are never null (`valid_to` is, where a version is open):
 //! an inferred member knows its key and nothing else.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, new_null_array};
@@ -22,7 +22,7 @@ use arrow::error::ArrowError;
 
 use super::surrogate::can_be_key;
 use crate::error::{Error, Result};
-use crate::schema::{History, Reference, TableKind, TableSpec, VERSION_COLUMNS};
+use crate::schema::{History, Reference, TableKind, TableLayout, TableSpec, VERSION_COLUMNS};
 
 pub(super) const SURROGATE_KEY: &str = "surrogate_key";
 pub(super) const IS_INFERRED: &str = "is_inferred";
@@ -67,6 +67,10 @@ pub(super) struct Shape {
     pub(super) references: Vec<Reference>,
     /// Rows that a file aims at.
     pub(super) rows_per_file: usize,
+    /// The most bytes of each string column that has a bound of its own.
+    pub(super) max_bytes: BTreeMap<String, u32>,
+    /// What the pipeline says of the table's layout.
+    pub(super) layout: TableLayout,
 }
 
 impl Shape {
@@ -90,6 +94,8 @@ impl Shape {
             staged: Arc::new(Schema::new(staged.into_iter().chain(versions).collect::<Vec<_>>())),
             references: spec.references.clone(),
             rows_per_file: ROWS_PER_FILE,
+            max_bytes: spec.max_bytes.clone(),
+            layout: spec.layout.clone(),
         };
         shape.check()?;
         Ok(shape)
@@ -283,6 +289,8 @@ mod tests {
             references: vec![],
             columns: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
             one_to_one: true,
+            max_bytes: BTreeMap::new(),
+            layout: TableLayout::default(),
         }
     }
 

@@ -13,7 +13,7 @@ use url::Url;
 use super::*;
 use crate::batch::{Counts, Marks, Position, Range, Ranges, ShardId};
 use crate::error::ErrorKind;
-use crate::schema::{History, TableKind};
+use crate::schema::{History, TableKind, TableLayout};
 
 /// A store in memory, a warehouse folder, and what the journal says of them.
 struct Fixture {
@@ -40,6 +40,8 @@ fn spec(name: &str, kind: TableKind, history: History) -> TableSpec {
         references: Vec::new(),
         columns: Arc::new(columns),
         one_to_one: true,
+        max_bytes: BTreeMap::new(),
+        layout: TableLayout::default(),
     }
 }
 

@@ -64,7 +64,7 @@ pub(super) fn pipeline(checks: Vec<Check>, tables: Vec<Table>) -> Pipeline {
         name: "p".to_owned(),
         source: SourceSettings { stream: "s".to_owned(), ..SourceSettings::default() },
         batch: BatchSettings { max_rows: 1000, max_bytes: 1 << 20, max_age: Duration::from_secs(1) },
-        load: LoadSettings { freshness: Duration::from_secs(1), max_entries: 10 },
+        load: LoadSettings { freshness: Duration::from_secs(1), max_entries: 10, ..LoadSettings::default() },
         fields: fields(),
         checks,
         tables,

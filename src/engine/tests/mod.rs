@@ -64,7 +64,7 @@ fn pipeline() -> Pipeline {
         name: "test".into(),
         source: SourceSettings { stream: "orders".into(), shards: 2, ..SourceSettings::default() },
         batch: BatchSettings { max_rows: 40, max_bytes: 1 << 20, max_age: Duration::from_millis(50) },
-        load: LoadSettings { freshness: Duration::from_millis(100), max_entries: 3 },
+        load: LoadSettings { freshness: Duration::from_millis(100), max_entries: 3, ..LoadSettings::default() },
         fields: vec![field("id", FieldType::Bigint), field("value", FieldType::Integer)],
         checks: vec![Check { name: "value_positive".into(), expr: "value > 0".into(), line: 1 }],
         tables: vec![table("fact", "select id, value from events"), dates()],

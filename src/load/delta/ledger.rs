@@ -3,6 +3,7 @@
 //! Owns the ledger's columns and reads them back. `_ledger` sorts by `loaded_through`, so its newest rows stand in the
 //! file with the highest bound.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
@@ -15,6 +16,7 @@ use super::super::{Ledger, arrow_bug};
 use super::table::DeltaTable;
 use crate::batch::Receipt;
 use crate::error::{Error, Result};
+use crate::schema::TableLayout;
 
 const LOADED_THROUGH: &str = "loaded_through";
 const COLUMNS: [&str; 4] = ["loaded_after", LOADED_THROUGH, "copied", "loaded_at"];
@@ -37,6 +39,8 @@ pub(super) fn shape() -> Arc<Shape> {
         references: Vec::new(),
         // Few: the newest file is read for each load.
         rows_per_file: 4_096,
+        max_bytes: BTreeMap::new(),
+        layout: TableLayout::default(),
     })
 }
 
@@ -67,7 +71,7 @@ impl LedgerTable {
                  {loaded_through}: somebody else wrote to the table _ledger; restore it from a backup"
             )));
         }
-        Ok(Ledger { loaded_through, loads, last })
+        Ok(Ledger { loaded_through, loads, last, attempt: None })
     }
 
     /// The newest receipts, newest first; none before the warehouse is made.

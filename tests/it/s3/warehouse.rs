@@ -10,7 +10,7 @@ use millstream::error::ErrorKind;
 use millstream::load::{DeltaWarehouse, LoadBounds, Place, Warehouse};
 use millstream::query::{Holdings, Query, QuerySettings};
 use millstream::runtime::Context;
-use millstream::schema::{History, Reference, TableKind, TableSpec};
+use millstream::schema::{History, Reference, TableKind, TableLayout, TableSpec};
 use millstream::store::{Folder, Store};
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
@@ -28,6 +28,8 @@ fn spec(name: &str, kind: TableKind, columns: &[(&str, DataType)]) -> TableSpec 
         references: Vec::new(),
         columns: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
         one_to_one: true,
+        max_bytes: BTreeMap::new(),
+        layout: TableLayout::default(),
     }
 }
 
