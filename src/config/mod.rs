@@ -18,8 +18,9 @@ mod values;
 pub use fault::{Fault, refuse};
 pub use folder::{Reading, read};
 pub use model::{
-    AwsTarget, BatchSettings, Check, Input, LoadSettings, OnLoss, Pipeline, Report, SourceSettings, Start,
-    StoreAddress, Table, Target, WarehouseSettings,
+    AwsTarget, BatchSettings, Check, Input, LoadSettings, Login, MaintenanceWindow, OnLoss, Pipeline, PostgresSettings,
+    RedshiftAccess, RedshiftPlace, RedshiftSettings, Report, ServerSettings, SourceSettings, Start, StoreAddress,
+    Table, Target, Tls, WarehouseSettings,
 };
 pub use tables::RESERVED_COLUMNS;
 
