@@ -1,6 +1,7 @@
 //! The engine over its in-memory seams: everything is real but the stream, the disk and the warehouse's format.
 
 mod cuts;
+mod dial;
 mod drains;
 mod faults;
 mod losses;
@@ -11,6 +12,7 @@ mod resharding;
 mod shares;
 mod stalls;
 mod troubled_store;
+mod troubled_warehouse;
 mod workers;
 
 use std::collections::BTreeMap;
