@@ -27,7 +27,7 @@ pub(super) async fn check(common: &Common, folder: &Path) -> Result<ExitCode> {
     }
     Site::could_be_claimed(common, &plan).await?;
     match &plan.target {
-        Target::Local => port_is_free(common)?,
+        Target::Local(_) => port_is_free(common)?,
         Target::Aws(target) => {
             let reach = Reach::of(&plan, target, &chain(target).await?);
             reach.must_be_there(&Context::system()).await?;
