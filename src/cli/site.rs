@@ -58,7 +58,7 @@ impl Site {
     /// As [`Site::claim`], and as [`Reach::open`].
     pub(super) async fn with_stream(common: &Common, plan: Plan) -> Result<(Self, Reach)> {
         match plan.target.clone() {
-            Target::Local => {
+            Target::Local(_) => {
                 let stream = LocalStream::open(common, &plan, &Context::system()).await?;
                 let data = DataFolder::claim(&common.data, &plan.pipeline)?;
                 Ok((Self::over_folder(plan, data).await?, Reach::Local(stream)))
@@ -98,7 +98,7 @@ impl Site {
     /// As [`Site::claim`].
     pub(super) async fn could_be_claimed(common: &Common, plan: &Plan) -> Result<()> {
         match &plan.target {
-            Target::Local => DataFolder::could_be_claimed(&common.data, &plan.pipeline),
+            Target::Local(_) => DataFolder::could_be_claimed(&common.data, &plan.pipeline),
             Target::Aws(target) if missing_folder(target).is_some() => Ok(()),
             Target::Aws(target) => {
                 let (opened, address) = open_store(target, None).await?;
@@ -127,7 +127,7 @@ impl Site {
     async fn open(common: &Common, folder: &Path, access: Access) -> Result<Self> {
         let plan = plan(common, folder).await?;
         match plan.target.clone() {
-            Target::Local => {
+            Target::Local(_) => {
                 let data = match access {
                     Access::Claim => DataFolder::claim(&common.data, &plan.pipeline)?,
                     Access::Look => DataFolder::existing(&common.data, &plan.pipeline)?,
