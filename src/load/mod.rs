@@ -9,6 +9,8 @@
 mod contract;
 mod ddl;
 mod delta;
+#[cfg(test)]
+mod golden;
 mod history;
 mod keep;
 mod keys;
@@ -21,6 +23,7 @@ mod session;
 mod shape;
 mod staged;
 mod surrogate;
+mod tables;
 
 use std::sync::Arc;
 
