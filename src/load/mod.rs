@@ -7,8 +7,9 @@
 
 #[cfg(test)]
 mod contract;
-mod ddl;
 mod delta;
+#[cfg(test)]
+mod golden;
 mod history;
 mod keep;
 mod keys;
@@ -21,6 +22,7 @@ mod session;
 mod shape;
 mod staged;
 mod surrogate;
+mod tables;
 
 use std::sync::Arc;
 
@@ -32,9 +34,9 @@ use futures::stream::BoxStream;
 use crate::batch::{Entry, Receipt};
 use crate::error::{Error, Result};
 
-pub use ddl::ddl;
 pub use delta::{DeltaWarehouse, Place};
 pub use memory::MemoryWarehouse;
+pub use tables::{DdlFor, ddl};
 
 /// What a warehouse remembers of its loads.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
