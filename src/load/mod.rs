@@ -21,6 +21,7 @@ mod session;
 mod shape;
 mod staged;
 mod surrogate;
+mod wire;
 
 use std::sync::Arc;
 
