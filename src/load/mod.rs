@@ -16,6 +16,7 @@ mod memory;
 mod merge;
 mod plan;
 mod protocol;
+mod redshift;
 mod script;
 mod session;
 mod shape;

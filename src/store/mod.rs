@@ -142,7 +142,7 @@ impl Store {
     }
 
     /// An object's whole address, as others who read the store are told it: `s3://bucket/prefix/staged/a.parquet`.
-    pub fn url_of(&self, path: &str) -> String {
+    pub fn address_of(&self, path: &str) -> String {
         let host = self.url.host_str().unwrap_or_default();
         format!("{}://{host}/{}", self.url.scheme(), self.path_in_root(path))
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use aws_sdk_redshiftdata::config::http::HttpResponse;
 use aws_sdk_redshiftdata::error::{ProvideErrorMetadata, SdkError};
 
+use crate::aws::AwsChain;
 use crate::error::{Error, first_line};
 use crate::runtime::{Backoff, Context};
 
@@ -22,23 +23,33 @@ pub(super) const CONNECT: Duration = Duration::from_secs(5);
 pub(super) const READ: Duration = Duration::from_secs(30);
 pub(super) const WHOLE: Duration = Duration::from_secs(60);
 
+/// How the APIs are reached.
+#[derive(Clone)]
+pub(super) struct Apis {
+    /// Where, and whose credentials.
+    pub(super) chain: AwsChain,
+    /// Another server's address; none for AWS.
+    pub(super) endpoint: Option<String>,
+    pub(super) context: Context,
+}
+
 /// A client of one of the SDK's crates: they share their types' names and nothing else.
 macro_rules! client {
-    ($sdk:ident, $chain:expr, $endpoint:expr) => {{
+    ($sdk:ident, $apis:expr) => {{
+        use $crate::load::redshift::aws_call::{CONNECT, READ, WHOLE};
         use $sdk::config::retry::RetryConfig;
         use $sdk::config::timeout::TimeoutConfig;
         use $sdk::config::{BehaviorVersion, Region, StalledStreamProtectionConfig};
-        use $crate::load::redshift::aws_call::{CONNECT, READ, WHOLE};
         let timeouts =
             TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(READ).operation_timeout(WHOLE).build();
         let mut builder = $sdk::Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            .region(Region::new($chain.region().to_owned()))
-            .credentials_provider($chain.credentials())
+            .region(Region::new($apis.chain.region().to_owned()))
+            .credentials_provider($apis.chain.credentials())
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        builder.set_endpoint_url($endpoint.map(str::to_owned));
+        builder.set_endpoint_url($apis.endpoint.clone());
         $sdk::Client::from_conf(builder.build())
     }};
 }
@@ -171,8 +182,11 @@ impl Fault {
 
 /// The innermost cause: `Connection refused`, where the SDK says `dispatch failure` first.
 fn root_cause(error: &(dyn StdError + 'static)) -> String {
-    let innermost = std::iter::successors(Some(error), |error| error.source()).last();
-    first_line(&innermost.unwrap_or(error).to_string())
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    first_line(&cause.to_string())
 }
 
 #[cfg(test)]

@@ -17,11 +17,8 @@ pub(super) fn text(copy: &Copy, into: &str, manifest_url: &str, iam_role: &str) 
         DEFAULT_ROLE => DEFAULT_ROLE.to_owned(),
         arn => quoted_text(arn),
     };
-    let nested = if copy.columns.fields().iter().any(|field| is_nested(field.data_type())) {
-        "SERIALIZETOJSON "
-    } else {
-        ""
-    };
+    let nested =
+        if copy.columns.fields().iter().any(|field| is_nested(field.data_type())) { "SERIALIZETOJSON " } else { "" };
     format!(
         "COPY {into} ({}) FROM {} IAM_ROLE {role} FORMAT AS PARQUET {nested}MANIFEST",
         columns.join(", "),

@@ -7,7 +7,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::{copy, manifest};
 use crate::error::{Error, Result};
-use crate::load::plan::Copy;
+use crate::load::plan::{Copy, StagedFile};
 use crate::load::script::Statement;
 use crate::store::Store;
 
@@ -39,7 +39,7 @@ impl Lake {
 
     /// The statement that brings these files into a table.
     pub(super) fn copy(&self, load_id: &str, copy: &Copy, into: &str) -> String {
-        let url = self.store.url_of(&manifest::path(load_id, copy));
+        let url = self.store.address_of(&manifest::path(load_id, copy));
         copy::text(copy, into, &url, &self.iam_role)
     }
 
@@ -48,12 +48,8 @@ impl Lake {
     /// # Errors
     /// As [`Store::put`].
     pub(super) async fn write_manifests(&self, load_id: &str, script: &[Statement]) -> Result<()> {
-        let put = |copy| async move {
-            let Some(text) = manifest::text(copy, &self.store) else { return Ok(()) };
-            let text = text.map_err(|error| Error::internal("a manifest cannot be written").with_source(error))?;
-            self.store.put(&manifest::path(load_id, copy), text.into()).await
-        };
-        let written = stream::iter(copies(script)).map(put).buffer_unordered(AT_ONCE).try_collect::<()>().await;
+        let puts: Vec<_> = copies(script).map(|copy| self.write_manifest(load_id, copy)).collect();
+        let written = stream::iter(puts).buffer_unordered(AT_ONCE).try_collect::<()>().await;
         if written.is_err() {
             self.delete_manifests(load_id, script).await;
         }
@@ -62,24 +58,32 @@ impl Lake {
 
     /// Deletes the manifests of a load that is over. One that stays does no harm: no other load has its name.
     pub(super) async fn delete_manifests(&self, load_id: &str, script: &[Statement]) {
-        let delete = |copy| async move {
-            let path = manifest::path(load_id, copy);
-            if let Err(error) = self.store.delete(&path).await {
-                tracing::debug!(%path, %error, "a manifest stays");
-            }
-        };
-        stream::iter(copies(script)).for_each_concurrent(AT_ONCE, delete).await;
+        let deletions: Vec<_> = copies(script).map(|copy| self.delete_manifest(load_id, copy)).collect();
+        stream::iter(deletions).buffer_unordered(AT_ONCE).collect::<()>().await;
+    }
+
+    async fn write_manifest(&self, load_id: &str, copy: &Copy) -> Result<()> {
+        let Some(text) = manifest::text(copy, &self.store) else { return Ok(()) };
+        let text = text.map_err(|error| Error::internal("a manifest cannot be written").with_source(error))?;
+        self.store.put(&manifest::path(load_id, copy), text.into()).await
+    }
+
+    async fn delete_manifest(&self, load_id: &str, copy: &Copy) {
+        let path = manifest::path(load_id, copy);
+        if let Err(error) = self.store.delete(&path).await {
+            tracing::debug!(%path, %error, "a manifest stays");
+        }
     }
 
     /// The file among these that such a name means: an address, or the beginning of a long one.
-    pub(super) fn file<'a>(&self, copy: &'a Copy, address: &str) -> Option<&'a crate::load::plan::StagedFile> {
+    pub(super) fn file<'a>(&self, copy: &'a Copy, address: &str) -> Option<&'a StagedFile> {
         let address = address.trim();
-        let is_it = |path: &str| self.store.url_of(path).starts_with(address);
+        let is_it = |path: &str| self.store.address_of(path).starts_with(address);
         copy.files.iter().find(|staged| address.starts_with("s3://") && is_it(&staged.file.path))
     }
 
     /// The file among these that a sentence names, whichever way it writes the bucket's address.
-    pub(super) fn file_in<'a>(&self, copy: &'a Copy, sentence: &str) -> Option<&'a crate::load::plan::StagedFile> {
+    pub(super) fn file_in<'a>(&self, copy: &'a Copy, sentence: &str) -> Option<&'a StagedFile> {
         copy.files.iter().find(|staged| sentence.contains(&self.store.path_in_root(&staged.file.path)))
     }
 }
@@ -132,12 +136,13 @@ mod tests {
     fn a_file_is_known_by_its_address_a_cut_one_and_one_in_a_sentence() {
         let lake = Lake::new(lake(), "default").expect("a bucket");
         let copy = copy(&[(7, "staged/a.parquet", 1, 2), (8, "staged/b.parquet", 1, 2)]);
-        let entry = |file: Option<&crate::load::plan::StagedFile>| file.map(|staged| staged.entry);
+        let entry = |file: Option<&StagedFile>| file.map(|staged| staged.entry);
         assert_eq!(entry(lake.file(&copy, "s3://orders-lake/staged/b.parquet  ")), Some(8));
         assert_eq!(entry(lake.file(&copy, "s3://orders-lake/staged/b.par")), Some(8));
         assert_eq!(entry(lake.file(&copy, "s3://other/staged/b.parquet")), None);
         assert_eq!(entry(lake.file(&copy, "")), None);
-        let said = "File 'https://s3.eu-central-1.amazonaws.com/orders-lake/staged/b.parquet' has an incompatible schema";
+        let said =
+            "File 'https://s3.eu-central-1.amazonaws.com/orders-lake/staged/b.parquet' has an incompatible schema";
         assert_eq!(entry(lake.file_in(&copy, said)), Some(8));
     }
 }

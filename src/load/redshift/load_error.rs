@@ -180,7 +180,8 @@ mod tests {
     #[test]
     fn the_newest_error_is_of_this_copy_and_gets_its_value_where_it_stands() {
         let (copy, lake) = loaded();
-        let (old, ours) = (row("s3://orders-lake/staged/old.parquet", "1", ""), row("s3://orders-lake/staged/a.parquet", "2", ""));
+        let (old, ours) =
+            (row("s3://orders-lake/staged/old.parquet", "1", ""), row("s3://orders-lake/staged/a.parquet", "2", ""));
         let valued = row("s3://orders-lake/staged/a.parquet", "2", "abc");
         let cases = [
             ([vec![], vec![]], None),

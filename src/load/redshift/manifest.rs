@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use crate::batch::DataFile;
 use crate::load::plan::Copy;
 use crate::store::Store;
 
@@ -39,8 +40,8 @@ pub(super) fn text(copy: &Copy, store: &Store) -> Option<Result<String, serde_js
     if copy.files.is_empty() {
         return None;
     }
-    let entry = |file: &crate::batch::DataFile| ManifestEntry {
-        url: store.url_of(&file.path),
+    let entry = |file: &DataFile| ManifestEntry {
+        url: store.address_of(&file.path),
         mandatory: true,
         meta: Meta { content_length: file.bytes },
     };
@@ -55,7 +56,8 @@ mod tests {
 
     #[test]
     fn a_manifest_names_every_file_with_its_exact_size() {
-        let text = text(&copy(&[(41, "staged/fact_orders/a.parquet", 3, 1024), (42, "staged/b.parquet", 1, 99)]), &lake());
+        let text =
+            text(&copy(&[(41, "staged/fact_orders/a.parquet", 3, 1024), (42, "staged/b.parquet", 1, 99)]), &lake());
         assert_eq!(
             text.expect("files").expect("json"),
             concat!(

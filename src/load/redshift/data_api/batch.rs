@@ -135,7 +135,10 @@ mod tests {
         assert_eq!(Batch::new("l", &script(40), &bucket()).expect("it fits").sqls.len(), 40);
         let error = Batch::new("l", &script(41), &bucket()).expect_err("too many");
         assert_eq!(error.kind(), ErrorKind::Invalid);
-        assert!(error.to_string().starts_with("this load is 41 statements, and the data api runs at most 40"), "{error}");
+        assert!(
+            error.to_string().starts_with("this load is 41 statements, and the data api runs at most 40"),
+            "{error}"
+        );
         assert!(error.to_string().contains("over the wire"), "{error}");
     }
 

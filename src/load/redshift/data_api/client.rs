@@ -10,10 +10,9 @@ use aws_sdk_redshiftdata::operation::describe_statement::DescribeStatementOutput
 use aws_sdk_redshiftdata::operation::get_statement_result::GetStatementResultOutput;
 use aws_sdk_redshiftdata::types::StatusString;
 
-use crate::aws::AwsChain;
 use crate::config::RedshiftPlace;
 use crate::error::{Error, Result};
-use crate::load::redshift::aws_call::{GivenUp, client, repeat};
+use crate::load::redshift::aws_call::{Apis, GivenUp, client, repeat};
 use crate::runtime::{Backoff, Context};
 
 /// From one look at a running statement to the next: short ones are seen early, long ones seldom.
@@ -27,15 +26,15 @@ pub(super) const RESULT: &str = "redshift-data:GetStatementResult";
 
 /// Where statements run, and as whom.
 #[derive(Debug, Clone)]
-pub(super) struct Identity {
-    pub(super) place: RedshiftPlace,
-    pub(super) user: Option<String>,
-    pub(super) secret: Option<String>,
-    pub(super) database: String,
+pub(in crate::load::redshift) struct Identity {
+    pub(in crate::load::redshift) place: RedshiftPlace,
+    pub(in crate::load::redshift) user: Option<String>,
+    pub(in crate::load::redshift) secret: Option<String>,
+    pub(in crate::load::redshift) database: String,
 }
 
 /// The API, for one database.
-pub(super) struct Statements {
+pub(in crate::load::redshift) struct Statements {
     client: Client,
     identity: Identity,
     context: Context,
@@ -63,8 +62,9 @@ pub(super) struct EndedPart {
 }
 
 impl Statements {
-    pub(super) fn new(identity: Identity, chain: &AwsChain, endpoint: Option<&str>, context: Context) -> Self {
-        Self { client: client!(aws_sdk_redshiftdata, chain, endpoint), identity, context }
+    /// Nothing is asked yet.
+    pub(in crate::load::redshift) fn new(identity: Identity, apis: Apis) -> Self {
+        Self { client: client!(aws_sdk_redshiftdata, apis), identity, context: apis.context }
     }
 
     /// A token of its own, for a call that nobody else tells apart.

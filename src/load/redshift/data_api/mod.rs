@@ -19,29 +19,21 @@ use aws_sdk_redshiftdata::types::StatusString;
 use futures::{StreamExt, stream};
 
 use self::batch::{Batch, Role};
-use self::client::{BATCH, DESCRIBE, EXECUTE, Ended, Identity, Statements, told};
+use self::client::{BATCH, DESCRIBE, EXECUTE, Ended, told};
 use super::copy::quoted_name;
 use super::lake::Lake;
 use super::load_error::{self, LoadError};
 use super::{read_only, refusal};
-use crate::aws::AwsChain;
-use crate::config::{RedshiftPlace, RedshiftSettings};
 use crate::error::{Error, Result, first_line};
 use crate::load::Answer;
 use crate::load::plan::Copy;
 use crate::load::script::Statement;
 use crate::load::session::{Broken, Session};
-use crate::runtime::Context;
+
+pub(super) use self::client::{Identity, Statements};
 
 /// What a failure means for the data.
 const SAFE: &str = "staged files wait and nothing is lost";
-
-/// Who runs statements, where the target does not reach the warehouse over the wire.
-pub(super) struct DataApiAccess {
-    pub(super) place: RedshiftPlace,
-    pub(super) user: Option<String>,
-    pub(super) secret: Option<String>,
-}
 
 /// The Data API as a session.
 pub(super) struct DataApiSession {
@@ -53,15 +45,7 @@ pub(super) struct DataApiSession {
 
 impl DataApiSession {
     /// A session for the tables of this schema. Nothing is asked yet.
-    pub(super) fn new(
-        settings: &RedshiftSettings,
-        access: DataApiAccess,
-        schema: &str,
-        (chain, lake, context): (&AwsChain, Lake, Context),
-    ) -> Self {
-        let DataApiAccess { place, user, secret } = access;
-        let identity = Identity { place, user, secret, database: settings.database.clone() };
-        let statements = Statements::new(identity, chain, settings.endpoint.as_deref(), context);
+    pub(super) fn new(statements: Statements, lake: Lake, schema: &str) -> Self {
         let search_path = format!("SET search_path TO {}", quoted_name(schema));
         Self { statements: Arc::new(statements), lake, search_path }
     }
