@@ -17,12 +17,14 @@ mod memory;
 mod merge;
 mod plan;
 mod protocol;
+mod redshift;
 mod script;
 mod session;
 mod shape;
 mod staged;
 mod surrogate;
 mod tables;
+mod wire;
 
 use std::sync::Arc;
 
