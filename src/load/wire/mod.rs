@@ -8,6 +8,8 @@
 mod fault;
 mod login;
 mod rows;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod transaction;
 mod values;
