@@ -15,6 +15,7 @@ mod keys;
 mod memory;
 mod merge;
 mod plan;
+mod postgres;
 mod protocol;
 mod script;
 mod session;

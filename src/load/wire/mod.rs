@@ -28,7 +28,7 @@ use crate::config::{ServerSettings, Tls};
 use crate::error::{Error, Result};
 use crate::runtime::Tasks;
 
-pub(super) use fault::Place;
+pub(super) use fault::{Place, fault};
 pub(super) use login::{EnvironmentLogin, LoginNow, Logins, Secret};
 pub(super) use transaction::{CopyIn, Transaction};
 
@@ -176,7 +176,7 @@ impl Wire {
         // The client's calls tell what went wrong; this end of it is for the record.
         task.spawn(
             "warehouse connection",
-            async move { connection.await.map_err(|error| fault::fault(&place, &error)) },
+            async move { connection.await.map_err(|error| fault(&place, &error)) },
         );
         Ok(Connection { client, _task: task })
     }
@@ -193,7 +193,7 @@ impl Wire {
 impl Connection {
     /// Runs statements that answer nothing of interest.
     async fn run(&self, place: &Place, sql: &str) -> Result<()> {
-        self.client.batch_execute(sql).await.map_err(|error| fault::fault(place, &error))
+        self.client.batch_execute(sql).await.map_err(|error| fault(place, &error))
     }
 }
 
