@@ -9,6 +9,8 @@
 mod contract;
 mod ddl;
 mod delta;
+#[cfg(test)]
+mod golden;
 mod history;
 mod keep;
 mod keys;
@@ -22,6 +24,7 @@ mod session;
 mod shape;
 mod staged;
 mod surrogate;
+mod tables;
 mod wire;
 
 use std::sync::Arc;
