@@ -7,7 +7,6 @@
 
 #[cfg(test)]
 mod contract;
-mod ddl;
 mod delta;
 #[cfg(test)]
 mod golden;
@@ -37,9 +36,9 @@ use futures::stream::BoxStream;
 use crate::batch::{Entry, Receipt};
 use crate::error::{Error, Result};
 
-pub use ddl::ddl;
 pub use delta::{DeltaWarehouse, Place};
 pub use memory::MemoryWarehouse;
+pub use tables::{DdlFor, ddl};
 
 /// What a warehouse remembers of its loads.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

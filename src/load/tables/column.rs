@@ -12,6 +12,7 @@
 //! | Date32                      | DATE                        | date                              |
 //! | Timestamp(µs), with UTC     | TIMESTAMP, TIMESTAMPTZ      | timestamp, timestamptz            |
 //! | Boolean                     | BOOLEAN                     | boolean                           |
+//! | Binary                      | VARBYTE(1024000)            | bytea                             |
 //! | Struct, List                | SUPER                       | jsonb                             |
 
 use arrow::datatypes::{DataType, Field};
@@ -45,6 +46,7 @@ fn redshift(shape: &Shape, field: &Field) -> String {
         DataType::Timestamp(_, None) => "TIMESTAMP",
         DataType::Timestamp(_, Some(_)) => "TIMESTAMPTZ",
         DataType::Boolean => "BOOLEAN",
+        DataType::Binary => "VARBYTE(1024000)",
         DataType::Struct(_) | DataType::List(_) => "SUPER",
         // The type is none of a pipeline's: the warehouse refuses it by its name.
         other => return other.to_string(),
@@ -66,6 +68,7 @@ fn postgres(field: &Field) -> String {
         DataType::Timestamp(_, None) => "timestamp",
         DataType::Timestamp(_, Some(_)) => "timestamptz",
         DataType::Boolean => "boolean",
+        DataType::Binary => "bytea",
         DataType::Struct(_) | DataType::List(_) => "jsonb",
         other => return other.to_string(),
     };
@@ -124,6 +127,7 @@ mod tests {
             ("a", instant(None), "TIMESTAMP", "timestamp"),
             ("a", instant(Some("UTC")), "TIMESTAMPTZ", "timestamptz"),
             ("a", DataType::Boolean, "BOOLEAN", "boolean"),
+            ("a", DataType::Binary, "VARBYTE(1024000)", "bytea"),
             ("a", list.clone(), "SUPER", "jsonb"),
             ("a", DataType::Struct(vec![Field::new("b", list, true)].into()), "SUPER", "jsonb"),
         ];
