@@ -16,6 +16,7 @@ mod keys;
 mod memory;
 mod merge;
 mod plan;
+mod postgres;
 mod protocol;
 mod redshift;
 mod script;
