@@ -64,7 +64,7 @@ pub(super) async fn plan(common: &Common, folder: &Path) -> Result<Plan> {
             let settings = config::parse_warehouse_url(url);
             WarehouseSettings::Postgres(settings.map_err(|words| Error::invalid(format!("--warehouse: {words}")))?)
         }
-        None => target.warehouse().clone(),
+        None => target.warehouse(),
     };
     let decoder = Arc::new(Decoder::new(&pipeline.fields));
     let target_name = common.target.clone();

@@ -67,7 +67,7 @@ impl Asked<'_> {
                 let specs = self.site.plan.cleaner.specs().iter();
                 Ok(Session::Warehouse(Arc::clone(warehouse), specs.map(|spec| spec.name.clone()).collect()))
             }
-            _ => Ok(Session::Here(open(self.site).await?)),
+            _ => open(self.site).await,
         }
     }
 }
@@ -98,9 +98,9 @@ impl Session {
     }
 }
 
-/// A session over what is journaled and loaded now.
-async fn open(site: &Site) -> Result<Query> {
-    over(site, &journal::entries(&site.store, 0, usize::MAX).await?).await
+/// A session of this process over what is journaled and loaded now.
+pub(super) async fn open(site: &Site) -> Result<Session> {
+    Ok(Session::Here(over(site, &journal::entries(&site.store, 0, usize::MAX).await?).await?))
 }
 
 /// A session over what these entries have staged, and what is loaded now.
@@ -116,7 +116,7 @@ pub(super) async fn print_report(site: &Site) -> Result<()> {
     if reports.is_empty() {
         return Ok(());
     }
-    let session = Session::Here(open(site).await?);
+    let session = open(site).await?;
     for report in reports {
         line(format_args!("\n{}", report.name.replace('_', " ")))?;
         answer(&session, &report.sql, Format::Table).await?;
@@ -124,7 +124,7 @@ pub(super) async fn print_report(site: &Site) -> Result<()> {
     Ok(())
 }
 
-async fn answer(session: &Session, sql: &str, format: Format) -> Result<()> {
+pub(super) async fn answer(session: &Session, sql: &str, format: Format) -> Result<()> {
     let result = session.run(sql).await?;
     let mut out = std::io::BufWriter::new(std::io::stdout());
     let written = query::write(result, format.into(), &mut out).await;

@@ -213,6 +213,17 @@ pub enum Target {
     Aws(AwsTarget),
 }
 
+impl Target {
+    /// Its warehouse.
+    pub fn warehouse(&self) -> WarehouseSettings {
+        match self {
+            Self::Local(LocalTarget { warehouse: Some(settings) }) => WarehouseSettings::Postgres(settings.clone()),
+            Self::Local(LocalTarget { warehouse: None }) => WarehouseSettings::Delta,
+            Self::Aws(target) => target.warehouse.clone(),
+        }
+    }
+}
+
 /// The local target.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LocalTarget {
