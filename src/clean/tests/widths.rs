@@ -187,5 +187,5 @@ async fn food_delivery_s_strings_are_as_wide_as_they_need_to_be() {
     assert_eq!(widths("fact_orders"), ["order_status 10"], "\"On the way\" is the longest status");
     let customers = ["customer_address 256", "customer_email 254", "customer_name 128", "customer_phone 40"];
     assert_eq!(widths("dim_customers"), customers);
-    assert_eq!(widths("dim_date"), Vec::<String>::new());
+    assert_eq!(widths("dim_date"), ["day_name 9", "month_name 9"], "September and Wednesday");
 }
