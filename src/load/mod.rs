@@ -16,13 +16,16 @@ mod keys;
 mod memory;
 mod merge;
 mod plan;
+mod postgres;
 mod protocol;
+mod redshift;
 mod script;
 mod session;
 mod shape;
 mod staged;
 mod surrogate;
 mod tables;
+mod wire;
 
 use std::sync::Arc;
 
