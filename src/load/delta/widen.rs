@@ -108,3 +108,91 @@ async fn added(table: DeltaTable, missing: &[FieldRef]) -> Result<Result<u64, De
         Err(error) => Err(error),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    use arrow::datatypes::{DataType, Field};
+
+    use super::super::super::protocol::{Outcome, Step};
+    use super::super::super::shape::Style;
+    use super::super::Place;
+    use super::super::table::DeltaTable as Table;
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::runtime::Context;
+    use crate::schema::TableLayout;
+    use crate::store::Store;
+
+    fn schema(columns: &[(&str, DataType, bool)]) -> Schema {
+        let fields = columns.iter().map(|(name, data_type, null)| Field::new(*name, data_type.clone(), *null));
+        Schema::new(fields.collect::<Vec<_>>())
+    }
+
+    fn shape(columns: &[(&str, DataType, bool)]) -> Arc<Shape> {
+        let table = Arc::new(schema(columns));
+        Arc::new(Shape {
+            name: "t".to_owned(),
+            style: Style::Append,
+            key: vec![],
+            staged: Arc::clone(&table),
+            table,
+            references: vec![],
+            rows_per_file: 100,
+            max_bytes: BTreeMap::new(),
+            layout: TableLayout::default(),
+        })
+    }
+
+    #[test]
+    fn only_columns_that_may_be_null_can_be_added() {
+        use DataType::{Int32, Int64, Utf8};
+        let folder: Folder = std::path::PathBuf::from("warehouse").into();
+        let wanted = shape(&[("a", Int32, false), ("b", Utf8, true), ("c", Utf8, true)]);
+        let cases: [(&[_], Result<&[&str], &str>); 6] = [
+            (&[("a", Int32, false), ("b", Utf8, true), ("c", Utf8, true)], Ok(&[])),
+            (&[("c", Utf8, true), ("a", Int32, true)], Ok(&["b"])),
+            (&[("a", Int32, false)], Ok(&["b", "c"])),
+            (&[("b", Utf8, true), ("c", Utf8, true)], Err(": a INT is missing; ")),
+            (&[("a", Int64, false), ("b", Utf8, true)], Err(": a is BIGINT and must be INT; ")),
+            (&[("a", Int32, false), ("z", Utf8, true)], Err(": z is not of the pipeline; ")),
+        ];
+        for (found, expected) in cases {
+            match (lacking(&wanted, &schema(found), &folder), expected) {
+                (Ok(lacking), Ok(expected)) => {
+                    assert_eq!(lacking.iter().map(|field| field.name().as_str()).collect::<Vec<_>>(), expected);
+                    assert_eq!(takes(&wanted, &schema(found)).is_ok(), expected.is_empty());
+                }
+                (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{error}"),
+                (found, expected) => panic!("{found:?} is not {expected:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_was_worked_out_before_a_column_came_does_not_go_in() {
+        let store = Store::memory("columns").expect("a store");
+        let folder = Folder::Store(store.clone(), "warehouse".to_owned());
+        let place = Place { folder, store, pipeline: "p".to_owned() };
+        let of = |shape: Arc<Shape>| Table::new(&place, shape, Arc::clone(&Context::system().clock), 1);
+        let old = of(shape(&[("a", DataType::Int64, false)]));
+        assert!(!old.prepare().await.expect("made"));
+        assert_eq!(old.holds().await.expect("empty"), 0);
+        let new = of(shape(&[("a", DataType::Int64, false), ("b", DataType::Int64, true)]));
+        assert!(new.prepare().await.expect("it lacks a column"));
+        new.widen().await.expect("widened");
+        assert!(!new.prepare().await.expect("nothing is left"));
+        let rows = || {
+            let column: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+            RecordBatch::try_new(shape(&[("a", DataType::Int64, false)]).table.clone(), vec![column]).expect("rows")
+        };
+        let step = Step { after: 0, through: 1 };
+        assert_eq!(old.append(rows(), step).await.expect("too late"), Outcome::Overtaken);
+        let error = old.append(rows(), step).await.expect_err("now it knows");
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains("b is not of the pipeline"), "{error}");
+        assert_eq!(new.rows().await.expect("rows"), 0);
+    }
+}
