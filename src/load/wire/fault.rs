@@ -130,7 +130,7 @@ fn untrusted(place: &Place, refused: &rustls::Error, tls: &Tls) -> Error {
         ) => format!(
             "the certificate of {host}:{port} is not good for the name {host}: use the name that it is made for"
         ),
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => format!(
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => format!(
             "the certificate of {host}:{port} is signed by nobody who is trusted: name the file of its authorities"
         ),
         rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {

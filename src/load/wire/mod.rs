@@ -8,6 +8,8 @@
 mod fault;
 mod login;
 mod rows;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod transaction;
 mod values;
@@ -173,10 +175,7 @@ impl Wire {
         let (client, connection) = config.connect(tls).await.map_err(refused)?;
         let mut task = Tasks::new();
         // The client's calls tell what went wrong; this end of it is for the record.
-        task.spawn(
-            "warehouse connection",
-            async move { connection.await.map_err(|error| fault::fault(&place, &error)) },
-        );
+        task.spawn("warehouse connection", async move { connection.await.map_err(|error| fault(&place, &error)) });
         Ok(Connection { client, _task: task })
     }
 
@@ -192,7 +191,7 @@ impl Wire {
 impl Connection {
     /// Runs statements that answer nothing of interest.
     async fn run(&self, place: &Place, sql: &str) -> Result<()> {
-        self.client.batch_execute(sql).await.map_err(|error| fault::fault(place, &error))
+        self.client.batch_execute(sql).await.map_err(|error| fault(place, &error))
     }
 }
 
