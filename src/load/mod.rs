@@ -18,6 +18,7 @@ mod merge;
 mod plan;
 mod postgres;
 mod protocol;
+mod redshift;
 mod script;
 mod session;
 mod shape;

@@ -16,6 +16,9 @@ mod aws;
 #[cfg(test)]
 mod command;
 #[cfg(test)]
+#[path = "../stand_ins/mod.rs"]
+mod databases;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod kinesis;
@@ -37,6 +40,8 @@ mod stand_ins;
 mod target;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod warehouses;
 #[cfg(test)]
 mod workers;
 #[cfg(test)]

@@ -31,6 +31,7 @@ use crate::runtime::Tasks;
 pub(super) use fault::{Place, fault};
 pub(super) use login::{EnvironmentLogin, LoginNow, Logins, Secret};
 pub(super) use transaction::{CopyIn, Transaction};
+pub(super) use values::array;
 
 /// How long the server may take to accept a connection.
 const ACCEPT: Duration = Duration::from_secs(10);

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// Invalid where a text is no value of it.
-pub(super) fn array(field: &Field, texts: StringArray) -> Result<ArrayRef> {
+pub(in crate::load) fn array(field: &Field, texts: StringArray) -> Result<ArrayRef> {
     let told = |text: &str| {
         let (name, wanted) = (field.name(), field.data_type());
         Error::invalid(format!("the column {name} holds {text}, which is no {wanted}: cast it to text in the query"))
