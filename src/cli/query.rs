@@ -73,7 +73,7 @@ impl Asked<'_> {
 }
 
 impl Session {
-    async fn run(&self, sql: &str) -> Result<QueryResult> {
+    pub(super) async fn run(&self, sql: &str) -> Result<QueryResult> {
         match self {
             Self::Here(query) => query.run(sql).await,
             Self::Warehouse(warehouse, _) => {
@@ -106,7 +106,7 @@ pub(super) async fn open(site: &Site) -> Result<Session> {
 /// A session over what these entries have staged, and what is loaded now.
 pub(super) async fn over(site: &Site, entries: &[Arc<Entry>]) -> Result<Query> {
     let settings = QuerySettings { memory_bytes: MEMORY, partitions: partitions() };
-    let (store, specs, warehouse) = (&site.store, site.plan.cleaner.specs(), site.warehouse.loaded().await?);
+    let (store, specs, warehouse) = (&site.store, site.plan.cleaner.specs(), site.warehouse.loaded());
     Query::open(Holdings { store, warehouse, specs, entries }, settings).await
 }
 

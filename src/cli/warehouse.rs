@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::{StreamExt, stream};
 
 use super::open::{Plan, partitions};
 use crate::aws::AwsChain;
@@ -94,17 +95,10 @@ impl SiteWarehouse {
     }
 
     /// Its tables, for a session over them.
-    ///
-    /// # Errors
-    /// The ledger's.
-    pub(super) async fn loaded(&self) -> Result<Loaded<'_>> {
+    pub(super) fn loaded(&self) -> Loaded<'_> {
         match self {
-            Self::Delta { folder, .. } => Ok(Loaded::Delta(folder)),
-            // Before the first load a table may not have been made.
-            Self::Sql { warehouse, reader } => {
-                let loads = warehouse.ledger().await?.loads;
-                Ok(if loads == 0 { Loaded::Nothing } else { Loaded::Remote(reader) })
-            }
+            Self::Delta { folder, .. } => Loaded::Delta(folder),
+            Self::Sql { reader, .. } => Loaded::Remote(reader),
         }
     }
 }
@@ -115,6 +109,10 @@ struct Reader(Arc<dyn SqlWarehouse>);
 #[async_trait]
 impl TableReader for Reader {
     async fn rows(&self, table: &str, columns: &[&str], limit: Option<u64>) -> Result<Rows> {
+        // Before the first load a table may not have been made.
+        if self.0.ledger().await?.loads == 0 {
+            return Ok(stream::empty().boxed());
+        }
         Ok(self.0.rows(table, columns, limit).await?.batches)
     }
 }

@@ -25,6 +25,7 @@ mod shape;
 mod staged;
 mod surrogate;
 mod tables;
+mod upsert;
 mod wire;
 
 use std::sync::Arc;
@@ -39,7 +40,9 @@ use crate::error::{Error, Result};
 
 pub use delta::{DeltaWarehouse, Place};
 pub use memory::MemoryWarehouse;
+pub use postgres::PostgresWarehouse;
 pub use tables::{DdlFor, ddl};
+pub use upsert::{SqlPlace, UpsertWarehouse};
 
 /// What a warehouse remembers of its loads.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

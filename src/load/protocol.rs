@@ -217,7 +217,8 @@ fn as_keys(dimension: &Shape, fact: &Shape, rows: &RecordBatch) -> Result<Vec<Ar
     rows.columns().iter().map(cast).collect()
 }
 
-fn overtaken(first: u64, loaded_through: u64) -> Error {
+/// Another loader was faster.
+pub(super) fn overtaken(first: u64, loaded_through: u64) -> Error {
     Error::fenced(format!(
         "a load from entry {first} on does not follow the warehouse, which holds everything through entry \
          {loaded_through}: another loader was faster"

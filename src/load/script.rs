@@ -165,7 +165,6 @@ fn temporary<'a>(table: &'a Named<'_>) -> Vec<&'a str> {
 
 fn record(target: &SqlTarget, plan: &LoadPlan) -> String {
     let ledger = ledger_table(target);
-    let columns = ["load_id", "pipeline", "loaded_after", "loaded_through", "attempt", "copied", "loaded_at"];
     let text = |value: &str| values::text(target.dialect, value);
     let values = [
         text(&plan.id),
@@ -176,5 +175,5 @@ fn record(target: &SqlTarget, plan: &LoadPlan) -> String {
         text(&copied_text(plan)),
         values::instant(plan.loaded_at),
     ];
-    format!("INSERT INTO {ledger} ({})\nVALUES ({})", list(&columns), values.join(", "))
+    format!("INSERT INTO {ledger} ({})\nVALUES ({})", list(&queries::LEDGER_COLUMNS), values.join(", "))
 }

@@ -74,7 +74,7 @@ pub enum Loaded<'a> {
     Nothing,
     /// Delta tables in this folder; it need not exist yet.
     Delta(&'a Folder),
-    /// A warehouse with an engine of its own, in which every table has been made.
+    /// A warehouse with an engine of its own.
     Remote(&'a Arc<dyn TableReader>),
 }
 

@@ -3,6 +3,7 @@
 mod faults;
 mod refusals;
 mod rows;
+mod widths;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -57,7 +57,7 @@ fn what_no_width_and_no_layout_is_is_told_with_its_place() {
             &[
                 "11:29: \"distribution\" in redshift = { … }: expected \"key(column)\" or \"all\" or \"even\" or \"auto\", found \"key\"",
                 "11:47: \"sort_key\" in redshift = { … }: \"a\" stands twice",
-                "11:59: unknown key \"distkey\" in redshift = { … }; known are distribution, sort_key, encodings",
+                "11:59: unknown key \"distkey\" in redshift = { … }; did you mean \"sort_key\"?",
             ],
         ),
         (

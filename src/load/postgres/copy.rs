@@ -3,11 +3,11 @@
 //! Owns the pipe: while one buffer is on its way to the server, the next is filled on another thread, and the next file is
 //! fetched. Files go in journal order, each held against what the journal says of it before its first row is sent.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{SinkExt, StreamExt, TryStreamExt, stream};
+use futures::SinkExt;
 use tokio::sync::mpsc;
 use tokio_postgres::CopyInSink;
 
@@ -37,17 +37,24 @@ impl CopyIn for Copies {
         let refused = |error| fault(transaction.place(), &error);
         let mut sink = pin!(transaction.client().copy_in::<_, Bytes>(&sql).await.map_err(refused)?);
         sink.send(START.into()).await.map_err(refused)?;
-        let fetches = copy.files.iter().map(|staged| staged::fetch(&self.store, staged.entry, &staged.file));
-        let mut fetches = stream::iter(copy.files.iter()).zip(stream::iter(fetches).buffered(1).map(Some));
-        let mut current = fetches.next().await;
-        while let Some((staged, Some(bytes))) = current {
-            let sending = send(bytes?, staged, copy, sink.as_mut());
-            let (sent, next) = futures::join!(sending, fetches.next());
+        let mut files = copy.files.iter();
+        let mut current = self.fetch(files.next()).await?;
+        while let Some((staged, bytes)) = current {
+            let sending = send(bytes, staged, copy, sink.as_mut());
+            let (sent, next) = futures::join!(sending, self.fetch(files.next()));
             sent?.map_err(refused)?;
-            current = next;
+            current = next?;
         }
         sink.send(END.into()).await.map_err(refused)?;
         sink.finish().await.map_err(refused)
+    }
+}
+
+impl Copies {
+    async fn fetch<'a>(&self, staged: Option<&'a StagedFile>) -> Result<Option<(&'a StagedFile, Bytes)>> {
+        let Some(staged) = staged else { return Ok(None) };
+        let bytes = staged::fetch(&self.store, staged.entry, &staged.file).await?;
+        Ok(Some((staged, bytes)))
     }
 }
 
@@ -56,7 +63,7 @@ async fn send(
     bytes: Bytes,
     staged: &StagedFile,
     copy: &Copy,
-    mut sink: std::pin::Pin<&mut CopyInSink<Bytes>>,
+    mut sink: Pin<&mut CopyInSink<Bytes>>,
 ) -> Result<Result<(), tokio_postgres::Error>> {
     let (sender, mut receiver) = mpsc::channel(WAITING);
     let (file, columns) = (staged.clone(), copy.columns.clone());

@@ -9,17 +9,68 @@ mod numeric;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::Answer;
-use super::script::Statement;
+use super::script::{Dialect, SqlTarget, Statement};
 use super::session::{Broken, Session};
-use super::wire::Wire;
-use crate::error::Result;
+use super::upsert::{SqlPlace, UpsertWarehouse};
+use super::wire::{EnvironmentLogin, Logins, Wire};
+use crate::aws::AwsChain;
+use crate::config::{Login, PostgresSettings};
+use crate::error::{Error, Result};
+use crate::runtime::Context;
+use crate::schema::TableSpec;
+use crate::store::Store;
+
+/// A PostgreSQL database as a warehouse.
+pub enum PostgresWarehouse {}
+
+impl PostgresWarehouse {
+    /// The tables of a pipeline in a schema of the database. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// Invalid where a table cannot be loaded as it is declared, or the login is one of Redshift's alone.
+    #[expect(
+        clippy::new_ret_no_self,
+        reason = "what is loaded, and in which order, is the same for all SQL warehouses"
+    )]
+    pub fn new(
+        settings: &PostgresSettings,
+        chain: Option<AwsChain>,
+        place: SqlPlace,
+        (specs, context): (&[TableSpec], Context),
+    ) -> Result<UpsertWarehouse> {
+        let PostgresSettings { server, database, schema } = settings;
+        let schema = schema.clone().unwrap_or_else(|| place.pipeline.clone());
+        let address = format!("postgres://{}:{}/{database}, schema {schema}", server.host, server.port);
+        let started_with = session_start(&schema);
+        let started_with = started_with.each_ref().map(String::as_str);
+        let wire = Wire::new(server, database, logins(&server.login, chain)?, &started_with);
+        let session = Arc::new(PostgresSession::new(wire, place.store.clone()));
+        let target = SqlTarget { dialect: Dialect::Postgres, schema };
+        UpsertWarehouse::new((session, target, address), place, specs, context)
+    }
+}
+
+fn logins(login: &Login, _chain: Option<AwsChain>) -> Result<Arc<dyn Logins>> {
+    match login {
+        Login::Environment { user, variable } => {
+            Ok(Arc::new(EnvironmentLogin { user: user.clone(), variable: variable.clone() }))
+        }
+        Login::Secret(_) => Err(Error::invalid("a secret of Secrets Manager")),
+        Login::Iam { .. } => Err(Error::invalid(
+            "a PostgreSQL database knows no temporary credentials of an AWS identity: log in with a user, whose password \
+             an environment variable or a secret holds",
+        )),
+    }
+}
 
 /// What a session starts with: values read back as they are written whatever the server is set to, and the pipeline's
 /// tables go by their bare names.
-pub(super) fn settings(schema: &str) -> [String; 4] {
+fn session_start(schema: &str) -> [String; 4] {
     [
         "SET TIME ZONE 'UTC'".to_owned(),
         "SET datestyle TO 'ISO'".to_owned(),
@@ -33,14 +84,14 @@ fn quoted(name: &str) -> String {
 }
 
 /// A way to a PostgreSQL.
-pub(super) struct PostgresSession {
+struct PostgresSession {
     wire: Wire,
     copies: copy::Copies,
 }
 
 impl PostgresSession {
     /// Over this wire; COPY gets its rows from files of this store.
-    pub(super) fn new(wire: Wire, store: crate::store::Store) -> Self {
+    fn new(wire: Wire, store: Store) -> Self {
         Self { wire, copies: copy::Copies { store } }
     }
 }

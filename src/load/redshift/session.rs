@@ -128,3 +128,6 @@ fn words(refused: &DbError) -> String {
     let parts = [Some(refused.message()), refused.detail(), refused.hint()];
     parts.into_iter().flatten().collect::<Vec<_>>().join("\n")
 }
+
+#[cfg(test)]
+mod tests;

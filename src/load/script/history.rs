@@ -6,9 +6,8 @@
 //!
 //! `load::history` is the definition. It folds rows one by one, in the journal's order, and forgets what lies between
 //! the first and the newest row of a run; a load sees its own rows at once, in time's order. So the two may differ where
-//! the definition lets the order of rows count: where attributes came more than twice and a late row falls between
-//! them, where a run's newest row that opens a version anew is of this load (it keeps its `_position`), and among rows of
-//! one instant where one agrees with what was there.
+//! more than two rows agree and a late one falls between them, and where a confirmation opens a version or shares its
+//! instant with a row: one of the same load still has its `_position`.
 
 use arrow::datatypes::{DataType, Field};
 

@@ -1,6 +1,6 @@
 //! What the statements of a load call things.
 //!
-//! Owns quoting, and the names of a table and of the temp tables beside it: `staged_N`, `newest_N` and `observed_N`,
+//! Owns the names of a table and of the temp tables beside it: `staged_N`, `newest_N` and `observed_N`,
 //! where N is the table's place in the load. Columns of the statements' own begin with `_millstream_`. In `UPDATE` and
 //! `DELETE` the changed table goes by its bare name, since Redshift gives it no other; in `SELECT` it is `held`.
 
@@ -8,15 +8,13 @@ use arrow::datatypes::Field;
 
 use super::super::plan::{LoadPlan, TableLoad};
 use super::super::shape::Shape;
+use super::super::tables::qualified;
 use super::{Dialect, SqlTarget};
+
+pub(super) use super::super::tables::quoted;
 
 /// The changed table where a `SELECT` reads it.
 pub(super) const HELD: &str = "\"held\"";
-
-/// An identifier.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
 
 /// A column of a relation, which is quoted already.
 pub(super) fn of(relation: &str, column: &str) -> String {
@@ -60,7 +58,7 @@ impl<'a> Named<'a> {
             dialect: target.dialect,
             shape: &load.shape,
             load,
-            target: of(&quoted(&target.schema), &load.shape.name),
+            target: qualified(target, &load.shape.name),
             table: quoted(&load.shape.name),
             staged: quoted(&format!("staged_{number}")),
             newest: quoted(&format!("newest_{number}")),

@@ -2,13 +2,18 @@
 //!
 //! Owns the queries' text. `loaded_at` comes as ms since 1970 UTC, a bigint, so that it reads back exactly.
 
-use super::names::{list, of, quoted};
+use super::names::{list, quoted};
 use super::{SqlTarget, values};
 use crate::load::shape::{IS_CURRENT, IS_INFERRED, Shape, Style};
+use crate::load::tables::{LEDGER, qualified};
+
+/// The ledger's columns.
+pub(super) const LEDGER_COLUMNS: [&str; 7] =
+    ["load_id", "pipeline", "loaded_after", "loaded_through", "attempt", "copied", "loaded_at"];
 
 /// The ledger, as SQL writes it.
 pub(in crate::load) fn ledger_table(target: &SqlTarget) -> String {
-    of(&quoted(&target.schema), "_ledger")
+    qualified(target, LEDGER)
 }
 
 /// One row, none where the ledger is empty: `loads` (how many there are), then of the newest `load_id`, `pipeline`,
@@ -29,7 +34,7 @@ pub(in crate::load) fn receipts_query(target: &SqlTarget, limit: usize) -> Strin
 
 fn receipt(target: &SqlTarget) -> String {
     let loaded_at = values::millis(target.dialect, &quoted("loaded_at"));
-    let columns = list(&["load_id", "pipeline", "loaded_after", "loaded_through", "attempt", "copied"]);
+    let columns = list(&LEDGER_COLUMNS[..6]);
     format!("{columns},\n    {loaded_at} AS \"loaded_at\"")
 }
 
@@ -41,7 +46,7 @@ pub(in crate::load) fn load_query(target: &SqlTarget, id: &str) -> String {
 
 /// One row of two bigints, `rows` and `keys`: a table's `Held`.
 pub(in crate::load) fn held_query(target: &SqlTarget, shape: &Shape) -> String {
-    let table = of(&quoted(&target.schema), &shape.name);
+    let table = qualified(target, &shape.name);
     let counted = match shape.style {
         Style::Append => return format!("SELECT count(*) AS \"rows\", count(*) AS \"keys\" FROM {table}"),
         Style::Newest => String::new(),
@@ -57,7 +62,7 @@ pub(in crate::load) fn held_query(target: &SqlTarget, shape: &Shape) -> String {
 
 /// The rows of a table with these columns of it (at least one), in no order.
 pub(in crate::load) fn rows_query(target: &SqlTarget, table: &str, columns: &[&str], limit: Option<u64>) -> String {
-    let table = of(&quoted(&target.schema), table);
+    let table = qualified(target, table);
     let limit = limit.map(|limit| format!(" LIMIT {limit}")).unwrap_or_default();
     format!("SELECT {} FROM {table}{limit}", list(columns))
 }

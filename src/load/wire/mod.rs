@@ -175,10 +175,7 @@ impl Wire {
         let (client, connection) = config.connect(tls).await.map_err(refused)?;
         let mut task = Tasks::new();
         // The client's calls tell what went wrong; this end of it is for the record.
-        task.spawn(
-            "warehouse connection",
-            async move { connection.await.map_err(|error| fault(&place, &error)) },
-        );
+        task.spawn("warehouse connection", async move { connection.await.map_err(|error| fault(&place, &error)) });
         Ok(Connection { client, _task: task })
     }
 

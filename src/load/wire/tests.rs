@@ -310,7 +310,10 @@ async fn an_encrypted_connection_is_one_whose_certificate_is_good_for_the_name()
     let encrypted = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
     assert_eq!(value(&over("localhost", &good), encrypted).await, "true");
     assert_eq!(value(&wire(&name, Counted::new(USER, None)), encrypted).await, "false");
-    let cases = [("127.0.0.1", &good, "is not good for the name 127.0.0.1"), ("localhost", &other, "is signed by nobody who is trusted")];
+    let cases = [
+        ("127.0.0.1", &good, "is not good for the name 127.0.0.1"),
+        ("localhost", &other, "is signed by nobody who is trusted"),
+    ];
     for (host, file, expected) in cases {
         let error = over(host, file).read("SELECT 1").await.err().expect("refused");
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
