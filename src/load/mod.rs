@@ -41,6 +41,7 @@ use crate::error::{Error, Result};
 pub use delta::{DeltaWarehouse, Place};
 pub use memory::MemoryWarehouse;
 pub use postgres::PostgresWarehouse;
+pub use redshift::RedshiftWarehouse;
 pub use tables::{DdlFor, ddl};
 pub use upsert::{SqlPlace, UpsertWarehouse};
 

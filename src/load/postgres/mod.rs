@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::Answer;
+use super::{Answer, redshift};
 use super::script::{Dialect, SqlTarget, Statement};
 use super::session::{Broken, Session};
 use super::upsert::{SqlPlace, UpsertWarehouse};
@@ -48,20 +48,21 @@ impl PostgresWarehouse {
         let address = format!("postgres://{}:{}/{database}, schema {schema}", server.host, server.port);
         let started_with = session_start(&schema);
         let started_with = started_with.each_ref().map(String::as_str);
-        let wire = Wire::new(server, database, logins(&server.login, chain)?, &started_with);
+        let wire = Wire::new(server, database, logins(&server.login, chain, &context)?, &started_with);
         let session = Arc::new(PostgresSession::new(wire, place.store.clone()));
         let target = SqlTarget { dialect: Dialect::Postgres, schema };
         UpsertWarehouse::new((session, target, address), place, specs, context)
     }
 }
 
-fn logins(login: &Login, _chain: Option<AwsChain>) -> Result<Arc<dyn Logins>> {
-    match login {
-        Login::Environment { user, variable } => {
+fn logins(login: &Login, chain: Option<AwsChain>, context: &Context) -> Result<Arc<dyn Logins>> {
+    match (login, chain) {
+        (Login::Environment { user, variable }, _) => {
             Ok(Arc::new(EnvironmentLogin { user: user.clone(), variable: variable.clone() }))
         }
-        Login::Secret(_) => Err(Error::invalid("a secret of Secrets Manager")),
-        Login::Iam { .. } => Err(Error::invalid(
+        (Login::Secret(secret), Some(chain)) => Ok(redshift::secret_login(secret, chain, context.clone())),
+        (Login::Secret(_), None) => Err(Error::internal("a login by a secret, and no AWS chain to ask for it")),
+        (Login::Iam { .. }, _) => Err(Error::invalid(
             "a PostgreSQL database knows no temporary credentials of an AWS identity: log in with a user, whose password \
              an environment variable or a secret holds",
         )),

@@ -60,6 +60,11 @@ impl Session for WireSession {
     async fn read(&self, sql: &str) -> Result<Answer> {
         self.wire.read(sql).await
     }
+
+    fn needs_columns(&self) -> bool {
+        // COPY takes Parquet's columns by their places.
+        true
+    }
 }
 
 /// The COPYs of one load.

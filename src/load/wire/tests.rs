@@ -259,6 +259,40 @@ async fn reading_changes_nothing_and_asks_one_thing() {
 }
 
 #[tokio::test]
+async fn each_refusal_has_the_kind_that_says_what_to_do() {
+    let (wire, _) = fresh();
+    let cases = [
+        ("40001", "could not serialize access", ErrorKind::Transient),
+        ("40P01", "deadlock detected", ErrorKind::Transient),
+        ("55P03", "could not obtain lock", ErrorKind::Transient),
+        ("57014", "canceling statement", ErrorKind::Transient),
+        ("57P03", "the database system is starting up", ErrorKind::Transient),
+        ("08006", "connection failure", ErrorKind::Transient),
+        ("53100", "disk full", ErrorKind::Transient),
+        ("53300", "too many connections", ErrorKind::Transient),
+        ("XX000", "1023 DETAIL: Serializable isolation violation on table", ErrorKind::Transient),
+        ("XX000", "1023", ErrorKind::Transient),
+        ("XX000", "Load into table 10234 failed", ErrorKind::Invalid),
+        ("22001", "value too long", ErrorKind::Invalid),
+        ("23505", "duplicate key", ErrorKind::Invalid),
+        ("42501", "permission denied", ErrorKind::Invalid),
+        ("42P01", "relation does not exist", ErrorKind::Invalid),
+    ];
+    for (code, message, kind) in cases {
+        let sql = format!(
+            "DO $$ BEGIN RAISE EXCEPTION '{message}\nsecond line' USING ERRCODE = '{code}', DETAIL = 'the detail', \
+             HINT = 'the hint'; END $$"
+        );
+        let error = wire.execute(&[sql.replace("\\n", "\n")]).await.expect_err("raised");
+        assert_eq!(error.kind(), kind, "{error}");
+        let told = error.to_string();
+        assert!(told.contains(&format!("{message}; the detail; the hint (SQLSTATE {code})")), "{told}");
+        assert!(told.contains("nothing is lost") && told.contains(&wire.place().database), "{told}");
+        assert!(!told.contains("second line") && !told.contains("RAISE"), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn a_login_that_is_refused_says_where_its_password_comes_from_and_not_what_it_is() {
     let (own, _) = fresh();
     own.execute(&statements(&["CREATE ROLE careful LOGIN PASSWORD 'right'"])).await.expect("made");

@@ -162,6 +162,11 @@ impl Session for DataApiSession {
         let question = question.ok_or_else(|| Error::internal("the data api names no statement of a batch"))?;
         rows(Arc::clone(&self.statements), question).await
     }
+
+    fn needs_columns(&self) -> bool {
+        // COPY takes Parquet's columns by their places.
+        true
+    }
 }
 
 /// A row's values as text; one that is none is left out.
