@@ -43,13 +43,13 @@ struct Database {
 
 impl Database {
     fn postgres(target: &'static str) -> Self {
-        let (port, name) = (postgres::server().port, postgres::database());
+        let (port, name) = (postgres::postgres().port, postgres::database());
         Self { target, kind: "postgres", port, behind: (port, name.clone()), name }
     }
 
     fn redshift(target: &'static str, server: &Redshift) -> Self {
         let name = server.database();
-        Self { target, kind: "redshift", port: server.port, behind: (postgres::server().port, name.clone()), name }
+        Self { target, kind: "redshift", port: server.port, behind: (postgres::postgres().port, name.clone()), name }
     }
 
     /// `warehouse = …` of its target.
