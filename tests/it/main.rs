@@ -16,6 +16,9 @@ mod aws;
 #[cfg(test)]
 mod command;
 #[cfg(test)]
+#[path = "../stand_ins/mod.rs"]
+mod databases;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod kinesis;
@@ -28,9 +31,13 @@ mod oracle;
 #[cfg(test)]
 mod python;
 #[cfg(test)]
+mod redshift_stand_in;
+#[cfg(test)]
 mod s3;
 #[cfg(test)]
 mod soak;
+#[cfg(test)]
+mod sqlfluff;
 #[cfg(test)]
 mod stand_ins;
 #[cfg(test)]

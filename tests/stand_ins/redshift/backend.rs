@@ -2,9 +2,9 @@
 
 use tokio_postgres::{Client, Config, NoTls};
 
-use super::refusal::Refusal;
-use super::Isolation;
 use super::super::postgres::{USER, postgres};
+use super::Isolation;
+use super::refusal::Refusal;
 
 /// Functions and views that Redshift has and PostgreSQL has not.
 const CATALOG: &str = include_str!("catalog.sql");

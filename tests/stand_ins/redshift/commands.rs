@@ -1,8 +1,6 @@
 //! A statement as what the session does with it: read, refused where Redshift refuses, and put into PostgreSQL's words.
 
-use sqlparser::ast::{
-    ObjectType, Set, Statement, TransactionAccessMode, TransactionMode, TruncateTableTarget,
-};
+use sqlparser::ast::{ObjectType, Set, Statement, TransactionAccessMode, TransactionMode, TruncateTableTarget};
 use sqlparser::dialect::RedshiftSqlDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
@@ -16,7 +14,9 @@ use super::{expressions, layout, merge, tables};
 /// What a session does.
 #[derive(Debug)]
 pub(super) enum Command {
-    Begin { read_only: bool },
+    Begin {
+        read_only: bool,
+    },
     Commit,
     Rollback,
     /// The tables.
@@ -25,22 +25,38 @@ pub(super) enum Command {
     /// Commits, too.
     Truncate(String),
     /// Outside a transaction only; `sql` where PostgreSQL has something to do.
-    Alone { what: &'static str, sql: Option<String> },
+    Alone {
+        what: &'static str,
+        sql: Option<String>,
+    },
     /// Answered, without effect.
     Nothing(&'static str),
     /// Answers rows.
     Read(String),
     /// Changes something; with the first words of its answer.
-    Write { tag: &'static str, sql: String },
+    Write {
+        tag: &'static str,
+        sql: String,
+    },
 }
 
 /// Settings that PostgreSQL has as well.
-const PASSED_ON: &[&str] =
-    &["application_name", "client_encoding", "datestyle", "extra_float_digits", "search_path", "statement_timeout", "timezone"];
+const PASSED_ON: &[&str] = &[
+    "application_name",
+    "client_encoding",
+    "datestyle",
+    "extra_float_digits",
+    "search_path",
+    "statement_timeout",
+    "timezone",
+];
 
 /// Settings that change nothing here.
 const IGNORED: &[&str] = &[
-    "enable_result_cache_for_session", "error_on_nondeterministic_update", "json_serialization_enable", "query_group",
+    "enable_result_cache_for_session",
+    "error_on_nondeterministic_update",
+    "json_serialization_enable",
+    "query_group",
     "wlm_query_slot_count",
 ];
 
@@ -147,7 +163,9 @@ fn define(statement: Statement) -> Result<Command, Refusal> {
         Statement::Drop { object_type: ObjectType::Table, .. } => dropped("DROP TABLE", &statement),
         Statement::Drop { object_type: ObjectType::View, .. } => dropped("DROP VIEW", &statement),
         Statement::Drop { object_type: ObjectType::Schema, .. } => dropped("DROP SCHEMA", &statement),
-        Statement::CreateIndex(_) => Err(Refusal::new("0A000", "SQL command \"CREATE INDEX\" not supported on Redshift tables")),
+        Statement::CreateIndex(_) => {
+            Err(Refusal::new("0A000", "SQL command \"CREATE INDEX\" not supported on Redshift tables"))
+        }
         other => Err(Refusal::unsupported(&format!("the statement {other}"))),
     }
 }

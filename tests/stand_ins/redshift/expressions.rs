@@ -153,12 +153,42 @@ fn is_plain(expr: &Expr) -> bool {
     use Expr::*;
     matches!(
         expr,
-        Identifier(_) | CompoundIdentifier(_) | IsFalse(_) | IsNotFalse(_) | IsTrue(_) | IsNotTrue(_) | IsNull(_)
-            | IsNotNull(_) | IsUnknown(_) | IsNotUnknown(_) | InList { .. } | InSubquery { .. } | Between { .. }
-            | Like { .. } | ILike { .. } | SimilarTo { .. } | UnaryOp { .. } | AtTimeZone { .. } | Extract { .. }
-            | Ceil { .. } | Floor { .. } | Position { .. } | Substring { .. } | Trim { .. } | Nested(_) | Value(_)
-            | Case { .. } | Exists { .. } | Subquery(_) | GroupingSets(_) | Cube(_) | Rollup(_) | Tuple(_) | Interval(_)
-            | Wildcard(_) | QualifiedWildcard(..)
+        Identifier(_)
+            | CompoundIdentifier(_)
+            | IsFalse(_)
+            | IsNotFalse(_)
+            | IsTrue(_)
+            | IsNotTrue(_)
+            | IsNull(_)
+            | IsNotNull(_)
+            | IsUnknown(_)
+            | IsNotUnknown(_)
+            | InList { .. }
+            | InSubquery { .. }
+            | Between { .. }
+            | Like { .. }
+            | ILike { .. }
+            | SimilarTo { .. }
+            | UnaryOp { .. }
+            | AtTimeZone { .. }
+            | Extract { .. }
+            | Ceil { .. }
+            | Floor { .. }
+            | Position { .. }
+            | Substring { .. }
+            | Trim { .. }
+            | Nested(_)
+            | Value(_)
+            | Case { .. }
+            | Exists { .. }
+            | Subquery(_)
+            | GroupingSets(_)
+            | Cube(_)
+            | Rollup(_)
+            | Tuple(_)
+            | Interval(_)
+            | Wildcard(_)
+            | QualifiedWildcard(..)
     )
 }
 
@@ -166,8 +196,26 @@ fn operators(operator: &BinaryOperator) -> Result<(), Refusal> {
     use BinaryOperator::*;
     let known = matches!(
         operator,
-        Plus | Minus | Multiply | Divide | Modulo | StringConcat | Gt | Lt | GtEq | LtEq | Eq | NotEq | And | Or
-            | BitwiseOr | BitwiseAnd | PGBitwiseXor | PGBitwiseShiftLeft | PGBitwiseShiftRight | PGExp | PGRegexMatch
+        Plus | Minus
+            | Multiply
+            | Divide
+            | Modulo
+            | StringConcat
+            | Gt
+            | Lt
+            | GtEq
+            | LtEq
+            | Eq
+            | NotEq
+            | And
+            | Or
+            | BitwiseOr
+            | BitwiseAnd
+            | PGBitwiseXor
+            | PGBitwiseShiftLeft
+            | PGBitwiseShiftRight
+            | PGExp
+            | PGRegexMatch
             | PGRegexNotMatch
     );
     if known { Ok(()) } else { Err(Refusal::new("42883", format!("operator does not exist: {operator}"))) }
@@ -175,7 +223,9 @@ fn operators(operator: &BinaryOperator) -> Result<(), Refusal> {
 
 fn values(value: &Value) -> Result<(), Refusal> {
     match value {
-        Value::Number(..) | Value::SingleQuotedString(_) | Value::Boolean(_) | Value::Null | Value::Placeholder(_) => Ok(()),
+        Value::Number(..) | Value::SingleQuotedString(_) | Value::Boolean(_) | Value::Null | Value::Placeholder(_) => {
+            Ok(())
+        }
         other => Err(Refusal::syntax(&other.to_string())),
     }
 }

@@ -9,7 +9,9 @@ use futures::{Sink, SinkExt, stream};
 use pgwire::api::auth::md5pass::{Md5PasswordAuthStartupHandler, hash_md5_password};
 use pgwire::api::auth::noop::NoopStartupHandler;
 use pgwire::api::auth::{AuthSource, DefaultServerParameterProvider, LoginInfo, Password, StartupHandler};
-use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler, send_execution_response, send_query_response, send_ready_for_query};
+use pgwire::api::query::{
+    ExtendedQueryHandler, SimpleQueryHandler, send_execution_response, send_query_response, send_ready_for_query,
+};
 use pgwire::api::results::{DataRowEncoder, FieldFormat, FieldInfo, QueryResponse, Response, Tag};
 use pgwire::api::store::PortalStore;
 use pgwire::api::{ClientInfo, ClientPortalStore, METADATA_DATABASE, PgWireConnectionState, PgWireServerHandlers};
@@ -64,14 +66,16 @@ impl PgWireServerHandlers for Connection {
     fn startup_handler(&self) -> Arc<impl StartupHandler> {
         let mut parameters = DefaultServerParameterProvider::default();
         parameters.server_version = "8.0.2".to_owned();
-        let password = self.queries.shared.options.password.clone().map(|password| {
-            Md5PasswordAuthStartupHandler::new(Arc::new(OnePassword(password)), Arc::new(parameters))
-        });
+        let password =
+            self.queries.shared.options.password.clone().map(|password| {
+                Md5PasswordAuthStartupHandler::new(Arc::new(OnePassword(password)), Arc::new(parameters))
+            });
         Arc::new(Startup { password })
     }
 }
 
 #[async_trait]
+#[expect(elided_lifetimes_in_paths, reason = "the trait is written so, and its lifetimes must match")]
 impl AuthSource for OnePassword {
     async fn get_password(&self, login: &LoginInfo) -> PgWireResult<Password> {
         let salt = vec![7, 3, 5, 1];
@@ -217,13 +221,19 @@ where
 }
 
 fn rows(table: Table) -> QueryResponse {
-    let fields = table.columns.into_iter().map(|(name, kind)| FieldInfo::new(name, None, None, kind, FieldFormat::Text));
+    let fields =
+        table.columns.into_iter().map(|(name, kind)| FieldInfo::new(name, None, None, kind, FieldFormat::Text));
     let fields = Arc::new(fields.collect::<Vec<_>>());
     let mut encoder = DataRowEncoder::new(Arc::clone(&fields));
     let mut encoded = Vec::new();
     for row in table.rows {
         let outcome = row.iter().try_for_each(|value| {
-            encoder.encode_field_with_type_and_format(value, &pgwire::api::Type::VARCHAR, FieldFormat::Text, &Default::default())
+            encoder.encode_field_with_type_and_format(
+                value,
+                &pgwire::api::Type::VARCHAR,
+                FieldFormat::Text,
+                &Default::default(),
+            )
         });
         encoded.push(outcome.map(|()| encoder.take_row()));
     }

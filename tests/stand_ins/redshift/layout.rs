@@ -6,13 +6,36 @@ use super::refusal::Refusal;
 use super::tokens::{Words, is_word};
 
 const ENCODINGS: &[&str] = &[
-    "auto", "az64", "bytedict", "delta", "delta32k", "lzo", "mostly16", "mostly32", "mostly8", "raw", "runlength", "text255",
-    "text32k", "zstd",
+    "auto",
+    "az64",
+    "bytedict",
+    "delta",
+    "delta32k",
+    "lzo",
+    "mostly16",
+    "mostly32",
+    "mostly8",
+    "raw",
+    "runlength",
+    "text255",
+    "text32k",
+    "zstd",
 ];
 
 /// The types that AZ64 compresses.
 const AZ64: &[&str] = &[
-    "bigint", "date", "decimal", "int", "int2", "int4", "int8", "integer", "numeric", "smallint", "timestamp", "timestamptz",
+    "bigint",
+    "date",
+    "decimal",
+    "int",
+    "int2",
+    "int4",
+    "int8",
+    "integer",
+    "numeric",
+    "smallint",
+    "timestamp",
+    "timestamptz",
 ];
 
 /// What has been read of a table so far.
@@ -124,7 +147,9 @@ impl Layout {
         match (self.style.as_deref(), self.distribution.is_empty()) {
             (None | Some("auto" | "even" | "all"), true) | (None | Some("key"), false) => Ok(()),
             (Some("key"), true) => Err(Refusal::new("42601", "DISTSTYLE KEY requires a DISTKEY column")),
-            (Some(style), false) => Err(Refusal::new("42601", format!("DISTKEY cannot be given with DISTSTYLE {style}"))),
+            (Some(style), false) => {
+                Err(Refusal::new("42601", format!("DISTKEY cannot be given with DISTSTYLE {style}")))
+            }
             (Some(style), true) => Err(Refusal::syntax(style)),
         }
     }

@@ -1,8 +1,8 @@
 //! What MERGE, UPDATE, DELETE and INSERT may not say.
 
 use sqlparser::ast::{
-    AssignmentTarget, BinaryOperator, Delete, Expr, FromTable, Insert, JoinOperator, Merge, MergeAction, MergeClauseKind,
-    TableFactor, TableWithJoins, Update, UpdateTableFromKind,
+    AssignmentTarget, BinaryOperator, Delete, Expr, FromTable, Insert, JoinOperator, Merge, MergeAction,
+    MergeClauseKind, TableFactor, TableWithJoins, Update, UpdateTableFromKind,
 };
 
 use super::refusal::Refusal;

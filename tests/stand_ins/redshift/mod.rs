@@ -120,13 +120,9 @@ impl Redshift {
         let postgres_port = backend::port();
         let certificate = options.tls.then(tls::Certificate::make);
         let acceptor = certificate.as_ref().map(tls::Certificate::acceptor);
-        let shared =
-            Arc::new(Shared { options, postgres_port, next: Mutex::default(), statements: Mutex::default() });
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .expect("a runtime");
+        let shared = Arc::new(Shared { options, postgres_port, next: Mutex::default(), statements: Mutex::default() });
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let listening = Arc::clone(&shared);
         let port = wait(&runtime, async move {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

@@ -16,7 +16,9 @@ pub(super) enum Answer {
     /// Done: the words of the answer, and the rows it counts.
     Done(&'static str, Option<usize>),
     /// The connection ends, with or without an answer.
-    Lost { answered: bool },
+    Lost {
+        answered: bool,
+    },
 }
 
 /// Rows as text.

@@ -2,8 +2,8 @@
 
 use sqlparser::ast::{
     AlterColumnOperation, AlterTable, AlterTableOperation, CharacterLength, ColumnDef, ColumnOption, CreateTable,
-    CreateTableLikeDefaults, CreateTableLikeKind, CreateTableOptions, DataType, ExactNumberInfo, Ident, TableConstraint,
-    TimezoneInfo,
+    CreateTableLikeDefaults, CreateTableLikeKind, CreateTableOptions, DataType, ExactNumberInfo, Ident,
+    TableConstraint, TimezoneInfo,
 };
 
 use super::expressions;
@@ -55,11 +55,24 @@ fn type_of(wanted: &DataType) -> Result<(String, Option<u64>), Refusal> {
 fn plain_type(wanted: &DataType) -> Result<String, Refusal> {
     use DataType::*;
     match wanted {
-        SmallInt(None) | Int2(None) | Int(None) | Integer(None) | Int4(None) | BigInt(None) | Int8(None) | Real | Float4
-        | Float8 | DoublePrecision | Double(ExactNumberInfo::None) | Float(ExactNumberInfo::None) | Boolean | Bool | Date
-        | Timestamp(None, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) | Time(None, TimezoneInfo::None) => {
-            Ok(wanted.to_string())
-        }
+        SmallInt(None)
+        | Int2(None)
+        | Int(None)
+        | Integer(None)
+        | Int4(None)
+        | BigInt(None)
+        | Int8(None)
+        | Real
+        | Float4
+        | Float8
+        | DoublePrecision
+        | Double(ExactNumberInfo::None)
+        | Float(ExactNumberInfo::None)
+        | Boolean
+        | Bool
+        | Date
+        | Timestamp(None, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone)
+        | Time(None, TimezoneInfo::None) => Ok(wanted.to_string()),
         Timestamp(None, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => Ok("timestamptz".to_owned()),
         Decimal(digits) | Numeric(digits) | Dec(digits) => {
             let (precision, scale) = match digits {
@@ -185,7 +198,10 @@ pub(super) fn alter(table: &mut AlterTable) -> Result<Altered, Refusal> {
             }
             Ok(Altered::Anywhere(format!("{head} ADD COLUMN {text}")))
         }
-        AlterTableOperation::AlterColumn { column_name, op: AlterColumnOperation::SetDataType { data_type, using, had_set } } => {
+        AlterTableOperation::AlterColumn {
+            column_name,
+            op: AlterColumnOperation::SetDataType { data_type, using, had_set },
+        } => {
             let (kind, bytes) = type_of(data_type)?;
             let Some(width) = bytes.filter(|_| kind.starts_with("varchar") && using.is_none() && !*had_set) else {
                 return Err(Refusal::new("0A000", format!("target data type \"{kind}\" is not supported")));
@@ -202,7 +218,9 @@ pub(super) fn alter(table: &mut AlterTable) -> Result<Altered, Refusal> {
         AlterTableOperation::RenameColumn { .. } | AlterTableOperation::RenameTable { .. } => {
             Ok(Altered::Anywhere(table.to_string()))
         }
-        AlterTableOperation::AddConstraint { constraint: TableConstraint::Check(_), .. } => Err(Refusal::unsupported("CHECK")),
+        AlterTableOperation::AddConstraint { constraint: TableConstraint::Check(_), .. } => {
+            Err(Refusal::unsupported("CHECK"))
+        }
         AlterTableOperation::AddConstraint { .. } => Ok(Altered::Nothing),
         other => Err(Refusal::syntax(&other.to_string())),
     }

@@ -31,14 +31,19 @@ pub(super) enum Kind {
     SmallInt,
     Integer,
     BigInt,
-    Decimal { precision: i32, scale: i32 },
+    Decimal {
+        precision: i32,
+        scale: i32,
+    },
     Real,
     Double,
     Boolean,
     Date,
     Timestamp,
     /// VARCHAR and CHAR, with their bytes.
-    Text { bytes: usize },
+    Text {
+        bytes: usize,
+    },
     Bytes,
     Super,
 }
@@ -119,7 +124,13 @@ impl Kind {
     }
 
     /// Whether a file's column fits, told by its own types and by the types that its writer remembers.
-    pub(super) fn takes(self, file: &ParquetType, writer: &ArrowType, wanted: &CopyCommand, fixed_decimals: bool) -> bool {
+    pub(super) fn takes(
+        self,
+        file: &ParquetType,
+        writer: &ArrowType,
+        wanted: &CopyCommand,
+        fixed_decimals: bool,
+    ) -> bool {
         if matches!(writer, ArrowType::Dictionary(..)) || is_unsigned(writer) {
             return false;
         }
@@ -156,7 +167,7 @@ fn is_unsigned(writer: &ArrowType) -> bool {
 fn is_signed(file: &ParquetType, widths: &[i8]) -> bool {
     match file.get_basic_info().logical_type_ref() {
         None => file.get_basic_info().converted_type() == ConvertedType::NONE,
-        Some(LogicalType::Integer { bit_width, is_signed }) => *is_signed && widths.contains(bit_width),
+        Some(LogicalType::Integer(integer)) => integer.is_signed && widths.contains(&integer.bit_width),
         Some(_) => false,
     }
 }
@@ -167,13 +178,13 @@ fn is_text(file: &ParquetType) -> bool {
 }
 
 fn microseconds(logical: Option<&LogicalType>) -> bool {
-    matches!(logical, Some(LogicalType::Timestamp { unit: TimeUnit::MICROS, .. }))
+    matches!(logical, Some(LogicalType::Timestamp(stamp)) if stamp.unit == TimeUnit::MICROS)
 }
 
 /// The same digits; as bytes of a fixed length, of the length that the precision asks for.
 fn decimal(file: &ParquetType, wanted: (i32, i32), fixed_only: bool) -> bool {
-    let Some(LogicalType::Decimal { precision, scale }) = file.get_basic_info().logical_type_ref() else { return false };
-    if (*precision, *scale) != wanted {
+    let Some(LogicalType::Decimal(digits)) = file.get_basic_info().logical_type_ref() else { return false };
+    if (digits.precision, digits.scale) != wanted {
         return false;
     }
     match file {

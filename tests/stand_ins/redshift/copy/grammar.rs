@@ -20,10 +20,37 @@ pub(in super::super) struct CopyCommand {
 
 /// Words of COPY that other formats know.
 const NOT_FOR_PARQUET: &[&str] = &[
-    "acceptanydate", "blanksasnull", "compupdate", "comprows", "dateformat", "delimiter", "emptyasnull", "encoding",
-    "encrypted", "escape", "fixedwidth", "gzip", "bzip2", "lzop", "zstd", "ignoreallerrors", "ignoreblanklines",
-    "ignoreheader", "json", "maxerror", "noload", "null", "quote", "region", "removequotes", "readratio", "roundec",
-    "ssh", "timeformat", "trimblanks", "truncatecolumns",
+    "acceptanydate",
+    "blanksasnull",
+    "compupdate",
+    "comprows",
+    "dateformat",
+    "delimiter",
+    "emptyasnull",
+    "encoding",
+    "encrypted",
+    "escape",
+    "fixedwidth",
+    "gzip",
+    "bzip2",
+    "lzop",
+    "zstd",
+    "ignoreallerrors",
+    "ignoreblanklines",
+    "ignoreheader",
+    "json",
+    "maxerror",
+    "noload",
+    "null",
+    "quote",
+    "region",
+    "removequotes",
+    "readratio",
+    "roundec",
+    "ssh",
+    "timeformat",
+    "trimblanks",
+    "truncatecolumns",
 ];
 
 impl CopyCommand {
@@ -83,7 +110,10 @@ fn refused(words: &Words<'_>) -> Refusal {
     let Some(Token::Word(word)) = words.peek() else { return words.unexpected() };
     let name = word.value.to_ascii_lowercase();
     if NOT_FOR_PARQUET.contains(&name.as_str()) {
-        return Refusal::new("0A000", format!("{} argument is not supported for PARQUET based COPY", name.to_uppercase()));
+        return Refusal::new(
+            "0A000",
+            format!("{} argument is not supported for PARQUET based COPY", name.to_uppercase()),
+        );
     }
     if ["credentials", "with", "access_key_id", "secret_access_key", "session_token"].contains(&name.as_str()) {
         return Refusal::new("0A000", "the stand-in takes no keys in a statement: authorise COPY by IAM_ROLE");
@@ -97,6 +127,7 @@ fn role(words: &mut Words<'_>) -> Result<(), Refusal> {
         return Ok(());
     }
     let role = words.string()?;
-    let known = role.split(',').all(|arn| arn.starts_with("arn:aws") && arn.contains(":iam::") && arn.contains(":role/"));
+    let known =
+        role.split(',').all(|arn| arn.starts_with("arn:aws") && arn.contains(":iam::") && arn.contains(":role/"));
     if known { Ok(()) } else { Err(Refusal::new("XX000", format!("Invalid IAM role '{role}'"))) }
 }

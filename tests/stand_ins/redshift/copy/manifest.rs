@@ -16,8 +16,8 @@ pub(super) struct Entry {
 /// The files of a manifest, in its order.
 pub(super) fn read(bytes: &[u8]) -> Result<Vec<Entry>, Refusal> {
     let refused = |words: &str| Refusal::in_a_box(words, 15_003, "the manifest");
-    let manifest: Value =
-        serde_json::from_slice(bytes).map_err(|error| refused(&format!("The manifest file is not valid JSON: {error}")))?;
+    let manifest: Value = serde_json::from_slice(bytes)
+        .map_err(|error| refused(&format!("The manifest file is not valid JSON: {error}")))?;
     let entries = manifest["entries"].as_array().filter(|entries| !entries.is_empty());
     let entries = entries.ok_or_else(|| refused("The manifest file contains no entries."))?;
     entries.iter().map(entry).collect()

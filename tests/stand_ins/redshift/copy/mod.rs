@@ -10,8 +10,8 @@ mod rows;
 
 use bytes::Bytes;
 use futures::SinkExt;
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 
 pub(super) use grammar::CopyCommand;
 

@@ -29,7 +29,8 @@ struct Reading<'a> {
 
 pub(super) fn read(target: &Target, wanted: &CopyCommand, url: &str, bytes: Bytes) -> Result<Text, Failed> {
     let reading = Reading { target, url };
-    let unreadable = |error: &dyn std::fmt::Display| reading.fault(None, 15_001, format!("the file is no Parquet file: {error}"));
+    let unreadable =
+        |error: &dyn std::fmt::Display| reading.fault(None, 15_001, format!("the file is no Parquet file: {error}"));
     let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|error| unreadable(&error))?;
     reading.fits(&builder, wanted)?;
     let batches = builder.build().map_err(|error| unreadable(&error))?;
@@ -95,11 +96,18 @@ impl Reading<'_> {
     fn check(&self, column: &Column, value: Option<&str>, row: usize) -> Result<(), Failed> {
         let (code, reason) = match (column.kind, value) {
             (_, None) if column.required => (15_001, "a null value in a column that is NOT NULL".to_owned()),
-            (Kind::Text { bytes }, Some(value)) if value.len() > bytes => {
-                (15_001, format!("The length of the data column {} is longer than the length defined in the table. Table: {bytes}, Data: {}", column.name, value.len()))
-            }
+            (Kind::Text { bytes }, Some(value)) if value.len() > bytes => (
+                15_001,
+                format!(
+                    "The length of the data column {} is longer than the length defined in the table. Table: {bytes}, Data: {}",
+                    column.name,
+                    value.len()
+                ),
+            ),
             (_, Some(value)) if value.contains('\0') => (1_224, "a string contains a NUL byte".to_owned()),
-            (Kind::SmallInt, Some(value)) if value.parse::<i16>().is_err() => (1_207, "the value overflows SMALLINT".to_owned()),
+            (Kind::SmallInt, Some(value)) if value.parse::<i16>().is_err() => {
+                (1_207, "the value overflows SMALLINT".to_owned())
+            }
             _ => return Ok(()),
         };
         let Failed::Fault(fault) = self.fault(Some(column), code, reason) else { return Ok(()) };
