@@ -7,6 +7,7 @@ use sqlparser::ast::{
 };
 
 use super::expressions;
+use super::layout::Layout;
 use super::refusal::Refusal;
 
 /// How the checks of a VARCHAR's bytes are called behind.
@@ -14,6 +15,12 @@ pub(super) const BYTES: &str = "bytes_";
 
 /// How a column is marked behind that a key names: its type stays as it is.
 const KEY: &str = "key_";
+
+/// As well, where its encoding is one that lasts.
+const LASTING: &str = "lasting_";
+
+/// How a column is marked behind that rows are spread or sorted by: it stays.
+const LAYOUT: &str = "layout_";
 
 /// The widest VARCHAR, in bytes.
 const WIDEST: u64 = 65_535;
@@ -114,15 +121,15 @@ pub(super) fn cast_type(wanted: &DataType) -> Result<DataType, Refusal> {
     }
 }
 
-/// The columns that keys of a table name.
-#[derive(Default)]
-struct Keys {
+/// The columns that keys of a table name, and its layout.
+struct Keys<'a> {
     primary: Vec<String>,
     others: Vec<String>,
+    layout: &'a Layout,
 }
 
 /// A column as PostgreSQL takes it.
-fn column(definition: &mut ColumnDef, keys: &Keys) -> Result<String, Refusal> {
+fn column(definition: &mut ColumnDef, keys: &Keys<'_>) -> Result<String, Refusal> {
     let (kind, bytes) = type_of(&definition.data_type)?;
     let name = definition.name.clone();
     let mut text = format!("{name} {kind}");
@@ -148,8 +155,9 @@ fn column(definition: &mut ColumnDef, keys: &Keys) -> Result<String, Refusal> {
     if let Some(width) = bytes {
         text.push_str(&format!(" CONSTRAINT {} CHECK (octet_length({name}) <= {width})", mark(BYTES, &name)));
     }
-    if keyed {
-        text.push_str(&format!(" CONSTRAINT {} CHECK (true)", mark(KEY, &name)));
+    let (stays, lasts) = (keys.layout.carries(&name.value), keys.layout.keeps_type(&name.value));
+    for (what, _) in [(KEY, keyed), (LAYOUT, stays), (LASTING, lasts)].iter().filter(|(_, marked)| *marked) {
+        text.push_str(&format!(" CONSTRAINT {} CHECK (true)", mark(what, &name)));
     }
     Ok(text)
 }
@@ -160,7 +168,7 @@ fn mark(what: &str, column: &Ident) -> String {
 }
 
 /// CREATE TABLE as PostgreSQL takes it.
-pub(super) fn create(table: &mut CreateTable) -> Result<String, Refusal> {
+pub(super) fn create(table: &mut CreateTable, layout: &Layout) -> Result<String, Refusal> {
     if table.on_commit.is_some() {
         return Err(Refusal::unsupported("ON COMMIT"));
     }
@@ -186,12 +194,12 @@ pub(super) fn create(table: &mut CreateTable) -> Result<String, Refusal> {
             Ok(format!("{head} (LIKE {} INCLUDING CONSTRAINTS{defaults})", like.name))
         }
         Some(CreateTableLikeKind::Plain(_)) => Err(Refusal::syntax("LIKE")),
-        None => columns(table, &head),
+        None => columns(table, &head, layout),
     }
 }
 
-fn columns(table: &mut CreateTable, head: &str) -> Result<String, Refusal> {
-    let mut keys = Keys::default();
+fn columns(table: &mut CreateTable, head: &str, layout: &Layout) -> Result<String, Refusal> {
+    let mut keys = Keys { primary: Vec::new(), others: Vec::new(), layout };
     let plain = |column: &IndexColumn| column.column.expr.to_string().replace('"', "");
     for constraint in &table.constraints {
         match constraint {
@@ -208,12 +216,12 @@ fn columns(table: &mut CreateTable, head: &str) -> Result<String, Refusal> {
 }
 
 /// ALTER TABLE as PostgreSQL takes it; Redshift does one thing at a time.
-pub(super) fn alter(table: &mut AlterTable) -> Result<Altered, Refusal> {
+pub(super) fn alter(table: &mut AlterTable, layout: &Layout) -> Result<Altered, Refusal> {
     let [operation] = table.operations.as_mut_slice() else { return Err(Refusal::syntax(",")) };
     let head = format!("ALTER TABLE {}", table.name);
     match operation {
         AlterTableOperation::AddColumn { if_not_exists: false, column_def, column_position: None, .. } => {
-            let text = column(column_def, &Keys::default())?;
+            let text = column(column_def, &Keys { primary: Vec::new(), others: Vec::new(), layout })?;
             let defaulted = column_def.options.iter().any(|option| matches!(option.option, ColumnOption::Default(_)));
             if text.contains(" NOT NULL") && !defaulted {
                 let words = "ALTER TABLE ADD COLUMN defined as NOT NULL must have a non-null default expression";
@@ -231,7 +239,9 @@ pub(super) fn alter(table: &mut AlterTable) -> Result<Altered, Refusal> {
             widen(&table.name, column_name, data_type).map(Altered::Alone)
         }
         AlterTableOperation::DropColumn { column_names, if_exists: false, .. } if column_names.len() == 1 => {
-            Ok(Altered::Anywhere(table.to_string()))
+            let stays =
+                refuse_marked(&table.name, &column_names[0], &[(LAYOUT, "cannot drop distkey or sortkey column")]);
+            Ok(Altered::Anywhere(format!("{stays}; {table}")))
         }
         AlterTableOperation::RenameColumn { .. } | AlterTableOperation::RenameTable { .. } => {
             Ok(Altered::Anywhere(table.to_string()))
@@ -251,17 +261,21 @@ fn widen(table: &ObjectName, column: &Ident, wanted: &DataType) -> Result<String
     let Some(width) = bytes.filter(|_| kind.starts_with("varchar")) else {
         return Err(Refusal::new("0A000", unsupported));
     };
-    let text = |name: String| format!("'{}'", name.replace('\'', "''"));
-    let (relation, name) = (text(table.to_string()), text(column.value.clone()));
-    let (check, key) = (mark(BYTES, column), text(format!("{KEY}{}", column.value)));
+    let (relation, name, check) = (literal(&table.to_string()), literal(&column.value), mark(BYTES, column));
+    let marked = refuse_marked(
+        table,
+        column,
+        &[
+            (KEY, "cannot alter type of a column that a key names"),
+            (LASTING, "cannot alter type of a column with this encoding"),
+        ],
+    );
     Ok(format!(
-        "DO $alone$ BEGIN
+        "{marked};
+         DO $alone$ BEGIN
            IF NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute WHERE attrelid = {relation}::regclass AND attname = {name}
                           AND atttypid = 'varchar'::regtype) THEN
              RAISE EXCEPTION 'the column is no VARCHAR: its type is not supported here' USING ERRCODE = '0A000';
-           END IF;
-           IF EXISTS (SELECT 1 FROM pg_catalog.pg_constraint WHERE conrelid = {relation}::regclass AND conname = {key}) THEN
-             RAISE EXCEPTION 'cannot alter type of a column that a key names' USING ERRCODE = '0A000';
            END IF;
            IF EXISTS (SELECT 1 FROM pg_catalog.pg_attribute WHERE attrelid = {relation}::regclass AND attname = {name}
                       AND atthasdef) THEN
@@ -271,4 +285,22 @@ fn widen(table: &ObjectName, column: &Ident, wanted: &DataType) -> Result<String
          ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {check}, ALTER COLUMN {column} TYPE {kind},
            ADD CONSTRAINT {check} CHECK (octet_length({column}) <= {width})"
     ))
+}
+
+/// A block that fails with these words where the column is marked so.
+fn refuse_marked(table: &ObjectName, column: &Ident, marks: &[(&str, &str)]) -> String {
+    let relation = literal(&table.to_string());
+    let refusals = marks.iter().map(|(mark, words)| {
+        let name = literal(&format!("{mark}{}", column.value));
+        format!(
+            "IF EXISTS (SELECT 1 FROM pg_catalog.pg_constraint WHERE conrelid = {relation}::regclass AND conname = {name}) THEN
+               RAISE EXCEPTION '{words}' USING ERRCODE = '0A000';
+             END IF;"
+        )
+    });
+    format!("DO $marked$ BEGIN {} END $marked$", refusals.collect::<String>())
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
