@@ -15,7 +15,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use millstream::batch::{Decoded, Origin, Position, RawBatch, RawRecord, SequenceNumber, ShardId};
 use millstream::clean::Cleaner;
 use millstream::config::{BatchSettings, Check, Input, LoadSettings, Pipeline, SourceSettings, Table};
-use millstream::schema::{Field, FieldType, History, TableKind, input_schema};
+use millstream::schema::{Field, FieldType, History, TableKind, TableLayout, input_schema};
 use millstream::sql::SessionSettings;
 
 const CHECKS: [(&str, &str); 5] = [
@@ -70,7 +70,7 @@ fn pipeline() -> Pipeline {
         name: "food_delivery".to_owned(),
         source: SourceSettings { stream: "orders".to_owned(), ..SourceSettings::default() },
         batch: BatchSettings { max_rows: 200_000, max_bytes: 32 << 20, max_age: Duration::from_secs(2) },
-        load: LoadSettings { freshness: Duration::from_secs(10), max_entries: 1000 },
+        load: LoadSettings { freshness: Duration::from_secs(10), max_entries: 1000, ..LoadSettings::default() },
         fields: fields(),
         checks: CHECKS.into_iter().map(check).collect(),
         tables: vec![Table {
@@ -79,6 +79,8 @@ fn pipeline() -> Pipeline {
             key: vec!["order_id".to_owned()],
             history: History::Overwrite,
             references: BTreeMap::new(),
+            widths: BTreeMap::new(),
+            layout: TableLayout::default(),
             input: Input::Events,
             sql_path: PathBuf::from("fact_orders.sql"),
             sql: FACT_ORDERS.to_owned(),

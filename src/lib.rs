@@ -70,3 +70,8 @@ pub mod stage;
 pub mod store;
 pub mod telemetry;
 pub mod workers;
+
+#[cfg(test)]
+#[path = "../tests/stand_ins/mod.rs"]
+#[expect(unreachable_pub, reason = "the integration tests include these servers as well")]
+mod stand_ins;

@@ -272,6 +272,17 @@ pub struct TableLayout {
     pub encodings: BTreeMap<String, String>,
 }
 
+impl TableLayout {
+    /// The columns that it names, some of them perhaps twice.
+    pub fn columns(&self) -> impl Iterator<Item = &String> {
+        let by_key = match &self.distribution {
+            Some(Distribution::Key(column)) => Some(column),
+            _ => None,
+        };
+        by_key.into_iter().chain(&self.sort_key).chain(self.encodings.keys())
+    }
+}
+
 /// How Redshift spreads a table's rows over its nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Distribution {

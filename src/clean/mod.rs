@@ -20,6 +20,7 @@ mod faults;
 mod newest;
 mod offenders;
 mod plan;
+mod references;
 mod relation;
 mod search;
 mod settle;
@@ -28,6 +29,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod values;
+mod widths;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -71,14 +73,17 @@ impl Cleaner {
             }
         }
         for table in &pipeline.tables {
-            match plan::plan(&state, table, &events).await {
-                Ok(planned) => tables.push(Arc::new(planned)),
+            match plan::plan(&state, table, &events, &pipeline.fields).await {
+                Ok(planned) => tables.push(planned),
                 Err(found) => faults.extend(found),
             }
         }
-        let specs: Vec<TableSpec> = tables.iter().map(|table| table.spec.clone()).collect();
-        faults.extend(mismatched_references(pipeline, &specs));
+        let mut specs: Vec<TableSpec> = tables.iter().map(|table| table.spec.clone()).collect();
+        faults.extend(references::mismatched(pipeline, &specs));
+        faults.extend(references::widen_keys(pipeline, &mut specs));
         if faults.is_empty() {
+            let widened = tables.into_iter().zip(specs.iter().cloned());
+            let tables = widened.map(|(table, spec)| Arc::new(PlannedTable { spec, ..table })).collect();
             return Ok(Self { events, checks: Arc::new(checks), tables, specs });
         }
         faults.sort();
@@ -142,34 +147,4 @@ fn of_one(table: Arc<PlannedTable>, file: DimensionFile) -> Rules {
     let dimension_files = BTreeMap::from([(table.spec.name.clone(), file)]);
     let input_schema = Arc::clone(&table.input_schema);
     Rules { input_schema, checks: Arc::default(), tables: vec![table], dimension_files }
-}
-
-/// A fact's reference must be of its dimension's key's type, or no row would ever be found.
-fn mismatched_references(pipeline: &Pipeline, specs: &[TableSpec]) -> Vec<PlanFault> {
-    let mut faults = Vec::new();
-    for spec in specs {
-        for reference in &spec.references {
-            let dimension = specs.iter().find(|other| other.name == reference.dimension);
-            let key = dimension.and_then(|dimension| {
-                let [key] = dimension.key.as_slice() else { return None };
-                dimension.columns.field_with_name(key).ok()
-            });
-            let (Some(key), Ok(column)) = (key, spec.columns.field_with_name(&reference.column)) else { continue };
-            if key.data_type() == column.data_type() {
-                continue;
-            }
-            let line = pipeline.tables.iter().find(|table| table.name == spec.name).map_or(1, |table| table.line);
-            let message = format!(
-                "{}.{} is {} but the key {}.{} is {}; CAST one of them to the other's type",
-                spec.name,
-                column.name(),
-                column.data_type(),
-                reference.dimension,
-                key.name(),
-                key.data_type()
-            );
-            faults.push(PlanFault::toml(line, message));
-        }
-    }
-    faults
 }

@@ -1,13 +1,13 @@
 //! Planning one table's SQL, once, at start.
 //!
-//! Owns what a plan must yield: the key, the references, the version columns, storable columns. All faults of a file
-//! that can be told apart are told together.
+//! Owns what a plan must yield: the key, the references, the version columns, storable columns, and those that the
+//! pipeline says a width or a layout of. All faults of a file that can be told apart are told together.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::SchemaProvider;
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -21,8 +21,9 @@ use super::faults::{PlanFault, located};
 use super::relation::{ROW_COLUMN, numbered_schema, provider, version_fields};
 use super::statement::{self, Select};
 use super::table::PlannedTable;
+use super::widths::longest;
 use crate::config::{Input, Table};
-use crate::schema::{Reference, TableLayout, TableSpec, VERSION_COLUMNS, input_schema};
+use crate::schema::{self, MAX_STRING_BYTES, Reference, TableSpec, VERSION_COLUMNS, input_schema};
 
 /// The relation's name for each kind of input, as SQL writes it.
 fn relation_of(input: &Input) -> &'static str {
@@ -33,7 +34,7 @@ fn relation_of(input: &Input) -> &'static str {
     }
 }
 
-/// Plans a table's SQL over its input; `events` is the schema of the relation `events`.
+/// Plans a table's SQL over its input; `events` is the schema of the relation `events`, `fields` are those it declares.
 ///
 /// # Errors
 /// Every fault found.
@@ -41,6 +42,7 @@ pub(super) async fn plan(
     state: &Arc<SessionState>,
     table: &Table,
     events: &SchemaRef,
+    fields: &[schema::Field],
 ) -> Result<PlannedTable, Vec<PlanFault>> {
     let file = table.sql_path.display().to_string();
     let relation = relation_of(&table.input);
@@ -54,7 +56,12 @@ pub(super) async fn plan(
     register(state, relation, &input_schema).map_err(at_its_place)?;
     let raw = state.statement_to_plan(select.statement.clone()).await.map_err(at_its_place)?;
     refuse_unrepeatable(&raw, &file)?;
-    let planner = Planner { state, table, file: &file, select: &select };
+    let declared = match &table.input {
+        Input::Events => fields,
+        Input::File { fields, .. } => fields,
+        Input::Dates { .. } => &[],
+    };
+    let planner = Planner { state, table, file: &file, select: &select, declared };
     let yielded = planner.analyse(raw).map_err(at_its_place)?;
     let (spec, plan) = planner.conform(&yielded)?;
     let plan = state.optimize(&plan).map_err(at_its_place)?;
@@ -96,6 +103,8 @@ struct Planner<'a> {
     table: &'a Table,
     file: &'a str,
     select: &'a Select,
+    /// The fields that the relation declares.
+    declared: &'a [schema::Field],
 }
 
 impl Planner<'_> {
@@ -156,7 +165,7 @@ impl Planner<'_> {
         expressions.extend(yielded.carried.map(|places| column(places[2]).alias(ROW_COLUMN)));
         let plan = Projection::try_new(expressions, Arc::new(yielded.plan.clone()))
             .map_err(|error| located(self.file, &error))?;
-        Ok((self.spec(fields, yielded.one_to_one), LogicalPlan::Projection(plan)))
+        Ok((self.spec(fields, yielded), LogicalPlan::Projection(plan)))
     }
 
     /// The column as it is stored; those of the key are never null.
@@ -183,7 +192,7 @@ impl Planner<'_> {
         self.select.items.get(index).copied()
     }
 
-    /// Checks that key and references are yielded; `whole` says that no column was refused, so that an absent one
+    /// Checks that the columns which pipeline.toml names are yielded; `whole` says that no column was refused, so that an absent one
     /// is absent for sure.
     fn check_names(&self, fields: &[Field], whole: bool, faults: &mut Vec<PlanFault>) {
         if !whole {
@@ -192,11 +201,38 @@ impl Planner<'_> {
         let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
         let key = self.table.key.iter().map(|name| ("key column", name));
         let references = self.table.references.keys().map(|name| ("reference", name));
-        for (what, name) in key.chain(references).filter(|(_, name)| !names.contains(&name.as_str())) {
+        let widths = self.table.widths.keys().map(|name| ("the column of widths", name));
+        let layout = self.table.layout.columns().map(|name| ("the column of redshift", name));
+        let named = key.chain(references).chain(widths).chain(layout);
+        for (what, name) in named.filter(|(_, name)| !names.contains(&name.as_str())) {
             let yields = names.join(", ");
             let message = format!("{what} {name:?} is not yielded by {}; it yields {yields}", self.file);
             faults.push(PlanFault::toml(self.table.line, message));
         }
+        for field in fields.iter().filter(|field| *field.data_type() != DataType::Utf8) {
+            if self.table.widths.contains_key(field.name()) {
+                let message = format!(
+                    "the column of widths {:?} is {}; only strings have a width",
+                    field.name(),
+                    field.data_type()
+                );
+                faults.push(PlanFault::toml(self.table.line, message));
+            }
+        }
+    }
+
+    /// The most bytes of each string column, where that is said or can be proved.
+    fn max_bytes(&self, fields: &[Field], yielded: &Yielded) -> BTreeMap<String, u32> {
+        let proved = |name: &str| {
+            let names = yielded.plan.schema().fields().iter().take(yielded.own);
+            let index = names.into_iter().position(|field| field.name() == name)?;
+            let bytes = u32::try_from(longest(&yielded.plan, index, self.declared)?).ok()?;
+            // No warehouse has a column of no bytes.
+            Some(bytes.max(1)).filter(|bytes| *bytes <= MAX_STRING_BYTES)
+        };
+        let strings = fields.iter().filter(|field| *field.data_type() == DataType::Utf8).map(Field::name);
+        let width = |name: &String| self.table.widths.get(name).copied().or_else(|| proved(name));
+        strings.filter_map(|name| Some((name.clone(), width(name)?))).collect()
     }
 
     fn missing_versions(&self) -> PlanFault {
@@ -208,7 +244,7 @@ impl Planner<'_> {
         PlanFault::sql(self.file, self.place(0), message)
     }
 
-    fn spec(&self, fields: Vec<Field>, one_to_one: bool) -> TableSpec {
+    fn spec(&self, fields: Vec<Field>, yielded: &Yielded) -> TableSpec {
         let reference = |(column, dimension): (&String, &String)| Reference {
             column: column.clone(),
             dimension: dimension.clone(),
@@ -219,10 +255,10 @@ impl Planner<'_> {
             key: self.table.key.clone(),
             history: self.table.history,
             references: self.table.references.iter().map(reference).collect(),
+            max_bytes: self.max_bytes(&fields, yielded),
             columns: Arc::new(Schema::new(fields)),
-            one_to_one,
-            max_bytes: BTreeMap::new(),
-            layout: TableLayout::default(),
+            one_to_one: yielded.one_to_one,
+            layout: self.table.layout.clone(),
         }
     }
 }

@@ -130,7 +130,7 @@ fn broken(error: arrow::error::ArrowError) -> Error {
 
 /// The events whose rows a warehouse would refuse.
 fn refused_rows(table: &PlannedTable, run: &TableRun, events: &RecordBatch) -> Result<Vec<Refusal>> {
-    let bad = bad_rows(&table.output_schema, &table.spec.key, &run.columns);
+    let bad = bad_rows(&table.output_schema, &table.spec, &run.columns);
     if bad.is_empty() {
         return Ok(Vec::new());
     }

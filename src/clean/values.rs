@@ -4,7 +4,7 @@
 //! |----------------|---------------------------------------------------------------------|
 //! | `null_key`     | a column of the key is null                                         |
 //! | `null_value`   | a column that is never null by the SQL's own types is null          |
-//! | `too_long`     | a string has over 65,535 bytes                                      |
+//! | `too_long`     | a string has more bytes than its column holds; no column holds over 65,535 |
 //! | `nul_byte`     | a string holds a NUL byte                                           |
 //! | `out_of_range` | a date or timestamp lies outside 0001 to 9999, or a decimal has more digits than its type |
 //!
@@ -13,7 +13,7 @@
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, StringArray};
 use arrow::datatypes::{DataType, Date32Type, Decimal128Type, DecimalType, SchemaRef, TimestampMicrosecondType};
 
-use crate::schema::MAX_STRING_BYTES;
+use crate::schema::{MAX_STRING_BYTES, TableSpec};
 
 /// A row that a warehouse would refuse.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,12 +26,13 @@ pub(super) struct BadRow {
     pub(super) message: String,
 }
 
-/// The bad rows among these columns of this schema, in order, one fault each.
-pub(super) fn bad_rows(schema: &SchemaRef, key: &[String], columns: &[ArrayRef]) -> Vec<BadRow> {
+/// The bad rows among these columns of this table, whose schema is its columns' and the version columns', in order, one
+/// fault each.
+pub(super) fn bad_rows(schema: &SchemaRef, spec: &TableSpec, columns: &[ArrayRef]) -> Vec<BadRow> {
     let mut found: Vec<BadRow> = Vec::new();
     for (field, column) in schema.fields().iter().zip(columns) {
         if !field.is_nullable() && column.null_count() > 0 {
-            let is_key = key.contains(field.name());
+            let is_key = spec.key.contains(field.name());
             let reason = if is_key { "null_key" } else { "null_value" };
             let message = format!("{}{} is null", if is_key { "the key column " } else { "" }, field.name());
             let nulls = (0..column.len()).filter(|row| column.is_null(*row));
@@ -42,7 +43,8 @@ pub(super) fn bad_rows(schema: &SchemaRef, key: &[String], columns: &[ArrayRef])
             reason: fault.reason,
             message: format!("{} {}", field.name(), fault.words),
         };
-        found.extend(faults(column).into_iter().map(named));
+        let width = spec.max_bytes.get(field.name()).copied().unwrap_or(MAX_STRING_BYTES);
+        found.extend(faults(column, width).into_iter().map(named));
     }
     // Stable: of one row's faults the first column's stays.
     found.sort_by_key(|bad| bad.row);
@@ -55,9 +57,10 @@ struct Fault {
     words: String,
 }
 
-fn faults(column: &ArrayRef) -> Vec<(usize, Fault)> {
+/// The faults of a column whose texts have at most `width` bytes; texts inside of a list or struct have no width.
+fn faults(column: &ArrayRef, width: u32) -> Vec<(usize, Fault)> {
     match column.data_type() {
-        DataType::Utf8 => string_faults(column.as_string::<i32>()),
+        DataType::Utf8 => string_faults(column.as_string::<i32>(), width),
         DataType::Date32 => {
             let days = column.as_primitive::<Date32Type>();
             let bad = |row: &usize| !(FIRST_DAY..=LAST_DAY).contains(&days.value(*row));
@@ -69,7 +72,10 @@ fn faults(column: &ArrayRef) -> Vec<(usize, Fault)> {
             rows_where(column, bad, |_| "is a time outside of the years 0001 to 9999".to_owned())
         }
         DataType::Decimal128(precision, scale) => decimal_faults(column.as_primitive(), *precision, *scale),
-        DataType::Struct(_) => column.as_struct().columns().iter().flat_map(faults).collect(),
+        DataType::Struct(_) => {
+            let columns = column.as_struct().columns().iter();
+            columns.flat_map(|member| faults(member, MAX_STRING_BYTES)).collect()
+        }
         DataType::List(_) => {
             let list = column.as_list::<i32>();
             let offsets = list.value_offsets();
@@ -78,7 +84,8 @@ fn faults(column: &ArrayRef) -> Vec<(usize, Fault)> {
                 let ends = offsets.partition_point(|offset| usize::try_from(*offset).unwrap_or(0) <= item);
                 ends.checked_sub(1).filter(|row| *row < list.len())
             };
-            faults(list.values()).into_iter().filter_map(|(item, fault)| Some((row_of(item)?, fault))).collect()
+            let items = faults(list.values(), MAX_STRING_BYTES).into_iter();
+            items.filter_map(|(item, fault)| Some((row_of(item)?, fault))).collect()
         }
         _ => Vec::new(),
     }
@@ -109,11 +116,12 @@ fn decimal_faults(values: &Decimal128Array, precision: u8, scale: i8) -> Vec<(us
     rows_where(values, |row| values.value(*row).unsigned_abs() >= beyond, words)
 }
 
-fn string_faults(values: &StringArray) -> Vec<(usize, Fault)> {
+fn string_faults(values: &StringArray, width: u32) -> Vec<(usize, Fault)> {
     let offsets = values.value_offsets();
     let (first, last) = (offsets.first().copied().unwrap_or(0), offsets.last().copied().unwrap_or(0));
     let range = usize::try_from(first).unwrap_or(0)..usize::try_from(last).unwrap_or(0);
-    let limit = i32::try_from(MAX_STRING_BYTES).unwrap_or(i32::MAX);
+    let limit = i32::try_from(width).unwrap_or(i32::MAX);
+    let taker = if width == MAX_STRING_BYTES { "a warehouse" } else { "the column" };
     let holds_nul = values.value_data().get(range).is_none_or(|bytes| memchr::memchr(0, bytes).is_some());
     let holds_long = last - first > limit && offsets.windows(2).any(|pair| pair[1] - pair[0] > limit);
     if !holds_nul && !holds_long {
@@ -124,7 +132,7 @@ fn string_faults(values: &StringArray) -> Vec<(usize, Fault)> {
             let nul = memchr::memchr(0, text.as_bytes())?;
             return Some(Fault { reason: "nul_byte", words: format!("holds a NUL byte, its byte {nul} from 0") });
         }
-        let words = format!("has {} bytes; a warehouse takes {MAX_STRING_BYTES}", text.len());
+        let words = format!("has {} bytes; {taker} takes {width}", text.len());
         Some(Fault { reason: "too_long", words })
     };
     let rows = (0..values.len()).filter(|row| values.is_valid(*row));
@@ -140,10 +148,44 @@ mod tests {
     use arrow::datatypes::{Field, Fields, Schema};
 
     use super::*;
+    use crate::schema::{History, TableKind, TableLayout};
+
+    fn spec(key: &[&str], widths: &[(&str, u32)]) -> TableSpec {
+        TableSpec {
+            name: "t".to_owned(),
+            kind: TableKind::Fact,
+            key: key.iter().map(|name| (*name).to_owned()).collect(),
+            history: History::Overwrite,
+            references: Vec::new(),
+            columns: Arc::new(Schema::empty()),
+            one_to_one: true,
+            max_bytes: widths.iter().map(|(name, width)| ((*name).to_owned(), *width)).collect(),
+            layout: TableLayout::default(),
+        }
+    }
 
     fn found(column: ArrayRef) -> Vec<(usize, &'static str)> {
         let schema = Arc::new(Schema::new(vec![Field::new("x", column.data_type().clone(), true)]));
-        bad_rows(&schema, &[], &[column]).into_iter().map(|bad| (bad.row, bad.reason)).collect()
+        bad_rows(&schema, &spec(&[], &[]), &[column]).into_iter().map(|bad| (bad.row, bad.reason)).collect()
+    }
+
+    #[test]
+    fn a_column_of_a_width_takes_no_longer_text_and_its_neighbours_do() {
+        let texts = StringArray::from(vec![Some("abc"), Some("abcd"), None, Some("\u{e9}\u{e9}"), Some("a\0")]);
+        let item = Arc::new(Field::new("item", DataType::Utf8, true));
+        let list = ListArray::new(item, OffsetBuffer::from_lengths([1, 1, 1, 1, 0]), Arc::new(texts.slice(0, 4)), None);
+        let columns: [ArrayRef; 3] = [Arc::new(texts.clone()), Arc::new(texts), Arc::new(list)];
+        let names = ["narrow", "wide", "items"];
+        let field = |(name, column): (&str, &ArrayRef)| Field::new(name, column.data_type().clone(), true);
+        let schema = Arc::new(Schema::new(names.into_iter().zip(&columns).map(field).collect::<Vec<_>>()));
+        let bad = bad_rows(&schema, &spec(&[], &[("narrow", 3), ("wide", 4), ("items", 1)]), &columns);
+        let told: Vec<_> = bad.iter().map(|bad| (bad.row, bad.reason, bad.message.as_str())).collect();
+        let expected = [
+            (1, "too_long", "narrow has 4 bytes; the column takes 3"),
+            (3, "too_long", "narrow has 4 bytes; the column takes 3"),
+            (4, "nul_byte", "narrow holds a NUL byte, its byte 1 from 0"),
+        ];
+        assert_eq!(told, expected);
     }
 
     #[test]
@@ -192,7 +234,7 @@ mod tests {
         let must: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None, Some("c"), None]));
         let id = Date32Array::new(vec![1, 2, 3, 4].into(), Some(NullBuffer::from(vec![false, true, true, false])));
         let may: ArrayRef = Arc::new(StringArray::from(vec![None::<&str>; 4]));
-        let bad = bad_rows(&schema, &["id".to_owned()], &[must, Arc::new(id), may]);
+        let bad = bad_rows(&schema, &spec(&["id"], &[]), &[must, Arc::new(id), may]);
         let told: Vec<_> = bad.iter().map(|bad| (bad.row, bad.reason, bad.message.as_str())).collect();
         assert_eq!(
             told,

@@ -33,6 +33,10 @@ pub(super) struct Common {
     /// The local stream's port on 127.0.0.1, where this command is the first to host it; 0 takes any free one
     #[arg(long, global = true, default_value_t = 4567)]
     pub(super) port: u16,
+    /// Load into this PostgreSQL instead of the target's warehouse: postgres://user@host:port/database (the password
+    /// from PGPASSWORD; ?schema=NAME, where it is not the pipeline's name, ?tls=verify|off, ?authorities=FILE)
+    #[arg(long, global = true, value_name = "URL")]
+    pub(super) warehouse: Option<String>,
     /// Answer with one JSON object (logs too are JSON)
     #[arg(long, global = true)]
     pub(super) json: bool,
@@ -52,7 +56,7 @@ pub(super) enum Command {
     /// Ask SQL of staged.<table>, <table> (the warehouse), rejects, journal and ledger
     Query(Query),
     /// Find everything that can be wrong before a run, at once
-    Check(Folder),
+    Check(Check),
     /// Stage and load the dimension files that have changed
     Dims(Dims),
     /// Show shards, positions, lag, entries and loads
@@ -62,7 +66,7 @@ pub(super) enum Command {
     /// Show what is in quarantine, by reason
     Rejects(Folder),
     /// Print the star schema's CREATE statements
-    Ddl(Folder),
+    Ddl(Ddl),
 }
 
 /// A pipeline's folder.
@@ -124,14 +128,54 @@ pub(super) struct Generate {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    pub(super) folder: Folder,
+    /// Make what the warehouse lacks (schema, tables, columns), as a run would at its start
+    #[arg(long)]
+    pub(super) apply: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Ddl {
+    #[command(flatten)]
+    pub(super) folder: Folder,
+    /// In the words of this warehouse; without it, of the target's
+    #[arg(long = "for", value_enum, value_name = "KIND")]
+    pub(super) kind: Option<Kind>,
+}
+
+/// The kinds of warehouse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Kind {
+    Delta,
+    Postgres,
+    Redshift,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Query {
     #[command(flatten)]
     pub(super) folder: Folder,
     /// One statement; without it, a prompt
+    #[arg(conflicts_with = "report")]
     pub(super) sql: Option<String>,
+    /// Ask the pipeline's report/NAME.sql
+    #[arg(long, value_name = "NAME")]
+    pub(super) report: Option<String>,
+    /// Where the statement is answered: here, over everything that the pipeline keeps, or in the warehouse, in its own
+    /// SQL and over its own tables
+    #[arg(long = "in", value_enum, default_value = "here", value_name = "PLACE")]
+    pub(super) place: Place,
     /// How rows are written (json: one object a line)
     #[arg(long, value_enum)]
     pub(super) format: Option<Format>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Place {
+    Here,
+    Warehouse,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -9,7 +9,7 @@ use super::arguments::Common;
 use super::output::{self, counted, thousands};
 use super::query::over;
 use super::site::Site;
-use crate::engine;
+use crate::engine::{self, Counting};
 use crate::error::Result;
 use crate::query::Query;
 
@@ -21,7 +21,8 @@ pub(super) async fn audit(common: &Common, folder: &Path) -> Result<ExitCode> {
         Box::pin(async move { over(site, &entries).await })
     };
     let specs = site.plan.cleaner.specs();
-    let audit = engine::audit(&site.store, site.warehouse.as_ref(), specs, Some(&open)).await?;
+    let counting = Counting { open: &open, warehouse: site.warehouse.sql().map(AsRef::as_ref) };
+    let audit = engine::audit(&site.store, site.warehouse.get().as_ref(), specs, Some(counting)).await?;
     if common.json {
         let findings: Vec<_> = audit
             .findings

@@ -1,37 +1,41 @@
-//! `check`: everything that can be wrong before a run, at once, with nothing written.
+//! `check`: everything that can be wrong before a run, at once, with nothing written; with `--apply`, the warehouse made
+//! as the run would make it.
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use super::arguments::Common;
+use super::arguments::{Check, Common};
 use super::open::{self, Plan, partitions};
-use super::output;
+use super::output::{self, counted};
 use super::reach::{Reach, chain};
 use super::site::Site;
 use crate::config::{self, Fault, Target};
 use crate::error::{Error, Result};
 use crate::host;
-use crate::query::{Holdings, Query, QuerySettings};
+use crate::query::{Holdings, Loaded, Query, QuerySettings};
 use crate::runtime::Context;
 use crate::store::Store;
 
 /// Planning a report holds no rows.
 const MEMORY: usize = 64 << 20;
 
-/// Checks the folder, its SQL and reports, whose the place is, and the port or the stream.
-pub(super) async fn check(common: &Common, folder: &Path) -> Result<ExitCode> {
-    let plan = open::plan(common, folder).await?;
+/// Checks the folder, its SQL and reports, whose the place is, the port or the stream, and what the warehouse lacks.
+pub(super) async fn check(common: &Common, arguments: &Check) -> Result<ExitCode> {
+    let plan = open::plan(common, &arguments.folder.pipeline).await?;
     let faults = report_faults(&plan).await?;
     if !faults.is_empty() {
         return Err(config::refuse(&faults));
     }
     Site::could_be_claimed(common, &plan).await?;
     match &plan.target {
-        Target::Local => port_is_free(common)?,
+        Target::Local(_) => port_is_free(common)?,
         Target::Aws(target) => {
             let reach = Reach::of(&plan, target, &chain(target).await?);
             reach.must_be_there(&Context::system()).await?;
         }
+    }
+    let changes = changes(common, &plan).await?;
+    if arguments.apply {
+        Site::claim(common, &arguments.folder.pipeline).await?.warehouse.get().prepare().await?;
     }
     let pipeline = &plan.pipeline;
     let (fields, checks, tables) = (pipeline.fields.len(), pipeline.checks.len(), pipeline.tables.len());
@@ -39,7 +43,7 @@ pub(super) async fn check(common: &Common, folder: &Path) -> Result<ExitCode> {
         output::json(&serde_json::json!({
             "pipeline": pipeline.name, "stream": pipeline.source.stream, "fields": fields, "checks": checks,
             "tables": plan.cleaner.specs().iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>(),
-            "reports": pipeline.reports.len(),
+            "reports": pipeline.reports.len(), "warehouse_changes": changes, "applied": arguments.apply,
         }))?;
     } else {
         let reports = pipeline.reports.len();
@@ -47,16 +51,36 @@ pub(super) async fn check(common: &Common, folder: &Path) -> Result<ExitCode> {
             "{}: {fields} fields, {checks} checks, {tables} tables, {reports} reports; no fault found",
             pipeline.name
         ))?;
+        tell(&changes, arguments.apply)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a database lacks of what the pipeline loads, as statements; Delta tables are made by the load that needs them.
+async fn changes(common: &Common, plan: &Plan) -> Result<Vec<String>> {
+    match Site::warehouse(common, plan).await?.sql() {
+        Some(warehouse) => warehouse.changes().await,
+        None => Ok(Vec::new()),
+    }
+}
+
+fn tell(changes: &[String], applied: bool) -> Result<()> {
+    if changes.is_empty() {
+        return if applied { output::line("the warehouse has everything that the pipeline loads") } else { Ok(()) };
+    }
+    let statements = counted(changes.len() as u64, "statement", "statements");
+    output::line(match applied {
+        true => format!("the warehouse was changed by {statements}:"),
+        false => format!("the warehouse lacks what {statements} will make, when a run starts or by check --apply:"),
+    })?;
+    changes.iter().try_for_each(|statement| output::line(format_args!("\n{};", statement.trim_end())))
 }
 
 /// Reports that do not plan over the star schema.
 async fn report_faults(plan: &Plan) -> Result<Vec<Fault>> {
     let store = Store::memory("check")?;
     let settings = QuerySettings { memory_bytes: MEMORY, partitions: partitions() };
-    let nowhere = plan.pipeline.folder.join("no-warehouse").into();
-    let holdings = Holdings { store: &store, warehouse: &nowhere, specs: plan.cleaner.specs(), entries: &[] };
+    let holdings = Holdings { store: &store, warehouse: Loaded::Nothing, specs: plan.cleaner.specs(), entries: &[] };
     let session = Query::open(holdings, settings).await?;
     let mut faults = Vec::new();
     for report in &plan.pipeline.reports {

@@ -26,24 +26,27 @@ pub(super) async fn dims(common: &Common, arguments: &Dims) -> Result<ExitCode> 
     job.warehouse.prepare().await?;
     let staged = dimensions.stage_changed(&mut journal).await?;
     load_all(&job, &Controls::default()).await?;
+    let loaded_through = job.warehouse.ledger().await?.loaded_through;
+    let is_loaded = loaded_through >= journal.state().through;
     if common.json {
         let tables: serde_json::Map<_, _> =
             staged.iter().map(|one| (one.table.clone(), one.entry.rows(&one.table).into())).collect();
-        output::json(&serde_json::json!({ "staged": tables, "loaded_through": journal.state().through }))?;
+        output::json(&serde_json::json!({ "staged": tables, "loaded_through": loaded_through }))?;
         return Ok(ExitCode::SUCCESS);
     }
     for one in &staged {
         let rejected = one.entry.counts.rejected();
         let refused = if rejected > 0 { format!(", {} in quarantine", thousands(rejected)) } else { String::new() };
-        output::line(format_args!(
-            "{}: {} rows staged and loaded{refused}",
-            one.table,
-            thousands(one.entry.rows(&one.table))
-        ))?;
+        let done = if is_loaded { "staged and loaded" } else { "staged" };
+        output::line(format_args!("{}: {} rows {done}{refused}", one.table, thousands(one.entry.rows(&one.table))))?;
     }
     if staged.is_empty() {
         let unused = if effective_at.is_some() { "; --as-of had nothing to hold for" } else { "" };
-        output::line(format_args!("no dimension file has changed; everything staged is loaded{unused}"))?;
+        let loaded = if is_loaded { "; everything staged is loaded" } else { "" };
+        output::line(format_args!("no dimension file has changed{loaded}{unused}"))?;
+    }
+    if !is_loaded {
+        output::line("a maintenance window keeps loads from starting: the next run loads what is staged")?;
     }
     Ok(ExitCode::SUCCESS)
 }

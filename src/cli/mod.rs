@@ -28,6 +28,7 @@ mod site;
 mod status;
 mod stream;
 mod summary;
+mod warehouse;
 mod watch;
 
 use std::process::ExitCode;
@@ -79,11 +80,11 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode> {
         Command::Stream(folder) => stream::stream(&common, &folder.pipeline).await,
         Command::Generate(generate) => generate::generate(&common, &generate).await,
         Command::Query(query) => query::query(&common, &query).await,
-        Command::Check(folder) => check::check(&common, &folder.pipeline).await,
+        Command::Check(check) => check::check(&common, &check).await,
         Command::Dims(dims) => dims::dims(&common, &dims).await,
         Command::Status(folder) => status::status(&common, &folder.pipeline).await,
         Command::Audit(folder) => audit::audit(&common, &folder.pipeline).await,
         Command::Rejects(folder) => rejects::rejects(&common, &folder.pipeline).await,
-        Command::Ddl(folder) => ddl::ddl(&common, &folder.pipeline).await,
+        Command::Ddl(ddl) => ddl::ddl(&common, &ddl).await,
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::arguments::Common;
 use crate::clean::{Cleaner, PlanFault};
-use crate::config::{self, Fault, Input, Pipeline, Target};
+use crate::config::{self, Fault, Input, Pipeline, Target, WarehouseSettings};
 use crate::decode::{self, Decoder};
 use crate::error::{Error, Result};
 use crate::runtime::blocking;
@@ -26,6 +26,8 @@ pub(super) struct Plan {
     pub(super) target_name: String,
     /// What that names.
     pub(super) target: Target,
+    /// The target's warehouse, or the one that `--warehouse` names.
+    pub(super) warehouse: WarehouseSettings,
 }
 
 /// Reads and plans a pipeline's folder for the target.
@@ -57,9 +59,16 @@ pub(super) async fn plan(common: &Common, folder: &Path) -> Result<Plan> {
         let (target, known) = (&common.target, known.join(", "));
         return Err(Error::invalid(format!("the pipeline {} has no target {target}; it has {known}", pipeline.name)));
     };
+    let warehouse = match &common.warehouse {
+        Some(url) => {
+            let settings = config::parse_warehouse_url(url);
+            WarehouseSettings::Postgres(settings.map_err(|words| Error::invalid(format!("--warehouse: {words}")))?)
+        }
+        None => target.warehouse(),
+    };
     let decoder = Arc::new(Decoder::new(&pipeline.fields));
     let target_name = common.target.clone();
-    Ok(Plan { pipeline: Arc::new(pipeline), decoder, cleaner: Arc::new(cleaner), target_name, target })
+    Ok(Plan { pipeline: Arc::new(pipeline), decoder, cleaner: Arc::new(cleaner), target_name, target, warehouse })
 }
 
 fn clean_settings() -> SessionSettings {

@@ -34,7 +34,7 @@ impl Reach {
     /// As [`LocalStream::open`]; Invalid where AWS's chain has no region or no credentials.
     pub(super) async fn open(common: &Common, plan: &Plan, context: &Context) -> Result<Self> {
         match &plan.target {
-            Target::Local => LocalStream::open(common, plan, context).await.map(Self::Local),
+            Target::Local(_) => LocalStream::open(common, plan, context).await.map(Self::Local),
             Target::Aws(target) => Ok(Self::of(plan, target, &chain(target).await?)),
         }
     }

@@ -9,20 +9,17 @@ use std::sync::Arc;
 use super::arguments::Common;
 use super::data_folder::DataFolder;
 use super::local_stream::LocalStream;
-use super::open::{Plan, partitions, plan};
+use super::open::{Plan, plan};
 use super::owner::{OWNER, Owner};
 use super::reach::{Reach, chain};
+use super::warehouse::SiteWarehouse;
 use crate::aws::AwsChain;
 use crate::config::{AwsTarget, StoreAddress, Target, WarehouseSettings};
 use crate::engine::{Connect, Job};
 use crate::error::{Error, ErrorKind, Result};
-use crate::load::{DeltaWarehouse, LoadBounds, Place};
 use crate::runtime::Context;
 use crate::stage::Stager;
 use crate::store::{Folder, Put, S3Settings, Store, parse_s3};
-
-/// What a load may hold before it spills.
-const LOAD_MEMORY: usize = 256 << 20;
 
 /// The warehouse's folder in an object store.
 const WAREHOUSE: &str = "warehouse";
@@ -32,9 +29,7 @@ const WAREHOUSE: &str = "warehouse";
 pub(super) struct Site {
     pub(super) plan: Plan,
     pub(super) store: Store,
-    pub(super) warehouse: Arc<DeltaWarehouse>,
-    /// Where the warehouse's tables are.
-    pub(super) tables: Folder,
+    pub(super) warehouse: SiteWarehouse,
     pub(super) context: Context,
     home: Home,
 }
@@ -63,10 +58,10 @@ impl Site {
     /// As [`Site::claim`], and as [`Reach::open`].
     pub(super) async fn with_stream(common: &Common, plan: Plan) -> Result<(Self, Reach)> {
         match plan.target.clone() {
-            Target::Local => {
+            Target::Local(_) => {
                 let stream = LocalStream::open(common, &plan, &Context::system()).await?;
                 let data = DataFolder::claim(&common.data, &plan.pipeline)?;
-                Ok((Self::over_folder(plan, data)?, Reach::Local(stream)))
+                Ok((Self::over_folder(plan, data).await?, Reach::Local(stream)))
             }
             Target::Aws(target) => {
                 let chain = chain(&target).await?;
@@ -103,11 +98,11 @@ impl Site {
     /// As [`Site::claim`].
     pub(super) async fn could_be_claimed(common: &Common, plan: &Plan) -> Result<()> {
         match &plan.target {
-            Target::Local => DataFolder::could_be_claimed(&common.data, &plan.pipeline),
+            Target::Local(_) => DataFolder::could_be_claimed(&common.data, &plan.pipeline),
             Target::Aws(target) if missing_folder(target).is_some() => Ok(()),
             Target::Aws(target) => {
-                let (store, _, address) = open_store(target, None).await?;
-                match read_owner(&store, &address).await? {
+                let (opened, address) = open_store(target, None).await?;
+                match read_owner(&opened.store, &address).await? {
                     Some(owner) => owner.must_be(&Owner::of(&plan.pipeline), &address),
                     None => Ok(()),
                 }
@@ -115,15 +110,29 @@ impl Site {
         }
     }
 
+    /// The warehouse alone, without a claim on the place.
+    ///
+    /// # Errors
+    /// As [`Site::claim`].
+    pub(super) async fn warehouse(common: &Common, plan: &Plan) -> Result<SiteWarehouse> {
+        let opened = match &plan.target {
+            Target::Aws(target) if missing_folder(target).is_none() => open_store(target, None).await?.0,
+            // Nothing is read or written there.
+            _ => Opened { store: Store::memory("nowhere")?, folder: Folder::Local(common.data.clone()), chain: None },
+        };
+        let Opened { store, folder, chain } = opened;
+        SiteWarehouse::open(plan, (&store, folder), chain, &Context::system()).await
+    }
+
     async fn open(common: &Common, folder: &Path, access: Access) -> Result<Self> {
         let plan = plan(common, folder).await?;
         match plan.target.clone() {
-            Target::Local => {
+            Target::Local(_) => {
                 let data = match access {
                     Access::Claim => DataFolder::claim(&common.data, &plan.pipeline)?,
                     Access::Look => DataFolder::existing(&common.data, &plan.pipeline)?,
                 };
-                Self::over_folder(plan, data)
+                Self::over_folder(plan, data).await
             }
             Target::Aws(target) => {
                 // Opening a folder makes it, and who only looks makes nothing.
@@ -135,22 +144,20 @@ impl Site {
         }
     }
 
-    fn over_folder(plan: Plan, data: DataFolder) -> Result<Self> {
-        let (store, tables) = (Store::local(&data.lake())?, Folder::Local(data.warehouse()));
-        Self::over(plan, (store, tables), Home::Folder(data))
+    async fn over_folder(plan: Plan, data: DataFolder) -> Result<Self> {
+        let (store, folder) = (Store::local(&data.lake())?, Folder::Local(data.warehouse()));
+        Self::over(plan, Opened { store, folder, chain: None }, Home::Folder(data)).await
     }
 
-    async fn in_aws(plan: Plan, (store, tables, address): Opened, access: Access) -> Result<Self> {
-        take(&store, &plan, &address, access).await?;
-        Self::over(plan, (store, tables), Home::Address(address))
+    async fn in_aws(plan: Plan, (opened, address): (Opened, String), access: Access) -> Result<Self> {
+        take(&opened.store, &plan, &address, access).await?;
+        Self::over(plan, opened, Home::Address(address)).await
     }
 
-    fn over(plan: Plan, (store, tables): (Store, Folder), home: Home) -> Result<Self> {
+    async fn over(plan: Plan, Opened { store, folder, chain }: Opened, home: Home) -> Result<Self> {
         let context = Context::system();
-        let bounds = LoadBounds { memory_bytes: LOAD_MEMORY, partitions: partitions() };
-        let place = Place { folder: tables.clone(), store: store.clone(), pipeline: plan.pipeline.name.clone() };
-        let warehouse = DeltaWarehouse::new(place, plan.cleaner.specs(), context.clone(), bounds)?;
-        Ok(Self { plan, store, warehouse: Arc::new(warehouse), tables, context, home })
+        let warehouse = SiteWarehouse::open(&plan, (&store, folder), chain, &context).await?;
+        Ok(Self { plan, store, warehouse, context, home })
     }
 
     /// The job over a stream.
@@ -160,11 +167,17 @@ impl Site {
             connect,
             decoder: Arc::clone(&self.plan.decoder),
             cleaner: Arc::clone(&self.plan.cleaner),
-            stager: Arc::new(Stager::new(self.store.clone(), self.context.clone())),
+            stager: Arc::new(self.stager()),
             store: self.store.clone(),
-            warehouse: Arc::clone(&self.warehouse) as _,
+            warehouse: self.warehouse.get(),
             context: self.context.clone(),
         }
+    }
+
+    fn stager(&self) -> Stager {
+        let fixed =
+            matches!(&self.plan.warehouse, WarehouseSettings::Redshift(redshift) if redshift.fixed_length_decimals);
+        Stager::new(self.store.clone(), self.context.clone()).with_fixed_length_decimals(fixed)
     }
 
     /// Where all of it is, for a person: the data folder, or the store's address.
@@ -184,20 +197,25 @@ impl Site {
     }
 }
 
-/// The store of a target, the folder of its warehouse, and the store's address.
-type Opened = (Store, Folder, String);
+/// The store of a target.
+struct Opened {
+    store: Store,
+    /// The folder of Delta tables.
+    folder: Folder,
+    /// What AWS was asked with, where it was.
+    chain: Option<AwsChain>,
+}
 
-/// Opens the store; a folder is made where it is missing. The chain is loaded where it is needed and not known yet.
+/// Opens the store, and tells its address; a folder is made where it is missing. The chain is loaded where it is needed
+/// and not known yet.
 ///
 /// # Errors
 /// Invalid where the address can be no store's, or S3 is to be used without a region or credentials.
-async fn open_store(target: &AwsTarget, known: Option<AwsChain>) -> Result<Opened> {
-    // The one kind of warehouse there is.
-    let WarehouseSettings::Delta = target.warehouse else { return Err(Error::internal("no such warehouse yet")) };
+async fn open_store(target: &AwsTarget, known: Option<AwsChain>) -> Result<(Opened, String)> {
     match &target.store {
         StoreAddress::Folder(folder) => {
-            let store = Store::local(folder)?;
-            Ok((store, Folder::Local(folder.join(WAREHOUSE)), folder_address(folder)))
+            let (store, tables) = (Store::local(folder)?, Folder::Local(folder.join(WAREHOUSE)));
+            Ok((Opened { store, folder: tables, chain: known }, folder_address(folder)))
         }
         StoreAddress::S3(address) => {
             let (bucket, prefix) = parse_s3(address)?;
@@ -206,9 +224,11 @@ async fn open_store(target: &AwsTarget, known: Option<AwsChain>) -> Result<Opene
                 None => chain(target).await?,
             };
             let endpoint = target.store_endpoint.clone();
+            let known = Some(chain.clone());
             let settings = S3Settings { bucket, prefix, endpoint, path_style: target.path_style, chain };
             let store = Store::s3(settings)?;
-            Ok((store.clone(), Folder::Store(store, WAREHOUSE.to_owned()), address.clone()))
+            let folder = Folder::Store(store.clone(), WAREHOUSE.to_owned());
+            Ok((Opened { store, folder, chain: known }, address.clone()))
         }
     }
 }

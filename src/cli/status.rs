@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use chrono::DateTime;
+use serde::Serialize;
+
 use super::arguments::Common;
 use super::output::{self, bytes, counted, millis, thousands};
 use super::reach::Reach;
@@ -10,12 +13,15 @@ use super::shard_status::{ShardStatus, Worst, living, shards};
 use super::site::Site;
 use crate::error::Result;
 use crate::journal::{self, State};
-use crate::load::{Ledger, Warehouse};
+use crate::load::Ledger;
 use crate::source::KinesisSource;
 use crate::workers::Heartbeat;
 
 /// Shards that are told one by one; of more, those that are worst.
 const TOLD: usize = 40;
+
+/// Entries that are read at a time.
+const ENTRIES: usize = 1_000;
 
 /// What there is to tell.
 struct Status {
@@ -24,24 +30,37 @@ struct Status {
     /// Of the workers that live.
     workers: Vec<Heartbeat>,
     shards: Vec<ShardStatus>,
-    /// How long the oldest entry that is not loaded has waited, in ms.
-    oldest_waiting: Option<u64>,
+    waiting: Waiting,
+    /// When the maintenance window that is open ends, ms since 1970 UTC.
+    paused_until: Option<i64>,
+}
+
+/// What is staged and not loaded.
+#[derive(Debug, Default, Serialize)]
+struct Waiting {
+    entries: u64,
+    files: u64,
+    rows: u64,
+    bytes: u64,
+    /// How long the oldest entry has waited, in ms.
+    oldest_ms: Option<u64>,
 }
 
 /// Shows it.
 pub(super) async fn status(common: &Common, folder: &Path) -> Result<ExitCode> {
     let site = Site::existing(common, folder).await?;
     let state = journal::fold(&site.store, &site.plan.pipeline.name).await?;
-    let ledger = site.warehouse.ledger().await?;
+    let ledger = site.warehouse.get().ledger().await?;
     let workers = living(&site.store, site.context.clock.as_ref()).await?;
     // A stream that gives no answer is no reason to keep back what the journal and the warehouse say.
     let asked = ask(common, &site, (&state, &workers)).await;
-    let oldest_waiting = oldest_waiting(&site, &ledger).await?;
+    let waiting = waiting(&site, &ledger).await?;
+    let paused_until = site.plan.pipeline.load.paused_until(site.context.clock.now_millis());
     let (shards, failure) = match asked {
         Ok(shards) => (shards, None),
         Err(error) => (Vec::new(), Some(error)),
     };
-    let status = Status { state, ledger, workers, shards, oldest_waiting };
+    let status = Status { state, ledger, workers, shards, waiting, paused_until };
     if common.json {
         output::json(&status.json(&site.plan.pipeline.name))?;
     } else {
@@ -62,10 +81,23 @@ async fn ask(common: &Common, site: &Site, (state, workers): (&State, &[Heartbea
     asked.and_then(|shards| closed.map(|()| shards))
 }
 
-async fn oldest_waiting(site: &Site, ledger: &Ledger) -> Result<Option<u64>> {
-    let next = journal::entries(&site.store, ledger.loaded_through, 1).await?;
+async fn waiting(site: &Site, ledger: &Ledger) -> Result<Waiting> {
     let now = site.context.clock.now_millis();
-    Ok(next.first().map(|entry| u64::try_from(now - entry.written_at).unwrap_or(0)))
+    let mut waiting = Waiting::default();
+    loop {
+        let entries = journal::entries(&site.store, ledger.loaded_through + waiting.entries, ENTRIES).await?;
+        if entries.is_empty() {
+            return Ok(waiting);
+        }
+        let oldest = entries.first().map(|entry| u64::try_from(now - entry.written_at).unwrap_or(0));
+        waiting.oldest_ms = waiting.oldest_ms.or(oldest);
+        waiting.entries += entries.len() as u64;
+        for file in entries.iter().flat_map(|entry| entry.tables.values()).flatten() {
+            waiting.files += 1;
+            waiting.rows += file.rows;
+            waiting.bytes += file.bytes;
+        }
+    }
 }
 
 impl Status {
@@ -94,7 +126,9 @@ impl Status {
             "loads": ledger.loads,
             "loaded_through": ledger.loaded_through,
             "last_load": ledger.last,
-            "oldest_waiting_ms": self.oldest_waiting,
+            "oldest_waiting_ms": self.waiting.oldest_ms,
+            "waiting": self.waiting,
+            "loading_paused_until": self.paused_until,
         })
     }
 
@@ -109,15 +143,21 @@ impl Status {
         }
         self.print_workers()?;
         self.print_journal()?;
-        let (ledger, waiting) = (&self.ledger, self.state.through.saturating_sub(self.ledger.loaded_through));
-        let waits = match self.oldest_waiting {
-            Some(age) if waiting > 0 => {
-                format!("{} wait, the oldest for {}", counted(waiting, "entry", "entries"), millis(age))
+        let (ledger, waiting) = (&self.ledger, &self.waiting);
+        let waits = match waiting.oldest_ms {
+            Some(age) => {
+                let (entries, rows) = (counted(waiting.entries, "entry", "entries"), thousands(waiting.rows));
+                let (files, size) = (counted(waiting.files, "file", "files"), bytes(waiting.bytes));
+                format!("{entries} with {rows} rows in {files} ({size}) wait, the oldest for {}", millis(age))
             }
-            _ => "everything staged is loaded".to_owned(),
+            None => "everything staged is loaded".to_owned(),
         };
         let loads = counted(ledger.loads, "load", "loads");
-        output::line(format_args!("loads    {loads} through entry {}; {waits}", ledger.loaded_through))
+        output::line(format_args!("loads    {loads} through entry {}; {waits}", ledger.loaded_through))?;
+        match self.paused_until.and_then(DateTime::from_timestamp_millis) {
+            Some(until) => output::line(format_args!("  maintenance: no load starts before {until}")),
+            None => Ok(()),
+        }
     }
 
     fn print_shards(&self) -> Result<()> {

@@ -78,7 +78,8 @@ impl fmt::Display for Summary {
         writeln!(formatter, "decoded      {events} events, {passed} of them good")?;
         writeln!(formatter, "quarantined  {}{}", thousands(quarantined), listed(&self.quarantined))?;
         let staged = thousands(self.staged.values().sum());
-        writeln!(formatter, "staged       {staged} rows in {} files{}", thousands(self.files), listed(&self.staged))?;
+        let files = counted(self.files, "file", "files");
+        writeln!(formatter, "staged       {staged} rows in {files}{}", listed(&self.staged))?;
         let loaded = thousands(self.loaded.values().sum());
         let loads = counted(self.loads, "load", "loads");
         write!(formatter, "loaded       {loaded} rows in {loads}{}", listed(&self.loaded))?;

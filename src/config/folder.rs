@@ -49,7 +49,7 @@ fn read_pipeline(folder: &Path, mut root: Section<'_>) -> Pipeline {
     let source = read_source(&mut root);
     let batch = read_batch(&mut root);
     let load = read_load(&mut root);
-    let targets = read_targets(&mut root);
+    let targets = read_targets(&mut root, folder);
     let event = read_event(&mut root);
     let mut checks = read_checks(&mut root);
     let sections = root.sections("table", "[[table]]");

@@ -9,20 +9,26 @@ mod fault;
 mod fields;
 mod files;
 mod folder;
+mod layout;
+mod maintenance;
 mod model;
+mod servers;
 mod settings;
 mod tables;
 mod targets;
 mod values;
+mod warehouse_url;
+mod warehouses;
 
 pub use fault::{Fault, refuse};
 pub use folder::{Reading, read};
 pub use model::{
-    AwsTarget, BatchSettings, Check, Input, LoadSettings, Login, MaintenanceWindow, OnLoss, Pipeline, PostgresSettings,
-    RedshiftAccess, RedshiftPlace, RedshiftSettings, Report, ServerSettings, SourceSettings, Start, StoreAddress,
-    Table, Target, Tls, WarehouseSettings,
+    AwsTarget, BatchSettings, Check, Input, LoadSettings, LocalTarget, Login, MaintenanceWindow, OnLoss, Pipeline,
+    PostgresSettings, RedshiftAccess, RedshiftPlace, RedshiftSettings, Report, ServerSettings, SourceSettings, Start,
+    StoreAddress, Table, Target, Tls, WarehouseSettings,
 };
-pub use tables::RESERVED_COLUMNS;
+pub use values::RESERVED_COLUMNS;
+pub use warehouse_url::parse_warehouse_url;
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{NaiveDate, NaiveTime, Weekday};
 
-use crate::schema::{Field, History, TableKind};
+use crate::schema::{Field, History, TableKind, TableLayout};
 
 /// A pipeline: one folder, read and found without fault.
 #[derive(Debug, Clone, PartialEq)]
@@ -157,6 +157,10 @@ pub struct Table {
     pub history: History,
     /// `references = { column = "dimension" }`.
     pub references: BTreeMap<String, String>,
+    /// `widths = { column = 16 }`: the most bytes that a string column holds, where that is said.
+    pub widths: BTreeMap<String, u32>,
+    /// `redshift = { … }`: how Redshift lays the table out.
+    pub layout: TableLayout,
     /// What the SQL reads.
     pub input: Input,
     /// The SQL file as messages name it: `fact_orders.sql`, from the folder.
@@ -203,10 +207,28 @@ pub struct Report {
 /// `[target.NAME]`: where a pipeline runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// This machine: a stream hosted in-process, a folder as object store, Delta tables as warehouse.
-    Local,
+    /// This machine: a stream hosted in-process, a folder as object store.
+    Local(LocalTarget),
     /// AWS, or servers that speak as its services do.
     Aws(AwsTarget),
+}
+
+impl Target {
+    /// Its warehouse.
+    pub fn warehouse(&self) -> WarehouseSettings {
+        match self {
+            Self::Local(LocalTarget { warehouse: Some(settings) }) => WarehouseSettings::Postgres(settings.clone()),
+            Self::Local(LocalTarget { warehouse: None }) => WarehouseSettings::Delta,
+            Self::Aws(target) => target.warehouse.clone(),
+        }
+    }
+}
+
+/// The local target.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LocalTarget {
+    /// The warehouse; none for Delta tables in the data folder.
+    pub warehouse: Option<PostgresSettings>,
 }
 
 /// A target in AWS. Credentials are no part of it: they come from the AWS chain.

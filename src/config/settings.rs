@@ -8,11 +8,15 @@ use toml::Spanned;
 
 use super::document::{Document, Section};
 use super::fields::required_name;
+use super::maintenance::read_maintenance;
 use super::model::{BatchSettings, Check, LoadSettings, OnLoss, SourceSettings};
 use super::values::{bytes, duration, filled_text, kinesis_name, name_fault, one_of, start, whole};
 
 /// A column's text is addressed with 31 bits: a micro-batch stays well below.
 const MAX_BATCH_BYTES: u64 = 1 << 30;
+
+/// 1 TiB: no warehouse copies more at a time and stays in time.
+const MAX_LOAD_BYTES: u64 = 1 << 40;
 
 /// `[source] on_loss`.
 const ON_LOSS: [(&str, OnLoss); 2] = [("stop", OnLoss::Stop), ("continue", OnLoss::Continue)];
@@ -63,6 +67,10 @@ pub(super) fn read_load(root: &mut Section<'_>) -> LoadSettings {
     settings.freshness = section.or("freshness", settings.freshness, duration(SHORTEST..=DAY));
     let max_entries = section.optional("max_entries", whole(1..=100_000)).map(Spanned::into_inner);
     settings.max_entries = max_entries.map_or(settings.max_entries, |entries| entries as usize);
+    let max_files = section.optional("max_files", whole(1..=1_000_000)).map(Spanned::into_inner);
+    settings.max_files = max_files.map_or(settings.max_files, |files| files as usize);
+    settings.max_bytes = section.or("max_bytes", settings.max_bytes, bytes(1..=MAX_LOAD_BYTES));
+    settings.maintenance = read_maintenance(&mut section);
     section.finish();
     settings
 }

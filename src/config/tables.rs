@@ -1,8 +1,10 @@
 //! The tables of the star schema, as pipeline.toml declares them, with the SQL files they name.
 //!
-//! Owns `[[table]]`: its keys, its input, its references, and which names are taken. What the SQL yields is clean's to
+//! Owns `[[table]]`: its keys, its input, its references, and which names are taken; `layout` reads how wide its columns
+//! are and how Redshift lays it out. What the SQL yields is clean's to
 //! find. The contract: a table that SQL planning can go on with is handed on, however faulty the rest of it is.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -11,12 +13,10 @@ use super::document::{Document, Section};
 use super::fault::suggestion;
 use super::fields::{PathKind, read_fields, required_name};
 use super::files::{readable, sql_of_table};
+use super::layout::{read_layout, read_widths};
 use super::model::{Input, Table};
-use super::values::{day, filled_text, name_fault, one_of, texts};
-use crate::schema::{History, TableKind};
-
-/// The columns that the warehouse adds to dimensions: no table's SQL may yield one of these names.
-pub const RESERVED_COLUMNS: [&str; 5] = ["surrogate_key", "valid_from", "valid_to", "is_current", "is_inferred"];
+use super::values::{column_fault, day, filled_text, name_fault, one_of, texts};
+use crate::schema::{History, TableKind, TableLayout};
 
 /// The relations of `millstream query` that are no tables.
 const RESERVED_TABLES: [&str; 3] = ["rejects", "journal", "ledger"];
@@ -40,6 +40,8 @@ struct Draft {
     key: Option<Vec<String>>,
     history: History,
     references: Vec<(String, Spanned<String>)>,
+    widths: BTreeMap<String, u32>,
+    layout: TableLayout,
     input: Option<Input>,
     sql: Option<String>,
     line: usize,
@@ -77,6 +79,8 @@ impl Draft {
             key: self.key.unwrap_or_default(),
             history: self.history,
             references: self.references.into_iter().map(|(column, name)| (column, name.into_inner())).collect(),
+            widths: self.widths,
+            layout: self.layout,
             input: self.input?,
             sql: self.sql?,
             line: self.line,
@@ -91,11 +95,13 @@ fn read_draft(mut section: Section<'_>, folder: &Path) -> Draft {
     let key = read_key(&mut section, kind);
     let history = read_history(&mut section, kind);
     let references = read_references(&mut section, kind);
+    let widths = read_widths(&mut section);
+    let layout = read_layout(&mut section);
     let input = read_input(&mut section, folder, kind);
     let line = section.document.line(section.offset);
     let sql = name.as_ref().and_then(|name| read_sql(&section, folder, name));
     section.finish();
-    Draft { name, kind, key, history, references, input, sql, line }
+    Draft { name, kind, key, history, references, widths, layout, input, sql, line }
 }
 
 fn read_sql(section: &Section<'_>, folder: &Path, name: &Spanned<String>) -> Option<String> {
@@ -244,11 +250,4 @@ fn read_dates(section: &mut Section<'_>) -> Option<Input> {
         section.refuse_at("dates", through.span().start, &message);
     }
     Some(Input::Dates { from: from.into_inner(), through: through.into_inner() })
-}
-
-fn column_fault(column: &str) -> Option<String> {
-    if RESERVED_COLUMNS.contains(&column) {
-        return Some(format!("{column:?} is a column that the warehouse adds to dimensions"));
-    }
-    name_fault(column)
 }

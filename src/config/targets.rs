@@ -4,28 +4,23 @@
 //! of servers that speak as AWS does.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::DeValue;
 
 use super::document::Section;
 use super::fault::nearest;
-use super::model::{AwsTarget, StoreAddress, Target, WarehouseSettings};
-use super::values::{boolean, filled_text, name_fault, one_of, text};
+use super::model::{AwsTarget, LocalTarget, StoreAddress, Target, WarehouseSettings};
+use super::values::{boolean, endpoint, filled_text, name_fault};
+use super::warehouses::read_warehouse;
 
-/// The kinds of warehouse that this version loads.
-const WAREHOUSES: [(&str, WarehouseSettings); 1] = [("delta", WarehouseSettings::Delta)];
-
-/// Kinds that the format names and this version does not load.
-const LATER_WAREHOUSES: [&str; 2] = ["redshift", "postgres"];
-
-/// `[target.NAME]`: `local` whether it is written or not.
-pub(super) fn read_targets(root: &mut Section<'_>) -> BTreeMap<String, Target> {
-    let mut targets = BTreeMap::from([("local".to_owned(), Target::Local)]);
+/// `[target.NAME]`: `local` whether it is written or not; `folder` is the pipeline's.
+pub(super) fn read_targets(root: &mut Section<'_>, folder: &Path) -> BTreeMap<String, Target> {
+    let mut targets = BTreeMap::from([("local".to_owned(), Target::Local(LocalTarget::default()))]);
     let Some(mut section) = root.section("target", "[target.NAME]") else { return targets };
     if let Some(local) = section.section("local", "[target.local]") {
-        local.finish();
+        targets.insert("local".to_owned(), Target::Local(read_local(local, folder)));
     }
     for (name, node) in section.entries().filter(|(name, _)| name.get_ref() != "local") {
         let fault = name_fault(name.get_ref()).or_else(|| misspelt(name.get_ref()));
@@ -33,7 +28,8 @@ pub(super) fn read_targets(root: &mut Section<'_>) -> BTreeMap<String, Target> {
             section.document.fault(name.span().start, fault);
             continue;
         }
-        if let Some(target) = section.item(name.get_ref(), node, "[target.NAME]").and_then(read_target) {
+        let target = section.item(name.get_ref(), node, "[target.NAME]");
+        if let Some(target) = target.and_then(|target| read_target(target, folder)) {
             targets.insert(name.into_inner(), target);
         }
     }
@@ -45,18 +41,38 @@ fn misspelt(name: &str) -> Option<String> {
     nearest(name, &["local"]).map(|_| format!("unknown target {name:?}; did you mean \"local\"?"))
 }
 
-fn read_target(mut section: Section<'_>) -> Option<Target> {
-    let region = section.optional("region", filled_text).map(Spanned::into_inner);
-    let stream_endpoint = section.optional("stream_endpoint", endpoint).map(Spanned::into_inner);
-    let store = section.required("store", store).map(Spanned::into_inner);
-    let store_endpoint = section.optional("store_endpoint", endpoint).map(Spanned::into_inner);
-    let path_style = section.or("path_style", false, boolean);
-    let warehouse = read_warehouse(&mut section);
-    if let Some(StoreAddress::Folder(_)) = store {
-        refuse_keys_of_s3(&mut section);
+fn read_local(mut section: Section<'_>, folder: &Path) -> LocalTarget {
+    let warehouse = read_warehouse(&mut section, folder);
+    if let (Some(WarehouseSettings::Redshift(_)), Some(node)) = (&warehouse, section.find("warehouse")) {
+        let words = "Redshift copies from S3, and the local target keeps its files in a folder: give it a target of \
+                     its own with store = \"s3://bucket/prefix\"";
+        section.refuse("warehouse", node, words);
     }
     section.finish();
-    let (store, warehouse) = (store?, warehouse?);
+    match warehouse {
+        Some(WarehouseSettings::Postgres(settings)) => LocalTarget { warehouse: Some(settings) },
+        _ => LocalTarget::default(),
+    }
+}
+
+fn read_target(mut section: Section<'_>, folder: &Path) -> Option<Target> {
+    let region = section.optional("region", filled_text).map(Spanned::into_inner);
+    let stream_endpoint = section.optional("stream_endpoint", endpoint).map(Spanned::into_inner);
+    let store = section.required("store", store);
+    let store_endpoint = section.optional("store_endpoint", endpoint).map(Spanned::into_inner);
+    let path_style = section.or("path_style", false, boolean);
+    if section.find("warehouse").is_none() {
+        let _missing = section.required("warehouse", |_| Ok(()));
+    }
+    let warehouse = read_warehouse(&mut section, folder);
+    if let Some(StoreAddress::Folder(_)) = store.as_ref().map(Spanned::get_ref) {
+        refuse_keys_of_s3(&mut section);
+        if let (Some(WarehouseSettings::Redshift(_)), Some(node)) = (&warehouse, section.find("store")) {
+            section.refuse("store", node, "a Redshift warehouse copies from S3: write \"s3://bucket/prefix\"");
+        }
+    }
+    section.finish();
+    let (store, warehouse) = (store?.into_inner(), warehouse?);
     Some(Target::Aws(AwsTarget { region, stream_endpoint, store, store_endpoint, path_style, warehouse }))
 }
 
@@ -69,27 +85,6 @@ fn refuse_keys_of_s3(section: &mut Section<'_>) {
     }
 }
 
-/// `warehouse = { kind = "delta" }`.
-fn read_warehouse(section: &mut Section<'_>) -> Option<WarehouseSettings> {
-    if section.find("warehouse").is_none() {
-        let _missing = section.required("warehouse", |_| Ok(()));
-        return None;
-    }
-    let mut warehouse = section.section("warehouse", "warehouse = { … }")?;
-    let kind = warehouse.required("kind", warehouse_kind).map(Spanned::into_inner);
-    warehouse.finish();
-    kind
-}
-
-fn warehouse_kind(value: &DeValue<'_>) -> Result<WarehouseSettings, String> {
-    match text(value)?.as_str() {
-        kind if LATER_WAREHOUSES.contains(&kind) => {
-            Err(format!("this version of Millstream loads \"delta\" only; {kind:?} comes with a later one"))
-        }
-        _ => one_of(&WAREHOUSES)(value),
-    }
-}
-
 /// `s3://bucket/prefix`, or `file:///folder` for one that the workers share.
 fn store(value: &DeValue<'_>) -> Result<StoreAddress, String> {
     let text = filled_text(value)?;
@@ -98,16 +93,5 @@ fn store(value: &DeValue<'_>) -> Result<StoreAddress, String> {
         Some(("s3", rest)) if !rest.is_empty() && !rest.starts_with('/') => Ok(StoreAddress::S3(text)),
         Some(("file", folder)) if folder.starts_with('/') => Ok(StoreAddress::Folder(PathBuf::from(folder))),
         _ => Err(expected()),
-    }
-}
-
-/// `http://host:port` or `https://…`, without a password: it would stand in the file and in messages.
-fn endpoint(value: &DeValue<'_>) -> Result<String, String> {
-    let text = filled_text(value)?;
-    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-    match host {
-        Some(host) if host.contains('@') => Err("an endpoint holds no user and no password".to_owned()),
-        Some(host) if !host.is_empty() => Ok(text),
-        _ => Err(format!("{text:?} is no endpoint: write \"https://host\" or \"http://host:port\"")),
     }
 }

@@ -16,6 +16,9 @@ use crate::schema::FieldType;
 /// How deep lists and structs nest in a declared type.
 pub(super) const MAX_NESTING: usize = 16;
 
+/// The columns that the warehouse adds to dimensions: no table's SQL may yield one of these names.
+pub const RESERVED_COLUMNS: [&str; 5] = ["surrogate_key", "valid_from", "valid_to", "is_current", "is_inferred"];
+
 /// The longest name, in bytes (Redshift's limit for identifiers).
 const MAX_NAME_BYTES: usize = 127;
 
@@ -160,6 +163,25 @@ pub(super) fn name_fault(name: &str) -> Option<String> {
     }
     let rule = "lower-case letters, digits and \"_\", a letter first, at most";
     Some(format!("{name:?} is not a name: {rule} {MAX_NAME_BYTES} bytes"))
+}
+
+/// Why no column of a table's SQL has this name; none where one may.
+pub(super) fn column_fault(column: &str) -> Option<String> {
+    if RESERVED_COLUMNS.contains(&column) {
+        return Some(format!("{column:?} is a column that the warehouse adds to dimensions"));
+    }
+    name_fault(column)
+}
+
+/// `http://host:port` or `https://…`, without a password: it would stand in the file and in messages.
+pub(super) fn endpoint(value: &DeValue<'_>) -> Result<String, String> {
+    let text = filled_text(value)?;
+    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    match host {
+        Some(host) if host.contains('@') => Err("an endpoint holds no user and no password".to_owned()),
+        Some(host) if !host.is_empty() => Ok(text),
+        _ => Err(format!("{text:?} is no endpoint: write \"https://host\" or \"http://host:port\"")),
+    }
 }
 
 /// A value as its file spells it, where it is a single one.

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use super::compare::compare;
 use crate::batch::{DataFile, Entry, Position, Receipt, ShardId};
 use crate::error::{Error, ErrorKind, Result};
-use crate::load::Warehouse;
+use crate::load::{SqlWarehouse, Warehouse};
 use crate::query::Query;
 use crate::schema::TableSpec;
 use crate::store::Store;
@@ -61,10 +61,16 @@ pub struct Audit {
 const ENTRIES: usize = 1_000;
 const OPEN_FILES: usize = 16;
 
-/// Opens a session over the warehouse's tables and the staged files of these entries.
-pub type Warehoused<'a> = &'a (dyn Fn(Vec<Arc<Entry>>) -> BoxFuture<'a, Result<Query>> + Sync);
+/// How staged rows and the warehouse's tables are counted.
+#[derive(Clone, Copy)]
+pub struct Counting<'a> {
+    /// Opens a session over the staged files of these entries and the warehouse's tables.
+    pub open: &'a (dyn Fn(Vec<Arc<Entry>>) -> BoxFuture<'a, Result<Query>> + Sync),
+    /// The warehouse, where it has an engine of its own: it counts its tables itself.
+    pub warehouse: Option<&'a dyn SqlWarehouse>,
+}
 
-/// Checks every identity; the warehouse's tables with the session that `open` gives, where there is one.
+/// Checks every identity; the warehouse's tables where somebody counts them.
 ///
 /// # Errors
 /// The store's and the warehouse's, where they cannot be read at all; a broken identity is a finding, not an error.
@@ -72,7 +78,7 @@ pub async fn audit(
     store: &Store,
     warehouse: &dyn Warehouse,
     specs: &[TableSpec],
-    open: Option<Warehoused<'_>>,
+    counting: Option<Counting<'_>>,
 ) -> Result<Audit> {
     let receipts = warehouse.receipts(usize::MAX).await?;
     let loaded_through = receipts.iter().map(|receipt| receipt.loaded_through).max().unwrap_or(0);
@@ -99,9 +105,9 @@ pub async fn audit(
     auditor.files(store).await?;
     auditor.loads(receipts);
     // Staged files that are gone or torn are told already, and cannot be counted.
-    if let Some(open) = open.filter(|_| auditor.audit.findings.is_empty()) {
+    if let Some(Counting { open, warehouse }) = counting.filter(|_| auditor.audit.findings.is_empty()) {
         match open(loaded).await {
-            Ok(query) => auditor.audit.findings.extend(compare(&query, specs).await?),
+            Ok(query) => auditor.audit.findings.extend(compare(&query, warehouse, specs).await?),
             Err(error) => auditor.found("warehouse", error.to_string()),
         }
     }

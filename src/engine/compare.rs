@@ -9,6 +9,7 @@ use arrow::datatypes::Int64Type;
 
 use super::Finding;
 use crate::error::{Error, Result};
+use crate::load::{Held, SqlWarehouse};
 use crate::query::Query;
 use crate::schema::{History, TableKind, TableSpec};
 
@@ -16,11 +17,19 @@ use crate::schema::{History, TableKind, TableSpec};
 ///
 /// # Errors
 /// The session's, where the staged files themselves cannot be read.
-pub(super) async fn compare(query: &Query, specs: &[TableSpec]) -> Result<Vec<Finding>> {
+pub(super) async fn compare(
+    query: &Query,
+    warehouse: Option<&dyn SqlWarehouse>,
+    specs: &[TableSpec],
+) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for spec in specs {
         let wanted = staged(query, spec).await?;
-        let found = match loaded(query, spec).await {
+        let found = match warehouse {
+            Some(warehouse) => warehouse.held(&spec.name).await,
+            None => loaded(query, spec).await,
+        };
+        let found = match found {
             Ok(found) => found,
             Err(error) => {
                 findings.push(finding(format!("{} cannot be read: {error}", spec.name)));
@@ -42,17 +51,12 @@ fn finding(message: String) -> Finding {
     Finding { identity: "warehouse", message }
 }
 
-struct Found {
-    rows: i64,
-    keys: i64,
-}
-
 /// How many different keys were staged; rows, for a table without a key.
-async fn staged(query: &Query, spec: &TableSpec) -> Result<i64> {
+async fn staged(query: &Query, spec: &TableSpec) -> Result<u64> {
     count(query, &distinct(spec, &format!("staged.{}", spec.name), "true")).await
 }
 
-async fn loaded(query: &Query, spec: &TableSpec) -> Result<Found> {
+async fn loaded(query: &Query, spec: &TableSpec) -> Result<Held> {
     let that_count = match (spec.kind, spec.history) {
         (TableKind::Fact, _) => "true",
         (TableKind::Dimension, History::Overwrite) => "not is_inferred",
@@ -60,7 +64,7 @@ async fn loaded(query: &Query, spec: &TableSpec) -> Result<Found> {
     };
     let rows = count(query, &format!("select count(*) from {} where {that_count}", spec.name)).await?;
     let keys = count(query, &distinct(spec, &spec.name, that_count)).await?;
-    Ok(Found { rows, keys })
+    Ok(Held { rows, keys })
 }
 
 fn distinct(spec: &TableSpec, relation: &str, condition: &str) -> String {
@@ -71,9 +75,12 @@ fn distinct(spec: &TableSpec, relation: &str, condition: &str) -> String {
     format!("select count(*) from (select distinct {key} from {relation} where {condition}) as keys")
 }
 
-async fn count(query: &Query, sql: &str) -> Result<i64> {
+async fn count(query: &Query, sql: &str) -> Result<u64> {
     let batches = query.run(sql).await?.collect().await?;
     let value = batches.first().and_then(|batch| batch.columns().first());
     let count = value.and_then(|column| column.as_primitive_opt::<Int64Type>()).and_then(|counts| counts.iter().next());
-    count.flatten().ok_or_else(|| Error::internal(format!("{sql} gave no number")))
+    count
+        .flatten()
+        .and_then(|count| u64::try_from(count).ok())
+        .ok_or_else(|| Error::internal(format!("{sql} gave no number")))
 }

@@ -1,21 +1,24 @@
 //! The load loop: follows the journal in order, apart from ingestion.
 //!
 //! Owns when to load and how much: entries are coalesced until the oldest is as old as `[load] freshness` allows, or
-//! there are as many as one load takes. What is loaded is the warehouse's ledger's to say: the loop asks it at its
-//! start and after each failure.
+//! there are as many as one load takes (entries, files or bytes). In a maintenance window no load starts. What is
+//! loaded is the warehouse's ledger's to say: the loop asks it at its start and after each failure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::DateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::share::Duty;
 use super::{Controls, Job};
 use crate::batch::Entry;
+use crate::config::LoadSettings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
-use crate::runtime::Backoff;
+use crate::load::Ledger;
+use crate::runtime::{Backoff, Clock};
 
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(60), attempts: 6 };
 
@@ -26,6 +29,7 @@ const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), longest: D
 pub(super) async fn run(job: Job, controls: Controls, (duty, ingested): (Duty, CancellationToken)) -> Result<()> {
     // However it ends: a worker that loads no more must not keep the others from it.
     let _held = duty.hold();
+    let clock = &*job.context.clock;
     let mut loader = Loader::new(&job, &controls);
     let mut failures = 0;
     loop {
@@ -33,18 +37,18 @@ pub(super) async fn run(job: Job, controls: Controls, (duty, ingested): (Duty, C
         if !last && !duty.is_ours() {
             // What the other loads meanwhile is for the ledger to say.
             loader.loaded_through = None;
-            wait(&job, &ingested, poll(job.pipeline.load.freshness)).await;
+            wait(clock, (&ingested, last), poll(job.pipeline.load.freshness)).await;
             continue;
         }
         match loader.load_due(last).await {
-            Ok(true) => failures = 0,
-            Ok(false) if last => return Ok(()),
-            Ok(false) => wait(&job, &ingested, poll(job.pipeline.load.freshness)).await,
+            Ok(Due::Loaded) => failures = 0,
+            Ok(Due::Nothing | Due::Paused) if last => return Ok(()),
+            Ok(Due::Nothing | Due::Paused) => wait(clock, (&ingested, last), poll(job.pipeline.load.freshness)).await,
             Err(error) => {
                 failures += 1;
                 loader.loaded_through = None;
                 let pause = what_next(error, failures, last, &job)?;
-                wait(&job, &ingested, pause).await;
+                wait(clock, (&ingested, last), pause).await;
             }
         }
     }
@@ -59,8 +63,8 @@ pub async fn load_all(job: &Job, controls: &Controls) -> Result<()> {
     let mut failures = 0;
     loop {
         match loader.load_due(true).await {
-            Ok(true) => failures = 0,
-            Ok(false) => return Ok(()),
+            Ok(Due::Loaded) => failures = 0,
+            Ok(Due::Nothing | Due::Paused) => return Ok(()),
             Err(error) => {
                 failures += 1;
                 loader.loaded_through = None;
@@ -75,61 +79,126 @@ fn poll(freshness: Duration) -> Duration {
     (freshness / 4).clamp(Duration::from_millis(50), Duration::from_secs(5))
 }
 
+/// What became of a look at the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// A load was made.
+    Loaded,
+    /// There is nothing to load yet.
+    Nothing,
+    /// A maintenance window keeps back whatever there is.
+    Paused,
+}
+
 struct Loader<'a> {
     job: &'a Job,
     controls: &'a Controls,
     /// As the ledger said, or as our own last load left it; none where it must be asked.
     loaded_through: Option<u64>,
+    /// The end of the maintenance window that was told of, ms since 1970 UTC.
+    paused_until: Option<i64>,
 }
 
 impl<'a> Loader<'a> {
     fn new(job: &'a Job, controls: &'a Controls) -> Self {
-        Self { job, controls, loaded_through: None }
+        Self { job, controls, loaded_through: None, paused_until: None }
     }
 
-    /// Makes the next load where one is due, or where `all` is wanted; false where there is nothing to do.
-    async fn load_due(&mut self, all: bool) -> Result<bool> {
+    /// Makes the next load where one is due, or where `all` is wanted.
+    async fn load_due(&mut self, all: bool) -> Result<Due> {
         let job = self.job;
+        if self.is_paused() {
+            return Ok(Due::Paused);
+        }
         let loaded_through = match self.loaded_through {
             Some(loaded_through) => loaded_through,
             None => {
                 job.warehouse.prepare().await?;
-                let loaded_through = job.warehouse.ledger().await?.loaded_through;
-                is_journaled(job, loaded_through).await?;
-                self.controls.progress.loaded_elsewhere(loaded_through);
-                loaded_through
+                let ledger = job.warehouse.ledger().await?;
+                is_journaled(job, &ledger).await?;
+                self.controls.progress.loaded_elsewhere(ledger.loaded_through);
+                ledger.loaded_through
             }
         };
         self.loaded_through = Some(loaded_through);
-        let entries = journal::entries(&job.store, loaded_through, job.pipeline.load.max_entries).await?;
-        if entries.is_empty() || !(all || is_due(job, &entries)) {
-            return Ok(false);
+        let settings = &job.pipeline.load;
+        let mut entries = journal::entries(&job.store, loaded_through, settings.max_entries).await?;
+        let takes = one_load(settings, &entries);
+        if entries.is_empty() || !(all || takes.is_full || has_waited(job, &entries)) {
+            return Ok(Due::Nothing);
         }
+        entries.truncate(takes.entries);
         let receipt = job.warehouse.load(&entries).await?;
         check_rows(&entries, &receipt.copied)?;
         self.loaded_through = Some(receipt.loaded_through);
         tracing::debug!(through = receipt.loaded_through, entries = entries.len(), "loaded");
         self.controls.progress.loaded(&receipt);
-        Ok(true)
+        Ok(Due::Loaded)
+    }
+
+    /// Whether a maintenance window is open; each is told of once.
+    fn is_paused(&mut self) -> bool {
+        let until = self.job.pipeline.load.paused_until(self.job.context.clock.now_millis());
+        if until != self.paused_until {
+            match until.and_then(DateTime::from_timestamp_millis) {
+                Some(until) => tracing::info!(%until, "maintenance: no load starts before; reading goes on"),
+                None => tracing::info!("the maintenance window is over; loading goes on"),
+            }
+            self.paused_until = until;
+        }
+        until.is_some()
     }
 }
 
-/// A ledger that is ahead of the journal would pass over the entries that are written next.
-async fn is_journaled(job: &Job, loaded_through: u64) -> Result<()> {
-    if loaded_through == 0 || !journal::entries(&job.store, loaded_through - 1, 1).await?.is_empty() {
+/// A ledger that is ahead of the journal, or of another one, would pass over entries.
+async fn is_journaled(job: &Job, ledger: &Ledger) -> Result<()> {
+    let loaded_through = ledger.loaded_through;
+    if loaded_through == 0 {
         return Ok(());
     }
-    Err(Error::corrupt(format!(
-        "the warehouse has loaded entry {loaded_through}, which the journal does not hold: the object store is older \
-         than the warehouse. Put the newer one back; or move the warehouse away, and everything is loaded anew"
-    )))
+    let Some(entry) = journal::entries(&job.store, loaded_through - 1, 1).await?.pop() else {
+        return Err(Error::corrupt(format!(
+            "the warehouse has loaded entry {loaded_through}, which the journal does not hold: the object store is older \
+             than the warehouse. Put the newer one back; or move the warehouse away, and everything is loaded anew"
+        )));
+    };
+    match &ledger.attempt {
+        Some(attempt) if *attempt != entry.attempt => Err(Error::corrupt(format!(
+            "the warehouse has loaded another entry {loaded_through} than the journal holds: it was filled from another \
+             object store. Name the store that belongs to it; or give this one a schema of its own, and everything is \
+             loaded anew"
+        ))),
+        _ => Ok(()),
+    }
 }
 
-fn is_due(job: &Job, entries: &[Arc<Entry>]) -> bool {
-    let settings = &job.pipeline.load;
+/// How much of what waits one load takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Takes {
+    /// The first so many entries.
+    entries: usize,
+    /// Whether there are as many as one load takes.
+    is_full: bool,
+}
+
+/// As many entries as a load's bounds allow, at least one.
+fn one_load(settings: &LoadSettings, entries: &[Arc<Entry>]) -> Takes {
+    let (mut files, mut bytes) = (0, 0);
+    for (taken, entry) in entries.iter().enumerate() {
+        files += entry.tables.values().map(Vec::len).sum::<usize>();
+        bytes += entry.tables.values().flatten().map(|file| file.bytes).sum::<u64>();
+        if taken > 0 && (files > settings.max_files || bytes > settings.max_bytes) {
+            return Takes { entries: taken, is_full: true };
+        }
+    }
+    let is_full = entries.len() >= settings.max_entries || files >= settings.max_files || bytes >= settings.max_bytes;
+    Takes { entries: entries.len(), is_full }
+}
+
+fn has_waited(job: &Job, entries: &[Arc<Entry>]) -> bool {
     let oldest = entries.first().map_or(i64::MAX, |entry| entry.written_at);
     let waited = u64::try_from(job.context.clock.now_millis().saturating_sub(oldest)).unwrap_or(0);
-    entries.len() >= settings.max_entries || Duration::from_millis(waited) >= settings.freshness
+    Duration::from_millis(waited) >= job.pipeline.load.freshness
 }
 
 /// The last term of the audit identity: rows copied = rows staged.
@@ -162,11 +231,59 @@ fn what_next(error: Error, failures: u32, last: bool, job: &Job) -> Result<Durat
     Ok(BACKOFF.pause(failures, &job.context))
 }
 
-/// Waits, but not past the end of ingestion.
-async fn wait(job: &Job, ingested: &CancellationToken, pause: Duration) {
-    let already = ingested.is_cancelled();
+/// Waits, but not past the end of ingestion where that was not known when the loop looked last.
+async fn wait(clock: &dyn Clock, (ingested, known): (&CancellationToken, bool), pause: Duration) {
     tokio::select! {
-        () = job.context.clock.sleep(pause) => {}
-        () = ingested.cancelled(), if !already => {}
+        biased;
+        () = ingested.cancelled(), if !known => {}
+        () = clock.sleep(pause) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::DataFile;
+    use crate::runtime::ManualClock;
+
+    /// An entry with so many files, of so many bytes each.
+    fn entry(files: usize, bytes: u64) -> Arc<Entry> {
+        let text = r#"{"format": 2, "number": 1, "pipeline": "p", "writer": "w", "attempt": "a", "written_at": 0}"#;
+        let mut entry: Entry = serde_json::from_str(text).expect("an entry");
+        let file = DataFile { path: "staged/t/a.parquet".to_owned(), rows: 1, bytes };
+        entry.tables.insert("t".to_owned(), vec![file; files]);
+        Arc::new(entry)
+    }
+
+    #[test]
+    fn a_load_takes_what_its_bounds_allow_and_at_least_one_entry() {
+        let settings = LoadSettings { max_entries: 4, max_files: 10, max_bytes: 100, ..LoadSettings::default() };
+        let takes = |entries, is_full| Takes { entries, is_full };
+        // (files, bytes of each) of the entries; what one load takes.
+        let cases: [(&[(usize, u64)], Takes); 9] = [
+            (&[], takes(0, false)),
+            (&[(1, 1)], takes(1, false)),
+            (&[(1, 1), (1, 1), (1, 1)], takes(3, false)),
+            (&[(0, 0), (0, 0), (0, 0), (0, 0)], takes(4, true)),
+            (&[(4, 1), (4, 1), (4, 1)], takes(2, true)),
+            (&[(5, 1), (5, 1)], takes(2, true)),
+            (&[(1, 60), (1, 60)], takes(1, true)),
+            (&[(1, 500)], takes(1, true)),
+            (&[(99, 500), (1, 1)], takes(1, true)),
+        ];
+        for (waiting, expected) in cases {
+            let entries: Vec<_> = waiting.iter().map(|(files, bytes)| entry(*files, *bytes)).collect();
+            assert_eq!(one_load(&settings, &entries), expected, "{waiting:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_ingestion_is_waited_past_only_where_it_was_known_before() {
+        let (clock, ingested) = (ManualClock::at(0), CancellationToken::new());
+        ingested.cancel();
+        wait(&clock, (&ingested, false), Duration::from_secs(5)).await;
+        assert_eq!(clock.now_micros(), 0, "it came while the loop looked: there may be more to load");
+        wait(&clock, (&ingested, true), Duration::from_secs(5)).await;
+        assert_eq!(clock.now_micros(), 5_000_000, "a failure's pause is a pause");
     }
 }

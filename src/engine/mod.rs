@@ -40,7 +40,7 @@ use crate::source::Source;
 use crate::stage::Stager;
 use crate::store::Store;
 
-pub use audit::{Audit, Finding, Warehoused, audit};
+pub use audit::{Audit, Counting, Finding, audit};
 pub use dimensions::{Dimensions, StagedDimension};
 pub use load::load_all;
 pub use progress::{Latency, Progress, ShardProgress, Totals};

@@ -32,6 +32,10 @@
 //!   it is the row that comes last.
 //!
 //! An instant before [`BEGINNING`] counts as it.
+//!
+//! A warehouse that speaks SQL works on all rows of a load at once (`script::history`), so its versions may differ from
+//! these only where more than two rows agree and a late one falls between them, and where a confirmation opens a version
+//! or shares its instant with a row: `_position` is then that of the row itself.
 
 use std::cmp::Ordering;
 

@@ -7,20 +7,26 @@
 
 #[cfg(test)]
 mod contract;
-mod ddl;
 mod delta;
+#[cfg(test)]
+mod golden;
 mod history;
 mod keep;
 mod keys;
 mod memory;
 mod merge;
 mod plan;
+mod postgres;
 mod protocol;
+mod redshift;
 mod script;
 mod session;
 mod shape;
 mod staged;
 mod surrogate;
+mod tables;
+mod upsert;
+mod wire;
 
 use std::sync::Arc;
 
@@ -32,9 +38,12 @@ use futures::stream::BoxStream;
 use crate::batch::{Entry, Receipt};
 use crate::error::{Error, Result};
 
-pub use ddl::ddl;
 pub use delta::{DeltaWarehouse, Place};
 pub use memory::MemoryWarehouse;
+pub use postgres::PostgresWarehouse;
+pub use redshift::RedshiftWarehouse;
+pub use tables::{DdlFor, ddl};
+pub use upsert::{SqlPlace, UpsertWarehouse};
 
 /// What a warehouse remembers of its loads.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

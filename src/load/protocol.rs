@@ -71,7 +71,7 @@ impl Loader {
     /// Loads these entries; see [`super::Warehouse::load`].
     pub(super) async fn load(&self, tables: &dyn Tables, entries: &[Arc<Entry>]) -> Result<Receipt> {
         let ledger = tables.ledger().await?;
-        let (first, last) = self.check(entries)?;
+        let (first, last) = check_entries(&self.pipeline, &self.shapes, entries)?;
         if first != ledger.loaded_through + 1 {
             return Err(overtaken(first, ledger.loaded_through));
         }
@@ -97,32 +97,6 @@ impl Loader {
                 Err(overtaken(first, ledger.loaded_through))
             }
         }
-    }
-
-    /// The first and last number of entries that can be loaded together.
-    fn check(&self, entries: &[Arc<Entry>]) -> Result<(u64, u64)> {
-        let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
-            return Err(Error::internal("a load of no entries"));
-        };
-        for (entry, number) in entries.iter().zip(first.number..) {
-            if entry.number != number {
-                return Err(Error::internal(format!("entry {} does not follow {}", entry.number, number - 1)));
-            }
-            if entry.pipeline != self.pipeline {
-                return Err(Error::corrupt(format!(
-                    "entry {number} of the journal is of the pipeline {}, not {}; it was not loaded",
-                    entry.pipeline, self.pipeline
-                )));
-            }
-            let unknown = entry.tables.keys().find(|table| !self.shapes.iter().any(|shape| shape.name == **table));
-            if let Some(table) = unknown {
-                return Err(Error::invalid(format!(
-                    "entry {number} of the journal holds rows of the table {table}, which the pipeline no longer has; \
-                     declare it again until they are loaded"
-                )));
-            }
-        }
-        Ok((first.number, last.number))
     }
 
     /// Cuts the entries into parts that fit the memory: staged bytes grow some eightfold, and a merge holds them twice.
@@ -199,6 +173,36 @@ impl Loader {
     }
 }
 
+/// The first and last number of entries that can be loaded together: consecutive ones of this pipeline, whose tables it
+/// has.
+///
+/// # Errors
+/// Corrupt where an entry is another pipeline's; Invalid where the pipeline no longer has one of its tables; Internal.
+pub(super) fn check_entries(pipeline: &str, shapes: &[Arc<Shape>], entries: &[Arc<Entry>]) -> Result<(u64, u64)> {
+    let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+        return Err(Error::internal("a load of no entries"));
+    };
+    for (entry, number) in entries.iter().zip(first.number..) {
+        if entry.number != number {
+            return Err(Error::internal(format!("entry {} does not follow {}", entry.number, number - 1)));
+        }
+        if entry.pipeline != pipeline {
+            return Err(Error::corrupt(format!(
+                "entry {number} of the journal is of the pipeline {}, not {pipeline}; it was not loaded",
+                entry.pipeline
+            )));
+        }
+        let unknown = entry.tables.keys().find(|table| !shapes.iter().any(|shape| shape.name == **table));
+        if let Some(table) = unknown {
+            return Err(Error::invalid(format!(
+                "entry {number} of the journal holds rows of the table {table}, which the pipeline no longer has; \
+                 declare it again until they are loaded"
+            )));
+        }
+    }
+    Ok((first.number, last.number))
+}
+
 /// The columns of a fact as the type of a dimension's key.
 fn as_keys(dimension: &Shape, fact: &Shape, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
     let key = dimension.staged.field_with_name(&dimension.key[0]).map_err(arrow_bug)?;
@@ -213,7 +217,8 @@ fn as_keys(dimension: &Shape, fact: &Shape, rows: &RecordBatch) -> Result<Vec<Ar
     rows.columns().iter().map(cast).collect()
 }
 
-fn overtaken(first: u64, loaded_through: u64) -> Error {
+/// Another loader was faster.
+pub(super) fn overtaken(first: u64, loaded_through: u64) -> Error {
     Error::fenced(format!(
         "a load from entry {first} on does not follow the warehouse, which holds everything through entry \
          {loaded_through}: another loader was faster"

@@ -43,4 +43,7 @@ pub(super) trait Session: Send + Sync {
     /// # Errors
     /// As [`Session::execute`].
     async fn read(&self, sql: &str) -> Result<Answer>;
+
+    /// Whether a COPY goes by the columns' places in the file, so that a load must look at the files first.
+    fn needs_columns(&self) -> bool;
 }

@@ -16,11 +16,17 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 
 use super::arrow_bug;
+use super::plan::StagedFile;
 use super::shape::conform;
 use crate::batch::{DataFile, Entry};
 use crate::error::{Error, Result};
 use crate::runtime::blocking;
 use crate::store::Store;
+
+/// Rows of a batch where rows are handed on at once.
+const STREAMED_ROWS: usize = 8_192;
+
+type Reader = ParquetRecordBatchReaderBuilder<Bytes>;
 
 #[derive(Debug, thiserror::Error)]
 enum Fault {
@@ -70,6 +76,48 @@ pub(super) async fn count(store: &Store, table: &str, entries: &[Arc<Entry>]) ->
     Ok(counts.iter().sum())
 }
 
+/// The columns of a file, by its own footer.
+///
+/// # Errors
+/// As [`rows`].
+pub(super) async fn columns(store: &Store, entry: u64, file: &DataFile) -> Result<SchemaRef> {
+    let bytes = fetch(store, entry, file).await?;
+    let (file, bytes) = (file.clone(), bytes);
+    blocking(move || Ok(Arc::clone(opened(bytes, entry, &file)?.schema()))).await
+}
+
+/// Gives a fetched file's rows, as many as the journal says, batch by batch and with these columns.
+///
+/// # Errors
+/// Corrupt where the file is not what the journal says; those of `each`.
+pub(super) fn each_batch(
+    bytes: Bytes,
+    staged: &StagedFile,
+    columns: &SchemaRef,
+    mut each: impl FnMut(RecordBatch) -> Result<()>,
+) -> Result<()> {
+    let StagedFile { entry, file } = staged;
+    let builder = opened(bytes, *entry, file)?;
+    let unreadable = |error| Fault::Unreadable(file.path.clone(), *entry, error);
+    let reader = projected(builder, columns).with_batch_size(STREAMED_ROWS).build().map_err(unreadable)?;
+    for batch in reader {
+        let batch = batch.map_err(|error| unreadable(error.into()))?;
+        let conformed = conform(&batch, columns);
+        each(conformed.map_err(|error| Fault::Columns(file.path.clone(), *entry, error))?)?;
+    }
+    Ok(())
+}
+
+/// A fetched file, of as many rows as the journal says.
+fn opened(bytes: Bytes, entry: u64, file: &DataFile) -> Result<Reader> {
+    let builder = Reader::try_new(bytes).map_err(|error| Fault::Unreadable(file.path.clone(), entry, error))?;
+    let found = builder.metadata().row_groups().iter().map(|group| group.num_rows().unsigned_abs()).sum();
+    match found == file.rows {
+        true => Ok(builder),
+        false => Err(Fault::Rows { path: file.path.clone(), entry, found, said: file.rows }.into()),
+    }
+}
+
 /// A table's files with their entries' numbers, in journal order.
 fn files<'a>(table: &'a str, entries: &'a [Arc<Entry>]) -> impl Iterator<Item = (u64, DataFile)> + 'a {
     entries.iter().flat_map(move |entry| {
@@ -79,7 +127,10 @@ fn files<'a>(table: &'a str, entries: &'a [Arc<Entry>]) -> impl Iterator<Item = 
 }
 
 /// A file's bytes, as many as the journal says.
-async fn fetch(store: &Store, entry: u64, file: &DataFile) -> Result<Bytes> {
+///
+/// # Errors
+/// Corrupt where there are others, or none; Transient.
+pub(super) async fn fetch(store: &Store, entry: u64, file: &DataFile) -> Result<Bytes> {
     let bytes = store.get(&file.path).await?;
     let bytes = bytes.ok_or_else(|| Fault::Missing(file.path.clone(), entry))?;
     let found = bytes.len() as u64;
@@ -92,13 +143,8 @@ async fn fetch(store: &Store, entry: u64, file: &DataFile) -> Result<Bytes> {
 async fn footer(store: Store, entry: u64, file: DataFile) -> Result<u64> {
     let bytes = fetch(&store, entry, &file).await?;
     blocking(move || {
-        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes);
-        let reader = reader.map_err(|error| Fault::Unreadable(file.path.clone(), entry, error))?;
-        let found = reader.metadata().row_groups().iter().map(|group| group.num_rows().unsigned_abs()).sum();
-        if found != file.rows {
-            return Err(Fault::Rows { path: file.path, entry, found, said: file.rows }.into());
-        }
-        Ok(found)
+        opened(bytes, entry, &file)?;
+        Ok(file.rows)
     })
     .await
 }
@@ -119,10 +165,14 @@ async fn read(store: Store, entry: u64, file: DataFile, columns: SchemaRef) -> R
 
 /// The columns of these names (those that are there) of a Parquet file.
 pub(super) fn parquet(bytes: Bytes, columns: &SchemaRef) -> Result<Vec<RecordBatch>, ParquetError> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
+    let reader = projected(Reader::try_new(bytes)?, columns).with_batch_size(65_536).build()?;
+    reader.map(|batch| batch.map_err(ParquetError::from)).collect()
+}
+
+/// A reader of the columns of these names, of those that are there.
+fn projected(builder: Reader, columns: &SchemaRef) -> Reader {
     let fields = builder.schema().fields().iter().enumerate();
     let wanted = fields.filter(|(_, field)| columns.index_of(field.name()).is_ok()).map(|(index, _)| index);
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.collect::<Vec<_>>());
-    let reader = builder.with_projection(mask).with_batch_size(65_536).build()?;
-    reader.map(|batch| batch.map_err(ParquetError::from)).collect()
+    builder.with_projection(mask)
 }

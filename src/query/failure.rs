@@ -33,6 +33,9 @@ pub(super) fn planning(error: &DataFusionError, names: &Names) -> Error {
 /// A query that was planned and failed on its way.
 pub(super) fn running(error: &DataFusionError, names: &Names) -> Error {
     let reason = text(error.find_root());
+    if let Some(own) = own(error) {
+        return Error::new(own.kind(), own.to_string());
+    }
     if is_missing(error) {
         return Error::corrupt(format!(
             "a file that the journal or the warehouse names is not there, so the answer would lack rows and none is \
@@ -71,6 +74,18 @@ pub(super) fn running(error: &DataFusionError, names: &Names) -> Error {
         }
         _ => Error::invalid(format!("the query failed: {reason}")),
     }
+}
+
+/// This program's own error, where one caused the failure.
+fn own(error: &DataFusionError) -> Option<&Error> {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(current) = cause {
+        if let Some(own) = current.downcast_ref::<Error>() {
+            return Some(own);
+        }
+        cause = current.source();
+    }
+    None
 }
 
 fn unreadable_now(reason: &str) -> Error {

@@ -9,7 +9,7 @@
 //! | relation         | what it is                                                                     |
 //! |------------------|--------------------------------------------------------------------------------|
 //! | `staged.<table>` | the rows of the table's staged files: its columns, `_arrived_at`, `_position`  |
-//! | `<table>`        | the warehouse's Delta table                                                    |
+//! | `<table>`        | the warehouse's table                                                          |
 //! | `ledger`         | the warehouse's record of its loads                                            |
 //! | `rejects`        | the rows of the quarantine files                                               |
 //! | `journal`        | one row an entry                                                               |
@@ -19,6 +19,7 @@ mod files;
 mod journal;
 mod names;
 mod output;
+mod remote;
 mod statement;
 mod warehouse;
 
@@ -27,11 +28,14 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
+use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{SQLOptions, SessionContext};
 use futures::TryStreamExt;
 
 pub use output::{Format, write};
+pub use remote::{Rows, TableReader};
 
 use self::files::Files;
 use self::names::Names;
@@ -55,12 +59,23 @@ pub struct QuerySettings {
 pub struct Holdings<'a> {
     /// The object store with the staged files and the quarantine.
     pub store: &'a Store,
-    /// The folder of the Delta tables; it need not exist yet.
-    pub warehouse: &'a Folder,
+    /// The warehouse's tables.
+    pub warehouse: Loaded<'a>,
     /// The pipeline's tables.
     pub specs: &'a [TableSpec],
     /// The journal's entries, in their order.
     pub entries: &'a [Arc<Entry>],
+}
+
+/// Where the warehouse's tables are.
+#[derive(Clone, Copy)]
+pub enum Loaded<'a> {
+    /// Nothing is loaded yet: each table is there and empty.
+    Nothing,
+    /// Delta tables in this folder; it need not exist yet.
+    Delta(&'a Folder),
+    /// A warehouse with an engine of its own.
+    Remote(&'a Arc<dyn TableReader>),
 }
 
 /// A read-only session over a pipeline's tables.
@@ -82,7 +97,7 @@ const OWN_TABLES: [&str; 3] = ["journal", "ledger", "rejects"];
 const STAGED: &str = "staged";
 
 impl Query {
-    /// A session over the files that the entries name, the Delta tables `warehouse/<table>` and the entries themselves.
+    /// A session over the files that the entries name, the warehouse's tables and the entries themselves.
     ///
     /// # Errors
     /// Invalid where a table bears the name of a relation that is always there, Transient or Corrupt where a Delta
@@ -143,6 +158,12 @@ impl Query {
 }
 
 impl QueryResult {
+    /// An answer that something else than a session gives.
+    pub fn new(schema: SchemaRef, rows: Rows) -> Self {
+        let rows = rows.map_err(|error| DataFusionError::External(Box::new(error)));
+        Self { stream: Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), rows)), schema }
+    }
+
     /// The columns.
     pub fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)

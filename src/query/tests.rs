@@ -141,7 +141,7 @@ impl Fixture {
 
     fn holdings(&self) -> Holdings<'_> {
         let (warehouse, specs, entries) = (&self.folder, &self.specs, &self.entries);
-        Holdings { store: &self.store, warehouse, specs, entries }
+        Holdings { store: &self.store, warehouse: Loaded::Delta(warehouse), specs, entries }
     }
 
     async fn open(&self) -> Query {

@@ -1,4 +1,4 @@
-//! The warehouse's Delta tables as relations, and what they look like before the first load.
+//! The warehouse's tables as relations, and what they look like before the first load.
 //!
 //! Owns how a table of the warehouse is opened for reading. `load` owns how it is written; the columns that it adds
 //! to a table's own are stated in [`columns`].
@@ -14,7 +14,8 @@ use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use url::Url;
 
-use super::{instant, version_fields};
+use super::remote::RemoteTable;
+use super::{Loaded, instant, version_fields};
 use crate::error::{Error, Result};
 use crate::runtime::blocking;
 use crate::schema::{History, TableKind, TableSpec};
@@ -61,18 +62,22 @@ pub(super) fn ledger_columns() -> SchemaRef {
     ]))
 }
 
-/// The Delta table `warehouse/<name>` as it is now; where there is none yet, an empty table of these columns.
+/// The warehouse's table of this name as it is now; where there is none yet, an empty one of these columns.
 ///
 /// # Errors
 /// Transient where it cannot be read, Corrupt where its log contradicts itself.
 pub(super) async fn table(
-    warehouse: &Folder,
+    warehouse: Loaded<'_>,
     name: &str,
     columns: SchemaRef,
     context: &SessionContext,
 ) -> Result<Arc<dyn TableProvider>> {
+    let folder = match warehouse {
+        Loaded::Nothing => return Ok(Arc::new(EmptyTable::new(columns))),
+        Loaded::Remote(reader) => return Ok(Arc::new(RemoteTable::new(Arc::clone(reader), name, &columns))),
+        Loaded::Delta(folder) => folder.join(name),
+    };
     let empty = || Arc::new(EmptyTable::new(columns));
-    let folder = warehouse.join(name);
     let Some(log) = log(&folder).await? else {
         return Ok(empty());
     };

@@ -1,11 +1,12 @@
 //! Writes a cleaned batch to the object store as Parquet: `staged/<table>/date=YYYY-MM-DD/<id>.parquet` and
 //! `quarantine/date=YYYY-MM-DD/<id>.parquet`, the date being the UTC day of `_arrived_at`.
 //!
-//! Owns the files' names and their split by day and size; `encode` owns their form. It does not commit: until a
+//! Owns the files' names and their split by day and size; `encode` and `decimals` own their form. It does not commit: until a
 //! journal entry names the files nobody reads them, so where a batch fails half-way the ones already written are
 //! harmless orphans. File names are fresh ids, so two workers never meet.
 
 mod days;
+mod decimals;
 mod encode;
 mod footer;
 mod quarantine;
@@ -25,6 +26,7 @@ use crate::runtime::{Context, blocking};
 use crate::store::Store;
 pub use footer::count_rows;
 
+use decimals::Decimals;
 use encode::{ENCODED_BYTES, Encoded, encode};
 
 /// The tables, and the quarantine, that are encoded and written at a time.
@@ -35,6 +37,7 @@ const AT_A_TIME: usize = 4;
 pub struct Stager {
     store: Store,
     context: Context,
+    decimals: Decimals,
 }
 
 /// Rows that go to one folder of the store.
@@ -47,7 +50,14 @@ struct Part {
 impl Stager {
     /// A stager into this store; file names come from the context's dice.
     pub fn new(store: Store, context: Context) -> Self {
-        Self { store, context }
+        Self { store, context, decimals: Decimals::default() }
+    }
+
+    /// The same stager, writing every decimal as fixed-length bytes whatever its precision, or again as by default:
+    /// INT32 to 9 digits, INT64 to 18.
+    pub fn with_fixed_length_decimals(mut self, fixed_length: bool) -> Self {
+        self.decimals = if fixed_length { Decimals::FixedLength } else { Decimals::ByPrecision };
+        self
     }
 
     /// Writes a batch's rows and rejects; what is empty writes nothing. Every file is whole and synced on return.
@@ -85,8 +95,9 @@ impl Stager {
             let mut rest = Some(rows);
             // One file is encoded and written at a time, so that no more than one of a table is in memory.
             while let Some(rows) = rest.take() {
-                let label = Arc::clone(&label);
-                let Encoded { bytes, rows, left } = blocking(move || encode(&label, rows, ENCODED_BYTES)).await?;
+                let (label, decimals) = (Arc::clone(&label), self.decimals);
+                let encoding = blocking(move || encode(&label, rows, decimals, ENCODED_BYTES));
+                let Encoded { bytes, rows, left } = encoding.await?;
                 files.push(self.put(format!("{folder}/date={day}"), bytes, rows).await?);
                 rest = left;
             }

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, Date32Array, Decimal128Array, Int32Array, StringArray, TimestampMicrosecondArray,
+    ArrayRef, AsArray, Date32Array, Decimal128Array, Int32Array, ListArray, StringArray, StructArray,
+    TimestampMicrosecondArray,
 };
-use arrow::datatypes::{DataType, Int32Type, TimeUnit};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field as ArrowField, Int32Type, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, Encoding, Type as PhysicalType};
 use proptest::prelude::*;
 
+use super::decimals::Decimals;
 use super::encode::{TABLE_KEY, encode};
 use super::*;
 use crate::batch::{Counts, DimensionFile, Position, Range, Reject, ShardId, TableRows};
@@ -139,6 +142,58 @@ async fn the_file_is_one_that_a_copy_takes() {
     assert_eq!(zone("at"), DataType::Timestamp(TimeUnit::Microsecond, None));
 }
 
+/// A column of every precision, the largest and the smallest value of it and a null, then one in a list and one in a
+/// struct.
+fn decimals() -> RecordBatch {
+    let of = |precision: u8| {
+        let largest = 10_i128.pow(precision.into()) - 1;
+        let values = Decimal128Array::from(vec![Some(largest), None, Some(-largest)]);
+        Arc::new(values.with_precision_and_scale(precision, 1).expect("fits")) as ArrayRef
+    };
+    let item = Arc::new(ArrowField::new("item", DataType::Decimal128(5, 1), true));
+    let list = ListArray::new(item, OffsetBuffer::from_lengths([2, 0, 1]), of(5), None);
+    let member = Arc::new(ArrowField::new("member", DataType::Decimal128(12, 1), true));
+    let object = StructArray::new(vec![member].into(), vec![of(12)], None);
+    let plain = (1..=38).map(|precision| (format!("d{precision}"), of(precision)));
+    let arrived = TimestampMicrosecondArray::from(vec![0; 3]).with_timezone("UTC");
+    let nested: [(String, ArrayRef); 3] = [
+        ("list".to_owned(), Arc::new(list)),
+        ("struct".to_owned(), Arc::new(object)),
+        ("_arrived_at".to_owned(), Arc::new(arrived)),
+    ];
+    RecordBatch::try_from_iter(plain.chain(nested)).expect("columns")
+}
+
+/// Physical type and length of each column of a file, by path.
+async fn physical(store: &Store, file: &DataFile) -> Vec<(String, PhysicalType, i32)> {
+    let bytes = store.get(&file.path).await.expect("readable").expect("there");
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).expect("Parquet");
+    let columns = reader.parquet_schema().columns().iter();
+    columns.map(|column| (column.path().string(), column.physical_type(), column.type_length())).collect()
+}
+
+#[tokio::test]
+async fn decimals_are_fixed_length_bytes_where_that_is_wished() {
+    let (store, given) = (memory(), decimals());
+    let bytes = |digits: f64| ((digits * 10_f64.log2() + 1.0) / 8.0).ceil() as i32;
+    let paths = (1..=38).map(|digits| (format!("d{digits}"), f64::from(digits)));
+    let nested = [("list.list.item".to_owned(), 5.0), ("struct.member".to_owned(), 12.0)];
+    let fixed = paths.chain(nested).map(|(path, digits)| (path, PhysicalType::FIXED_LEN_BYTE_ARRAY, bytes(digits)));
+    for wished in [true, false] {
+        let wishing = stager(&store, 1).with_fixed_length_decimals(true).with_fixed_length_decimals(wished);
+        let staged = wishing.stage(cleaned("t", given.clone())).await.expect("staged");
+        let file = &staged.tables["t"][0];
+        let found = physical(&store, file).await;
+        if wished {
+            assert_eq!(found[..40], fixed.clone().collect::<Vec<_>>());
+        } else {
+            let by_precision = [PhysicalType::INT32, PhysicalType::INT64, PhysicalType::FIXED_LEN_BYTE_ARRAY];
+            assert_eq!([found[8].1, found[17].1, found[18].1], by_precision);
+        }
+        assert_eq!(read(&store, file).await.columns(), given.columns(), "{wished}");
+    }
+}
+
 #[tokio::test]
 async fn a_batch_across_midnight_makes_a_file_a_day() {
     let store = memory();
@@ -220,7 +275,7 @@ fn a_file_ends_where_it_is_large_enough() {
     let given = rows(&vec![0; 200_000]);
     let (mut rest, mut found) = (Some(given.clone()), Vec::new());
     while let Some(rows) = rest.take() {
-        let encoded = encode("t", rows, 200_000).expect("encoded");
+        let encoded = encode("t", rows, Decimals::ByPrecision, 200_000).expect("encoded");
         let reader = ParquetRecordBatchReaderBuilder::try_new(encoded.bytes).expect("Parquet");
         assert_eq!(reader.metadata().file_metadata().num_rows() as u64, encoded.rows);
         let ids = reader.with_batch_size(1_000_000).build().expect("a reader").map(|batch| batch.expect("rows"));

@@ -79,6 +79,17 @@ impl Store {
         Self::new(Arc::new(InMemory::new()), name)
     }
 
+    /// Any object store as the bucket of this name: for tests of what S3's addresses go into.
+    ///
+    /// # Errors
+    /// Invalid where the name cannot be a URL's host.
+    #[cfg(test)]
+    pub(crate) fn bucket_of(objects: Arc<dyn ObjectStore>, bucket: &str) -> Result<Self> {
+        let url = Url::parse(&format!("s3://{bucket}/"))
+            .map_err(|error| Error::invalid(format!("{bucket:?} cannot name a bucket")).with_source(error))?;
+        Ok(Self { url, ..Self::new(objects, bucket)? })
+    }
+
     /// A folder as a store; it is made where it is missing.
     ///
     /// # Errors
@@ -128,6 +139,12 @@ impl Store {
     /// A path from the store's root, as [`Store::root`] knows it.
     pub fn path_in_root(&self, path: &str) -> String {
         self.prefix.parts().chain(Path::from(path).parts()).collect::<Path>().to_string()
+    }
+
+    /// An object's whole address, as others who read the store are told it: `s3://bucket/prefix/staged/a.parquet`.
+    pub fn address_of(&self, path: &str) -> String {
+        let host = self.url.host_str().unwrap_or_default();
+        format!("{}://{host}/{}", self.url.scheme(), self.path_in_root(path))
     }
 
     /// Writes an object, over whatever was there. A large one goes in parts, and is there when all of them are.

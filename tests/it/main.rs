@@ -46,6 +46,8 @@ mod target;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
+mod warehouses;
+#[cfg(test)]
 mod workers;
 #[cfg(test)]
 mod wrappers;

@@ -3,6 +3,7 @@
 mod faults;
 mod refusals;
 mod rows;
+mod widths;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use bytes::Bytes;
 use super::*;
 use crate::batch::{Counts, Origin, Position, Range, RawBatch, RawRecord, ShardId};
 use crate::config::{BatchSettings, Check, LoadSettings, SourceSettings, Table};
-use crate::schema::{Field, FieldType, History, TableKind};
+use crate::schema::{Field, FieldType, History, TableKind, TableLayout};
 
 pub(super) const SETTINGS: SessionSettings = SessionSettings { memory_bytes: 64 << 20, partitions: 2 };
 
@@ -47,6 +48,8 @@ pub(super) fn table(name: &str, key: &[&str], sql: &str) -> Table {
         key: key.iter().map(|name| (*name).to_owned()).collect(),
         history: History::Overwrite,
         references: BTreeMap::new(),
+        widths: BTreeMap::new(),
+        layout: TableLayout::default(),
         input: Input::Events,
         sql_path: PathBuf::from(format!("{name}.sql")),
         sql: sql.to_owned(),

@@ -10,10 +10,9 @@ use async_trait::async_trait;
 
 use super::odd_source::OddSource;
 use super::troubled_store::{Trouble, TroubledStore};
+use super::troubled_warehouse::{LoadFault, TroubledWarehouse};
 use super::workers::{Worker, fast};
 use super::*;
-use crate::batch::Receipt;
-use crate::load::Ledger;
 use crate::runtime::{ManualClock, Random};
 use crate::source::{CallCounts, Page, Shard, ShardReader, StreamDescription};
 
@@ -111,85 +110,6 @@ impl ShardReader for BreakingReader {
             }
         }
         self.inner.next().await
-    }
-}
-
-/// What becomes of a load.
-#[derive(Debug, Clone, Copy)]
-enum LoadFault {
-    /// It is not done.
-    Lost,
-    /// It is done, but the answer is an error.
-    Unanswered,
-    /// Another loader does it first.
-    Overtaken,
-    /// It is refused as another loader's, though none was there.
-    Fenced,
-    /// What is stored contradicts itself.
-    Corrupt,
-}
-
-/// A warehouse whose loads fail by script, and that can be away altogether.
-struct TroubledWarehouse {
-    inner: Arc<MemoryWarehouse>,
-    script: Mutex<VecDeque<LoadFault>>,
-    away: AtomicBool,
-    calls: AtomicUsize,
-}
-
-impl TroubledWarehouse {
-    fn new(inner: &Arc<MemoryWarehouse>, script: &[LoadFault]) -> Arc<Self> {
-        Arc::new(Self {
-            inner: Arc::clone(inner),
-            script: Mutex::new(script.iter().copied().collect()),
-            away: AtomicBool::new(false),
-            calls: AtomicUsize::new(0),
-        })
-    }
-
-    fn calls(&self) -> usize {
-        self.calls.load(Ordering::SeqCst)
-    }
-
-    /// Counts a call; Transient while the warehouse is away.
-    fn call(&self) -> Result<()> {
-        self.calls.fetch_add(1, Ordering::SeqCst);
-        if self.away.load(Ordering::SeqCst) { Err(Error::transient("the warehouse does not answer")) } else { Ok(()) }
-    }
-}
-
-#[async_trait]
-impl Warehouse for TroubledWarehouse {
-    async fn prepare(&self) -> Result<()> {
-        self.call()?;
-        self.inner.prepare().await
-    }
-
-    async fn ledger(&self) -> Result<Ledger> {
-        self.inner.ledger().await
-    }
-
-    async fn receipts(&self, limit: usize) -> Result<Vec<Receipt>> {
-        self.inner.receipts(limit).await
-    }
-
-    async fn load(&self, entries: &[Arc<Entry>]) -> Result<Receipt> {
-        self.call()?;
-        let fault = self.script.lock().expect("lock").pop_front();
-        match fault {
-            None => self.inner.load(entries).await,
-            Some(LoadFault::Lost) => Err(Error::transient("the load timed out")),
-            Some(LoadFault::Unanswered) => {
-                self.inner.load(entries).await?;
-                Err(Error::transient("the load timed out, though it is in"))
-            }
-            Some(LoadFault::Overtaken) => {
-                self.inner.load(entries).await?;
-                self.inner.load(entries).await
-            }
-            Some(LoadFault::Fenced) => Err(Error::fenced("another loader holds the ledger")),
-            Some(LoadFault::Corrupt) => Err(Error::corrupt("a staged file is not what the journal says")),
-        }
     }
 }
 
@@ -297,7 +217,7 @@ async fn a_load_that_fails_is_tried_again_and_loads_each_entry_once() {
         let (job, warehouse) = bench.job().await;
         let troubled = TroubledWarehouse::new(&warehouse, script);
         run(Job { warehouse: troubled.clone(), ..job }, draining()).await.expect("it recovers");
-        assert!(troubled.script.lock().expect("lock").is_empty(), "{script:?}: every failure has happened");
+        assert!(troubled.is_played(), "{script:?}: every failure has happened");
         bench.is_whole(400, &warehouse).await;
     }
 }
@@ -310,7 +230,7 @@ async fn corrupt_files_stop_loading_and_reading_goes_on() {
     let troubled = TroubledWarehouse::new(&warehouse, &[LoadFault::Corrupt]);
     let controls = Controls::default();
     let later = async {
-        bench.until(|| troubled.script.lock().expect("lock").is_empty()).await;
+        bench.until(|| troubled.is_played()).await;
         let calls = troubled.calls();
         bench.put(201..401);
         bench.until(|| controls.progress.totals().counts.records == 400).await;
@@ -334,12 +254,12 @@ async fn a_warehouse_that_is_away_delays_loading_and_never_reading() {
     bench.put(1..401);
     let (job, warehouse) = bench.job().await;
     let troubled = TroubledWarehouse::new(&warehouse, &[]);
-    troubled.away.store(true, Ordering::SeqCst);
+    troubled.be_away(true);
     let controls = Controls::default();
     let later = async {
         bench.until(|| controls.progress.totals().counts.records == 400 && troubled.calls() > 2 * TRIES).await;
         assert_eq!(loaded(&warehouse, "fact"), 0);
-        troubled.away.store(false, Ordering::SeqCst);
+        troubled.be_away(false);
         bench.until(|| controls.progress.totals().loads > 0).await;
         controls.drain.cancel();
     };
@@ -355,7 +275,7 @@ async fn a_drained_run_gives_up_on_a_warehouse_that_stays_away_with_everything_j
     bench.put(1..401);
     let (job, warehouse) = bench.job().await;
     let troubled = TroubledWarehouse::new(&warehouse, &[]);
-    troubled.away.store(true, Ordering::SeqCst);
+    troubled.be_away(true);
     let error = run(Job { warehouse: troubled.clone(), ..job.clone() }, draining()).await.expect_err("it stays away");
     assert_eq!(error.kind(), ErrorKind::Transient);
     assert!(troubled.calls() >= TRIES, "{}", troubled.calls());

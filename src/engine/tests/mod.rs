@@ -1,6 +1,7 @@
 //! The engine over its in-memory seams: everything is real but the stream, the disk and the warehouse's format.
 
 mod cuts;
+mod dial;
 mod drains;
 mod faults;
 mod losses;
@@ -11,6 +12,7 @@ mod resharding;
 mod shares;
 mod stalls;
 mod troubled_store;
+mod troubled_warehouse;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -20,13 +22,13 @@ use std::time::Duration;
 
 use super::*;
 use crate::batch::{Entry, ShardId, StartAt};
-use crate::config::{BatchSettings, Check, Input, LoadSettings, SourceSettings, Start, Table, Target};
+use crate::config::{BatchSettings, Check, Input, LoadSettings, LocalTarget, SourceSettings, Start, Table, Target};
 use crate::error::{Error, ErrorKind};
 use crate::journal;
 use crate::journal::Journal;
 use crate::load::MemoryWarehouse;
 use crate::runtime::Clock;
-use crate::schema::{Field, FieldType, History, TableKind};
+use crate::schema::{Field, FieldType, History, TableKind, TableLayout};
 use crate::source::MemorySource;
 use crate::sql::SessionSettings;
 
@@ -41,6 +43,8 @@ fn table(name: &str, sql: &str) -> Table {
         key: vec!["id".into()],
         history: History::Overwrite,
         references: BTreeMap::new(),
+        widths: BTreeMap::new(),
+        layout: TableLayout::default(),
         input: Input::Events,
         sql_path: PathBuf::from(format!("{name}.sql")),
         sql: sql.into(),
@@ -69,7 +73,7 @@ fn pipeline() -> Pipeline {
         checks: vec![Check { name: "value_positive".into(), expr: "value > 0".into(), line: 1 }],
         tables: vec![table("fact", "select id, value from events"), dates()],
         reports: Vec::new(),
-        targets: BTreeMap::from([("local".to_owned(), Target::Local)]),
+        targets: BTreeMap::from([("local".to_owned(), Target::Local(LocalTarget::default()))]),
     }
 }
 

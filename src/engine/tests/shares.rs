@@ -1,56 +1,17 @@
 //! Several engines on one stream and one store: who reads what, who loads, and what becomes of the work of one that goes.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-use async_trait::async_trait;
 
 use super::odd_source::{Oddity, shard};
+use super::troubled_warehouse::TroubledWarehouse;
 use super::workers::{Worker, fast, shared};
 use super::*;
-use crate::batch::Receipt;
-use crate::load::Ledger;
 use crate::runtime::Random;
 use crate::workers::heartbeats;
 
-/// A warehouse that counts its loads.
-struct Counted {
-    inner: Arc<MemoryWarehouse>,
-    loads: AtomicUsize,
-    /// Every load fails for good.
-    is_broken: AtomicBool,
-}
-
-#[async_trait]
-impl Warehouse for Counted {
-    async fn prepare(&self) -> Result<()> {
-        self.inner.prepare().await
-    }
-
-    async fn ledger(&self) -> Result<Ledger> {
-        self.inner.ledger().await
-    }
-
-    async fn receipts(&self, limit: usize) -> Result<Vec<Receipt>> {
-        self.inner.receipts(limit).await
-    }
-
-    async fn load(&self, entries: &[Arc<Entry>]) -> Result<Receipt> {
-        self.loads.fetch_add(1, Ordering::SeqCst);
-        if self.is_broken.load(Ordering::SeqCst) {
-            return Err(Error::invalid("no right to write"));
-        }
-        self.inner.load(entries).await
-    }
-}
-
 /// The job for one more worker, with a count of its loads. Its dice are its own: they give it its id.
-fn for_worker(job: &Job, warehouse: &Arc<MemoryWarehouse>, seed: u64) -> (Job, Arc<Counted>) {
-    let counted = Arc::new(Counted {
-        inner: Arc::clone(warehouse),
-        loads: AtomicUsize::new(0),
-        is_broken: AtomicBool::new(false),
-    });
+fn for_worker(job: &Job, warehouse: &Arc<MemoryWarehouse>, seed: u64) -> (Job, Arc<TroubledWarehouse>) {
+    let counted = TroubledWarehouse::new(warehouse, &[]);
     let context = Context { random: Random::seeded(seed), ..job.context.clone() };
     (Job { warehouse: counted.clone(), context, ..job.clone() }, counted)
 }
@@ -140,13 +101,14 @@ async fn three_workers_come_and_go_over_a_stream_that_reshards() {
 async fn one_worker_loads_and_another_when_it_is_gone() {
     let bench = shared(4);
     let (job, warehouse) = bench.job().await;
-    let (jobs, counts): (Vec<Job>, Vec<Arc<Counted>>) = (1..=2).map(|seed| for_worker(&job, &warehouse, seed)).unzip();
+    let (jobs, counts): (Vec<Job>, Vec<Arc<TroubledWarehouse>>) =
+        (1..=2).map(|seed| for_worker(&job, &warehouse, seed)).unzip();
     let mut workers: Vec<Worker> = jobs.iter().map(Worker::start).collect();
     bench.orders(1..41);
     divided(&bench, &[&workers[0], &workers[1]], 4).await;
     bench.journaled_soon(40).await;
     bench.soon("it is loaded", async || loaded(&warehouse, "fact") == good(1..41)).await;
-    let loads = || -> Vec<usize> { counts.iter().map(|counted| counted.loads.load(Ordering::SeqCst)).collect() };
+    let loads = || -> Vec<usize> { counts.iter().map(|counted| counted.loads()).collect() };
     let before = loads();
     for round in 1..=5 {
         let (first, next) = (1 + 40 * round, 41 + 40 * round);
@@ -168,15 +130,16 @@ async fn one_worker_loads_and_another_when_it_is_gone() {
 async fn another_worker_loads_where_one_can_load_no_more_and_that_one_reads_on() {
     let bench = shared(4);
     let (job, warehouse) = bench.job().await;
-    let (jobs, counts): (Vec<Job>, Vec<Arc<Counted>>) = (1..=2).map(|seed| for_worker(&job, &warehouse, seed)).unzip();
+    let (jobs, counts): (Vec<Job>, Vec<Arc<TroubledWarehouse>>) =
+        (1..=2).map(|seed| for_worker(&job, &warehouse, seed)).unzip();
     let mut workers: Vec<Worker> = jobs.iter().map(Worker::start).collect();
     divided(&bench, &[&workers[0], &workers[1]], 4).await;
-    let loads = || -> Vec<usize> { counts.iter().map(|counted| counted.loads.load(Ordering::SeqCst)).collect() };
+    let loads = || -> Vec<usize> { counts.iter().map(|counted| counted.loads()).collect() };
     let before = loads();
     bench.orders(1..41);
     bench.soon("it is loaded", async || loaded(&warehouse, "fact") == good(1..41)).await;
     let loader = usize::from(loads()[1] > before[1]);
-    counts[loader].is_broken.store(true, Ordering::SeqCst);
+    counts[loader].break_for_good();
     bench.orders(41..81);
     bench.soon("the other loads", async || loaded(&warehouse, "fact") == good(1..81)).await;
     let read = workers[loader].read();

@@ -12,6 +12,7 @@ mod layout;
 mod ledger;
 mod table;
 mod tidy;
+mod widen;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -106,10 +107,19 @@ impl Tables for DeltaWarehouse {
 impl Warehouse for DeltaWarehouse {
     async fn prepare(&self) -> Result<()> {
         self.nothing_is_gone().await?;
-        for shape in &self.loader.shapes {
-            self.table(&shape.name)?.prepare().await?;
+        let tables = self.loader.shapes.iter().map(|shape| self.table(&shape.name));
+        let tables = tables.chain([Ok(self.ledger.table())]).collect::<Result<Vec<_>>>()?;
+        // Nothing is added to any before all are known to fit.
+        let mut lacking = Vec::new();
+        for table in tables {
+            if table.prepare().await? {
+                lacking.push(table);
+            }
         }
-        self.ledger.table().prepare().await
+        for table in lacking {
+            table.widen().await?;
+        }
+        Ok(())
     }
 
     async fn ledger(&self) -> Result<Ledger> {

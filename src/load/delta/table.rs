@@ -1,9 +1,9 @@
 //! One Delta table: made, read, changed in one commit, tidied.
 //!
-//! Owns the table's snapshot and the commit; `files` rewrites, `layout` chooses, `tidy` removes what was replaced. A
-//! commit is tried once against the snapshot that the change was worked out from; if the table has moved on since,
-//! nothing happens and the caller looks again. No feature beyond plain copy-on-write is used, so any Delta reader reads
-//! the tables.
+//! Owns the table's snapshot and the commit; `files` rewrites, `layout` chooses, `tidy` removes what was replaced,
+//! `widen` adds columns. A commit is tried once against the snapshot that the change was worked out from; if the table
+//! has moved on since, nothing happens and the caller looks again. No feature beyond plain copy-on-write is used, so any
+//! Delta reader reads the tables.
 
 use std::sync::Arc;
 
@@ -25,13 +25,13 @@ use tokio::sync::Mutex;
 use super::super::arrow_bug;
 use super::super::merge::{Change, Found, Merge, named};
 use super::super::protocol::{Outcome, Step};
-use super::super::shape::{Shape, Style, difference, only};
+use super::super::shape::{Shape, Style, only};
 use super::Place;
 use super::fault::{fault, is_conflict};
 use super::files::{DataFile, Files, Shelf};
 use super::folder;
 use super::layout::{Layout, near};
-use super::tidy;
+use super::{tidy, widen};
 use crate::error::{Error, Result};
 use crate::runtime::{Clock, blocking};
 use crate::store::Folder;
@@ -74,26 +74,29 @@ impl DeltaTable {
         }
     }
 
-    /// Makes the table where it is missing.
+    /// Makes the table where it is missing; whether it lacks columns that [`DeltaTable::widen`] adds.
     ///
     /// # Errors
     /// Invalid where it is there with other columns, or the folder cannot be made.
-    pub(super) async fn prepare(&self) -> Result<()> {
+    pub(super) async fn prepare(&self) -> Result<bool> {
         folder::make(&self.folder).await?;
         let log = self.log()?;
         if !self.is_there().await? {
-            return self.create(log).await;
+            return self.create(log).await.map(|()| false);
         }
         let snapshot = DeltaTableState::try_new(&log, None).await.map_err(|error| self.fault("read", error))?;
-        match difference(&self.shape.table, &snapshot.snapshot().arrow_schema()) {
-            None => Ok(()),
-            Some(difference) => Err(Error::invalid(format!(
-                "the warehouse's table {} does not fit the pipeline: {difference}; nothing was changed: undo the change \
-                 to the pipeline; or move the whole folder {} away, and the next run loads everything anew from the \
-                 staged files, columns that they lack being null",
-                self.shape.name, self.warehouse
-            ))),
-        }
+        let lacking = widen::lacking(&self.shape, &snapshot.snapshot().arrow_schema(), &self.warehouse)?;
+        Ok(!lacking.is_empty())
+    }
+
+    /// Adds the columns that the table lacks: its older rows read null.
+    ///
+    /// # Errors
+    /// As [`DeltaTable::prepare`].
+    pub(super) async fn widen(&self) -> Result<()> {
+        let mut state = self.state.lock().await;
+        *state = None;
+        widen::widen(&self.log()?, &self.shape, &self.warehouse).await
     }
 
     async fn create(&self, log: LogStoreRef) -> Result<()> {
@@ -164,6 +167,7 @@ impl DeltaTable {
         if merge.is_empty() {
             return Ok(Outcome::Done);
         }
+        widen::takes(&self.shape, &known.snapshot.snapshot().arrow_schema())?;
         let files = self.files(known)?;
         let merge = Arc::new(merge);
         let shown = self.shown(&merge, &files)?;
@@ -184,6 +188,7 @@ impl DeltaTable {
         if known.through != step.after {
             return Ok(Outcome::Overtaken);
         }
+        widen::takes(&self.shape, &known.snapshot.snapshot().arrow_schema())?;
         let files = self.files(known)?;
         let change = Change { removed: vec![Vec::new(); files.files.len()], added: rows };
         self.apply(&mut state, &files, change, step).await

@@ -120,6 +120,7 @@ mod tests {
         let store = Store::s3(settings()).expect("a store");
         assert_eq!(store.url().as_str(), "s3://orders-lake/food/delivery/");
         assert_eq!(store.path_in_root("staged/a.parquet"), "food/delivery/staged/a.parquet");
+        assert_eq!(store.address_of("staged/d=1/a.parquet"), "s3://orders-lake/food/delivery/staged/d=1/a.parquet");
         let shown = format!("{:?} {store:?} {:?} {}", settings(), store.objects(), store.objects());
         assert!(!shown.contains("very-secret"), "{shown}");
         let root = Store::s3(S3Settings { prefix: String::new(), ..settings() }).expect("a store");

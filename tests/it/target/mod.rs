@@ -19,18 +19,18 @@ use crate::oracle::Oracle;
 use crate::python::python;
 use crate::stand_ins::{Server, s3_servers};
 
-const STREAM: &str = "incoming-food-order-data";
+pub(crate) const STREAM: &str = "incoming-food-order-data";
 const SECRET: &str = "a-secret-that-nobody-may-see";
 
 /// A stream hosted by a process of its own.
-struct Hosted {
-    port: u16,
+pub(crate) struct Hosted {
+    pub(crate) port: u16,
     _running: Running,
     _millstream: Millstream,
 }
 
 impl Hosted {
-    fn start(pipeline: &PipelineCopy) -> Self {
+    pub(crate) fn start(pipeline: &PipelineCopy) -> Self {
         let millstream = Millstream::over(pipeline.pipeline.clone());
         let (running, port) = millstream.host_stream();
         Self { port, _running: running, _millstream: millstream }
@@ -47,20 +47,20 @@ fn with_stage(pipeline: PipelineCopy, stream_port: u16, store: &str) -> Pipeline
 }
 
 /// A bucket on one of the servers, and the lines of a target's store in it.
-struct Bucket {
-    server: &'static Server,
-    name: String,
+pub(crate) struct Bucket {
+    pub(crate) server: &'static Server,
+    pub(crate) name: String,
 }
 
 impl Bucket {
-    fn new(server: &'static Server) -> Self {
+    pub(crate) fn new(server: &'static Server) -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let name = format!("orders-lake-{}", MADE.fetch_add(1, Ordering::SeqCst));
         python("s3_make_bucket", &[&server.port.to_string(), &name]);
         Self { server, name }
     }
 
-    fn store(&self) -> String {
+    pub(crate) fn store(&self) -> String {
         let Self { server, name } = self;
         let endpoint = format!("http://127.0.0.1:{}", server.port);
         format!("store = \"s3://{name}/lake/food\"\nstore_endpoint = \"{endpoint}\"\npath_style = true")
@@ -74,7 +74,7 @@ impl Bucket {
     }
 
     /// The warehouse's tables, downloaded by boto3.
-    fn warehouse(&self) -> TempDir {
+    pub(crate) fn warehouse(&self) -> TempDir {
         let folder = tempfile::tempdir().expect("a folder");
         let to = folder.path().to_str().expect("UTF-8");
         python("s3_download", &[&self.server.port.to_string(), &self.name, "lake/food/warehouse", to]);
@@ -83,7 +83,7 @@ impl Bucket {
 }
 
 /// The commands on a pipeline's target `stage`, with credentials in the environment and no other place to find any.
-fn on_stage(pipeline: &PipelineCopy) -> Millstream {
+pub(crate) fn on_stage(pipeline: &PipelineCopy) -> Millstream {
     let millstream = Millstream::over(pipeline.pipeline.clone());
     let home = millstream.data.path().to_str().expect("UTF-8").to_owned();
     let environment = vec![
@@ -95,7 +95,7 @@ fn on_stage(pipeline: &PipelineCopy) -> Millstream {
     Millstream { target: Some("stage"), environment, ..millstream }
 }
 
-fn number(value: &Value) -> u64 {
+pub(crate) fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("no number: {value}"))
 }
 

@@ -19,10 +19,14 @@ pub(super) const FLOORS: [&[&str]; 7] = [
 ];
 
 /// The outside crates with a door, and the modules that are it.
-pub(super) const DOORS: [(&str, &[&str]); 12] = [
+pub(super) const DOORS: [(&str, &[&str]); 19] = [
     ("aws_config", &["aws"]),
     ("aws_credential_types", &["aws", "source", "store"]),
     ("aws_sdk_kinesis", &["source"]),
+    ("aws_sdk_redshift", &["load"]),
+    ("aws_sdk_redshiftdata", &["load"]),
+    ("aws_sdk_redshiftserverless", &["load"]),
+    ("aws_sdk_secretsmanager", &["load"]),
     ("ferrokinesis", &["host"]),
     ("axum", &["host", "serve"]),
     ("object_store", &["store"]),
@@ -31,7 +35,10 @@ pub(super) const DOORS: [(&str, &[&str]); 12] = [
     ("parquet", &["stage", "load", "query"]),
     ("prometheus_client", &["serve"]),
     ("clap", &["cli"]),
+    ("rustls", &["load"]),
+    ("rustls_native_certs", &["load"]),
     ("tokio_postgres", &["load"]),
+    ("tokio_postgres_rustls", &["load"]),
 ];
 
 pub(super) fn check(source: &Source) -> Vec<Violation> {

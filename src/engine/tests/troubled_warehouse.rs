@@ -1,0 +1,127 @@
+//! A warehouse whose loads fail by script, that can be away altogether, and that counts what it is asked for.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::batch::Receipt;
+use crate::load::Ledger;
+
+/// What becomes of a load.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum LoadFault {
+    /// It is not done.
+    Lost,
+    /// It is done, but the answer is an error.
+    Unanswered,
+    /// Another loader does it first.
+    Overtaken,
+    /// It is refused as another loader's, though none was there.
+    Fenced,
+    /// What is stored contradicts itself.
+    Corrupt,
+}
+
+/// A warehouse whose loads fail by script, and that can be away altogether.
+pub(super) struct TroubledWarehouse {
+    inner: Arc<MemoryWarehouse>,
+    script: Mutex<VecDeque<LoadFault>>,
+    away: AtomicBool,
+    calls: AtomicUsize,
+    loads: AtomicUsize,
+    /// Every load fails for good.
+    is_broken: AtomicBool,
+    /// Whose journal it was filled from, where that is another.
+    attempt: Mutex<Option<String>>,
+}
+
+impl TroubledWarehouse {
+    pub(super) fn new(inner: &Arc<MemoryWarehouse>, script: &[LoadFault]) -> Arc<Self> {
+        Arc::new(Self {
+            inner: Arc::clone(inner),
+            script: Mutex::new(script.iter().copied().collect()),
+            away: AtomicBool::new(false),
+            calls: AtomicUsize::new(0),
+            loads: AtomicUsize::new(0),
+            is_broken: AtomicBool::new(false),
+            attempt: Mutex::default(),
+        })
+    }
+
+    /// How often it was asked for something.
+    pub(super) fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    /// How many loads were tried.
+    pub(super) fn loads(&self) -> usize {
+        self.loads.load(Ordering::SeqCst)
+    }
+
+    /// Whether every fault of the script has happened.
+    pub(super) fn is_played(&self) -> bool {
+        self.script.lock().expect("lock").is_empty()
+    }
+
+    pub(super) fn be_away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+    }
+
+    pub(super) fn break_for_good(&self) {
+        self.is_broken.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on the ledger says that this attempt wrote the last entry loaded.
+    pub(super) fn filled_by(&self, attempt: &str) {
+        *self.attempt.lock().expect("lock") = Some(attempt.to_owned());
+    }
+
+    /// Counts a call; Transient while the warehouse is away.
+    fn call(&self) -> Result<()> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        if self.away.load(Ordering::SeqCst) { Err(Error::transient("the warehouse does not answer")) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl Warehouse for TroubledWarehouse {
+    async fn prepare(&self) -> Result<()> {
+        self.call()?;
+        self.inner.prepare().await
+    }
+
+    async fn ledger(&self) -> Result<Ledger> {
+        let attempt = self.attempt.lock().expect("lock").clone();
+        Ok(Ledger { attempt, ..self.inner.ledger().await? })
+    }
+
+    async fn receipts(&self, limit: usize) -> Result<Vec<Receipt>> {
+        self.inner.receipts(limit).await
+    }
+
+    async fn load(&self, entries: &[Arc<Entry>]) -> Result<Receipt> {
+        self.call()?;
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        if self.is_broken.load(Ordering::SeqCst) {
+            return Err(Error::invalid("no right to write"));
+        }
+        let fault = self.script.lock().expect("lock").pop_front();
+        match fault {
+            None => self.inner.load(entries).await,
+            Some(LoadFault::Lost) => Err(Error::transient("the load timed out")),
+            Some(LoadFault::Unanswered) => {
+                self.inner.load(entries).await?;
+                Err(Error::transient("the load timed out, though it is in"))
+            }
+            Some(LoadFault::Overtaken) => {
+                self.inner.load(entries).await?;
+                self.inner.load(entries).await
+            }
+            Some(LoadFault::Fenced) => Err(Error::fenced("another loader holds the ledger")),
+            Some(LoadFault::Corrupt) => Err(Error::corrupt("a staged file is not what the journal says")),
+        }
+    }
+}

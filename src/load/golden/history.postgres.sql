@@ -1,0 +1,89 @@
+LOCK TABLE "food_delivery"."_ledger" IN EXCLUSIVE MODE;
+
+-- must be 0
+SELECT COALESCE(MAX("loaded_through"), 0) AS "loaded_through" FROM "food_delivery"."_ledger";
+
+CREATE TEMP TABLE "staged_1" (
+    "flag" boolean,
+    "small" smallint,
+    "word" text,
+    "day" date,
+    "amount" numeric(5,2),
+    "at" timestamptz,
+    "wall" timestamp,
+    "tags" jsonb,
+    "inner" jsonb,
+    "_arrived_at" timestamptz,
+    "_position" text COLLATE "C"
+);
+
+-- copy 1 of dim_it's into "staged_1" (flag Boolean, small Int16, word Utf8, day Date32, amount Decimal128(5, 2), at Timestamp(µs, "UTC"), wall Timestamp(µs), tags List(Int32, field: 'element'), inner Struct("tags": List(Int32, field: 'element')), _arrived_at Timestamp(µs, "UTC"), _position Utf8) from staged/dim_it's/1.parquet: 10 rows
+
+ANALYZE "staged_1";
+
+CREATE TEMP TABLE "observed_1" AS
+WITH "touched" AS (
+    SELECT DISTINCT "flag", "small", "word", "day", "amount", "at", "wall" FROM "staged_1"
+),
+"seen" AS (
+    SELECT "flag", "small", "word", "day", "amount", "at", "wall", "tags", "inner", GREATEST("_arrived_at", TIMESTAMPTZ '1900-01-01 00:00:00+00') AS "_arrived_at", "_position", 1 AS "_millstream_new"
+    FROM "staged_1"
+    UNION ALL
+    SELECT "held"."flag", "held"."small", "held"."word", "held"."day", "held"."amount", "held"."at", "held"."wall", "held"."tags", "held"."inner", "held"."_arrived_at", "held"."_position", 0
+    FROM "food_delivery"."dim_it's" AS "held"
+    INNER JOIN "touched" ON "held"."flag" = "touched"."flag" AND "held"."small" = "touched"."small" AND "held"."word" = "touched"."word" AND "held"."day" = "touched"."day" AND "held"."amount" = "touched"."amount" AND "held"."at" = "touched"."at" AND "held"."wall" = "touched"."wall"
+    WHERE NOT "held"."is_inferred"
+    UNION ALL
+    SELECT "held"."flag", "held"."small", "held"."word", "held"."day", "held"."amount", "held"."at", "held"."wall", "held"."tags", "held"."inner", "held"."_confirmed_at", '', 0
+    FROM "food_delivery"."dim_it's" AS "held"
+    INNER JOIN "touched" ON "held"."flag" = "touched"."flag" AND "held"."small" = "touched"."small" AND "held"."word" = "touched"."word" AND "held"."day" = "touched"."day" AND "held"."amount" = "touched"."amount" AND "held"."at" = "touched"."at" AND "held"."wall" = "touched"."wall"
+    WHERE NOT "held"."is_inferred" AND "held"."_confirmed_at" > "held"."_arrived_at"
+)
+SELECT "flag", "small", "word", "day", "amount", "at", "wall", "tags", "inner", "_arrived_at", "_position"
+FROM (
+    SELECT "flag", "small", "word", "day", "amount", "at", "wall", "tags", "inner", "_arrived_at", "_position",
+        ROW_NUMBER() OVER (
+            PARTITION BY "flag", "small", "word", "day", "amount", "at", "wall", "_arrived_at" ORDER BY "_position" DESC, "_millstream_new" DESC
+        ) AS "_millstream_row"
+    FROM "seen"
+) AS "ranked"
+WHERE "_millstream_row" = 1;
+
+ANALYZE "observed_1";
+
+DELETE FROM "food_delivery"."dim_it's"
+USING "observed_1"
+WHERE "dim_it's"."flag" = "observed_1"."flag" AND "dim_it's"."small" = "observed_1"."small" AND "dim_it's"."word" = "observed_1"."word" AND "dim_it's"."day" = "observed_1"."day" AND "dim_it's"."amount" = "observed_1"."amount" AND "dim_it's"."at" = "observed_1"."at" AND "dim_it's"."wall" = "observed_1"."wall";
+
+INSERT INTO "food_delivery"."dim_it's" ("surrogate_key", "flag", "small", "word", "day", "amount", "at", "wall", "tags", "inner", "is_inferred", "valid_from", "valid_to", "is_current", "_arrived_at", "_position", "_confirmed_at")
+WITH "neighbours" AS (
+    SELECT "flag", "small", "word", "day", "amount", "at", "wall", "tags", "inner", "_arrived_at", "_position",
+        MAX("_arrived_at") OVER (PARTITION BY "flag", "small", "word", "day", "amount", "at", "wall") AS "_millstream_last",
+        LAG("_arrived_at") OVER (PARTITION BY "flag", "small", "word", "day", "amount", "at", "wall" ORDER BY "_arrived_at") AS "_millstream_before",
+        LAG(CAST("tags" AS text)) OVER (PARTITION BY "flag", "small", "word", "day", "amount", "at", "wall" ORDER BY "_arrived_at") AS "_millstream_1",
+        LAG(CAST("inner" AS text)) OVER (PARTITION BY "flag", "small", "word", "day", "amount", "at", "wall" ORDER BY "_arrived_at") AS "_millstream_2"
+    FROM "observed_1"
+),
+"openings" AS (
+    SELECT "flag", "small", "word", "day", "amount", "at", "wall", "tags", "inner", "_arrived_at", "_position", "_millstream_last", "_millstream_before"
+    FROM "neighbours"
+    WHERE "_millstream_before" IS NULL
+        OR NOT COALESCE(CAST("tags" AS text) = "_millstream_1", CAST("tags" AS text) IS NULL AND "_millstream_1" IS NULL)
+        OR NOT COALESCE(CAST("inner" AS text) = "_millstream_2", CAST("inner" AS text) IS NULL AND "_millstream_2" IS NULL)
+),
+"versions" AS (
+    SELECT "flag", "small", "word", "day", "amount", "at", "wall", "tags", "inner", "_arrived_at", "_position",
+        CASE WHEN "_millstream_before" IS NULL THEN TIMESTAMPTZ '1900-01-01 00:00:00+00' ELSE "_arrived_at" END AS "valid_from",
+        CASE WHEN "_millstream_before" IS NULL THEN '-2208988800000000' ELSE CAST((CAST(extract(epoch FROM date_trunc('second', "_arrived_at")) AS bigint) * 1000000 + CAST(extract(microseconds FROM "_arrived_at") AS bigint) % 1000000) AS varchar) END AS "_millstream_from",
+        LEAD("_arrived_at") OVER (PARTITION BY "flag", "small", "word", "day", "amount", "at", "wall" ORDER BY "_arrived_at") AS "valid_to",
+        COALESCE(LEAD("_millstream_before") OVER (PARTITION BY "flag", "small", "word", "day", "amount", "at", "wall" ORDER BY "_arrived_at"), "_millstream_last") AS "_confirmed_at"
+    FROM "openings"
+)
+SELECT CAST(CAST('x' || substr(md5('8:dim_it''s,' || CAST(octet_length(CASE WHEN "versions"."flag" THEN 'true' ELSE 'false' END) AS varchar) || ':' || CASE WHEN "versions"."flag" THEN 'true' ELSE 'false' END || ',' || CAST(octet_length(CAST("versions"."small" AS varchar)) AS varchar) || ':' || CAST("versions"."small" AS varchar) || ',' || CAST(octet_length("versions"."word") AS varchar) || ':' || "versions"."word" || ',' || CAST(octet_length(to_char("versions"."day", 'YYYY-MM-DD')) AS varchar) || ':' || to_char("versions"."day", 'YYYY-MM-DD') || ',' || CAST(octet_length(CAST("versions"."amount" AS varchar)) AS varchar) || ':' || CAST("versions"."amount" AS varchar) || ',' || CAST(octet_length(CAST((CAST(extract(epoch FROM date_trunc('second', "versions"."at")) AS bigint) * 1000000 + CAST(extract(microseconds FROM "versions"."at") AS bigint) % 1000000) AS varchar)) AS varchar) || ':' || CAST((CAST(extract(epoch FROM date_trunc('second', "versions"."at")) AS bigint) * 1000000 + CAST(extract(microseconds FROM "versions"."at") AS bigint) % 1000000) AS varchar) || ',' || CAST(octet_length(CAST((CAST(extract(epoch FROM date_trunc('second', "versions"."wall")) AS bigint) * 1000000 + CAST(extract(microseconds FROM "versions"."wall") AS bigint) % 1000000) AS varchar)) AS varchar) || ':' || CAST((CAST(extract(epoch FROM date_trunc('second', "versions"."wall")) AS bigint) * 1000000 + CAST(extract(microseconds FROM "versions"."wall") AS bigint) % 1000000) AS varchar) || ',' || CAST(octet_length("_millstream_from") AS varchar) || ':' || "_millstream_from" || ','), 1, 16) AS bit(64)) AS bigint) & 9223372036854775807, "flag", "small", "word", "day", "amount", "at", "wall", "tags", "inner", FALSE, "valid_from", "valid_to", "valid_to" IS NULL, "_arrived_at", "_position", "_confirmed_at"
+FROM "versions";
+
+INSERT INTO "food_delivery"."_ledger" ("load_id", "pipeline", "loaded_after", "loaded_through", "attempt", "copied", "loaded_at")
+VALUES ('load-1', 'food_delivery', 0, 1, 'a1', '{"dim_it''s":10}', TIMESTAMPTZ '2026-11-20 16:00:58.007+00');
+
+DROP TABLE "staged_1", "observed_1";
+

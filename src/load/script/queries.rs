@@ -1,0 +1,68 @@
+//! What is asked of a warehouse: its ledger, and its tables.
+//!
+//! Owns the queries' text. `loaded_at` comes as ms since 1970 UTC, a bigint, so that it reads back exactly.
+
+use super::names::{list, quoted};
+use super::{SqlTarget, values};
+use crate::load::shape::{IS_CURRENT, IS_INFERRED, Shape, Style};
+use crate::load::tables::{LEDGER, qualified};
+
+/// The ledger's columns.
+pub(super) const LEDGER_COLUMNS: [&str; 7] =
+    ["load_id", "pipeline", "loaded_after", "loaded_through", "attempt", "copied", "loaded_at"];
+
+/// The ledger, as SQL writes it.
+pub(in crate::load) fn ledger_table(target: &SqlTarget) -> String {
+    qualified(target, LEDGER)
+}
+
+/// One row, none where the ledger is empty: `loads` (how many there are), then of the newest `load_id`, `pipeline`,
+/// `loaded_after`, `loaded_through`, `attempt`, `copied`, `loaded_at`. Numbers are bigint, the rest texts.
+pub(in crate::load) fn ledger_query(target: &SqlTarget) -> String {
+    let (ledger, columns) = (ledger_table(target), receipt(target));
+    format!(
+        "SELECT (SELECT count(*) FROM {ledger}) AS \"loads\",\n    {columns}\n\
+         FROM {ledger}\nORDER BY \"loaded_through\" DESC\nLIMIT 1"
+    )
+}
+
+/// The newest loads, newest first, as [`ledger_query`] has them, without `loads`.
+pub(in crate::load) fn receipts_query(target: &SqlTarget, limit: usize) -> String {
+    let (ledger, columns) = (ledger_table(target), receipt(target));
+    format!("SELECT {columns}\nFROM {ledger}\nORDER BY \"loaded_through\" DESC\nLIMIT {limit}")
+}
+
+fn receipt(target: &SqlTarget) -> String {
+    let loaded_at = values::millis(target.dialect, &quoted("loaded_at"));
+    let columns = list(&LEDGER_COLUMNS[..6]);
+    format!("{columns},\n    {loaded_at} AS \"loaded_at\"")
+}
+
+/// One number: how many loads of this id the ledger has, 0 or 1.
+pub(in crate::load) fn load_query(target: &SqlTarget, id: &str) -> String {
+    let (ledger, id) = (ledger_table(target), values::text(target.dialect, id));
+    format!("SELECT count(*) AS \"loads\" FROM {ledger} WHERE \"load_id\" = {id}")
+}
+
+/// One row of two bigints, `rows` and `keys`: a table's `Held`.
+pub(in crate::load) fn held_query(target: &SqlTarget, shape: &Shape) -> String {
+    let table = qualified(target, &shape.name);
+    let counted = match shape.style {
+        Style::Append => return format!("SELECT count(*) AS \"rows\", count(*) AS \"keys\" FROM {table}"),
+        Style::Newest => String::new(),
+        Style::Overwrite => format!(" WHERE NOT {}", quoted(IS_INFERRED)),
+        Style::Keep => format!(" WHERE NOT {} AND {}", quoted(IS_INFERRED), quoted(IS_CURRENT)),
+    };
+    let key = list(&shape.key.iter().map(String::as_str).collect::<Vec<_>>());
+    format!(
+        "SELECT CAST(COALESCE(SUM(\"of_key\"), 0) AS bigint) AS \"rows\", count(*) AS \"keys\"\n\
+         FROM (\n    SELECT count(*) AS \"of_key\" FROM {table}{counted} GROUP BY {key}\n) AS \"counted\""
+    )
+}
+
+/// The rows of a table with these columns of it (at least one), in no order.
+pub(in crate::load) fn rows_query(target: &SqlTarget, table: &str, columns: &[&str], limit: Option<u64>) -> String {
+    let table = qualified(target, table);
+    let limit = limit.map(|limit| format!(" LIMIT {limit}")).unwrap_or_default();
+    format!("SELECT {} FROM {table}{limit}", list(columns))
+}
