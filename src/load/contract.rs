@@ -685,7 +685,14 @@ async fn files_that_lie_are_corrupt_and_named() {
         for (alter, expected) in &cases {
             let entries = lake.altered(1, |entry| alter(entry.tables.get_mut("fact_clicks").expect("files")));
             let error = house.load(&entries).await.expect_err(expected);
-            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+            // Redshift copies by position: the columns are looked at before, and a foreign one may be the pipeline's of old.
+            let (kind, expected) = match (&house, *expected) {
+                (House::Sql(_, Database { engine: Engine::Redshift(_), .. }), "does not have the table's columns") => {
+                    (ErrorKind::Invalid, "has a column other INT, which the pipeline does not have")
+                }
+                (_, expected) => (ErrorKind::Corrupt, expected),
+            };
+            assert_eq!(error.kind(), kind, "{error}");
             assert!(error.to_string().contains(expected), "{error}");
             assert!(error.to_string().contains("staged/"), "{error}");
         }

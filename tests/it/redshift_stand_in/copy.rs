@@ -284,6 +284,19 @@ async fn a_bad_value_stands_in_the_error_view_after_the_rollback() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_is_at_most_four_megabytes() {
+    let (house, client) = house().await;
+    run(&client, &["CREATE TABLE w (v SUPER)"]).await;
+    let wide = "x".repeat(5 << 20);
+    let from = house.stage("wide", parquet(vec![("v", texts(&[Some(&wide)]))])).await;
+    refused(&client, &[(&format!("COPY w {from} SERIALIZETOJSON"), "XX000", "row 1 is wider than 4 MB")]).await;
+    let role = "aws_iam_role=arn:aws:iam::123456789012:role/load";
+    let narrow = house.stage("narrow", parquet(vec![("v", texts(&[Some("{}")]))])).await.replace(ROLE, "");
+    run(&client, &[&format!("COPY w {narrow} CREDENTIALS '{role}' FORMAT PARQUET SERIALIZETOJSON")]).await;
+    assert_eq!(rows(&client, "SELECT json_serialize(v) FROM w").await, ["\"{}\""], "a text is not parsed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_small_integer_that_overflows_is_refused() {
     let (house, client) = house().await;
     run(&client, &["CREATE TABLE w (n SMALLINT)"]).await;

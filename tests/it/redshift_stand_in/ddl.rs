@@ -89,6 +89,39 @@ async fn widths_count_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn only_a_free_varchar_changes_its_size() {
+    let (_house, client) = House::new(Options::default()).connect_and_keep().await;
+    let table = "CREATE TABLE t (a VARCHAR(4) PRIMARY KEY, b VARCHAR(4) UNIQUE, c VARCHAR(4) DEFAULT 'x', d INT, e VARCHAR(4), \
+                 f VARCHAR(4), g VARCHAR(4), h VARCHAR(4) ENCODE bytedict, UNIQUE (f), FOREIGN KEY (g) REFERENCES t (a))";
+    run(&client, &[table, "INSERT INTO t (a, e) VALUES ('a', 'four')"]).await;
+    let key = "cannot alter type of a column that a key names";
+    refused(
+        &client,
+        &[
+            ("ALTER TABLE t ALTER COLUMN a TYPE VARCHAR(9)", "0A000", key),
+            ("ALTER TABLE t ALTER COLUMN b TYPE VARCHAR(9)", "0A000", key),
+            ("ALTER TABLE t ALTER COLUMN f TYPE VARCHAR(9)", "0A000", key),
+            ("ALTER TABLE t ALTER COLUMN g TYPE VARCHAR(9)", "0A000", key),
+            ("ALTER TABLE t ALTER COLUMN h TYPE VARCHAR(9)", "0A000", "this encoding"),
+            ("ALTER TABLE t ALTER COLUMN c TYPE VARCHAR(9)", "0A000", "default value"),
+            ("ALTER TABLE t ALTER COLUMN d TYPE VARCHAR(9)", "0A000", "no VARCHAR"),
+            ("ALTER TABLE t ALTER COLUMN e TYPE INT", "0A000", "not supported"),
+            ("ALTER TABLE t ALTER COLUMN e TYPE VARCHAR(3)", "22001", "too long"),
+        ],
+    )
+    .await;
+    let laid_out = "CREATE TABLE l (a INT SORTKEY, b INT, c INT) DISTKEY (b)";
+    run(&client, &[laid_out, "ALTER TABLE l ADD COLUMN d INT", "ALTER TABLE l DROP COLUMN c"]).await;
+    let stays = "cannot drop distkey or sortkey column";
+    refused(
+        &client,
+        &[("ALTER TABLE l DROP COLUMN a", "0A000", stays), ("ALTER TABLE l DROP COLUMN b CASCADE", "0A000", stays)],
+    )
+    .await;
+    run(&client, &["ALTER TABLE t ALTER COLUMN e TYPE VARCHAR(9)", "UPDATE t SET e = '123456789'"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn words_of_postgres_are_refused() {
     let (_house, client) = House::new(Options::default()).connect_and_keep().await;
     run(&client, &["CREATE TABLE t (a INT)"]).await;

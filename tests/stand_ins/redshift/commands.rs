@@ -6,9 +6,10 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
 use super::copy::CopyCommand;
+use super::layout::Layout;
 use super::refusal::Refusal;
 use super::tables::Altered;
-use super::tokens::{Words, are_words, is_word, quoted};
+use super::tokens::{Words, is_word, quoted};
 use super::{expressions, layout, merge, tables};
 
 /// What a session does.
@@ -62,7 +63,7 @@ const IGNORED: &[&str] = &[
 
 /// Reads one statement.
 pub(super) fn command(tokens: &[Token]) -> Result<Command, Refusal> {
-    let Some(Token::Word(first)) = tokens.first() else { return parsed(tokens) };
+    let Some(Token::Word(first)) = tokens.first() else { return transaction(parse(tokens)?) };
     match first.value.as_str() {
         "copy" => CopyCommand::read(tokens).map(Command::Copy),
         "lock" => lock(tokens),
@@ -74,9 +75,11 @@ pub(super) fn command(tokens: &[Token]) -> Result<Command, Refusal> {
         "alter" if tokens.iter().any(|token| is_word(Some(token), "append")) => {
             Ok(Command::Alone { what: "ALTER TABLE APPEND", sql: None })
         }
-        "create" if !are_words(tokens, 1, &["view"]) => parsed(&layout::strip(tokens)?),
-        "alter" => parsed(&layout::strip(tokens)?),
-        _ => parsed(tokens),
+        "create" | "alter" => {
+            let (tokens, layout) = layout::strip(tokens)?;
+            define(parse(&tokens)?, &layout)
+        }
+        _ => transaction(parse(tokens)?),
     }
 }
 
@@ -93,7 +96,7 @@ fn lock(tokens: &[Token]) -> Result<Command, Refusal> {
 }
 
 /// What the parser knows.
-fn parsed(tokens: &[Token]) -> Result<Command, Refusal> {
+fn parse(tokens: &[Token]) -> Result<Statement, Refusal> {
     let dialect = RedshiftSqlDialect {};
     let mut parser = Parser::new(&dialect).with_tokens(tokens.to_vec());
     let statement = parser.parse_statement();
@@ -102,7 +105,7 @@ fn parsed(tokens: &[Token]) -> Result<Command, Refusal> {
     if rest != Token::EOF {
         return Err(Refusal::syntax(&rest.to_string()));
     }
-    transaction(statement)
+    Ok(statement)
 }
 
 fn transaction(statement: Statement) -> Result<Command, Refusal> {
@@ -135,20 +138,20 @@ fn change(mut statement: Statement) -> Result<Command, Refusal> {
             expressions::check(&mut statement)?;
             return Ok(Command::Read(statement.to_string()));
         }
-        _ => return define(statement),
+        _ => return define(statement, &Layout::default()),
     };
     expressions::check(&mut statement)?;
     Ok(Command::Write { tag, sql: statement.to_string() })
 }
 
 /// Statements that make or change tables.
-fn define(statement: Statement) -> Result<Command, Refusal> {
+fn define(statement: Statement, layout: &Layout) -> Result<Command, Refusal> {
     match statement {
         Statement::CreateTable(mut table) => {
             let tag = if table.query.is_some() { "SELECT" } else { "CREATE TABLE" };
-            Ok(Command::Write { tag, sql: tables::create(&mut table)? })
+            Ok(Command::Write { tag, sql: tables::create(&mut table, layout)? })
         }
-        Statement::AlterTable(mut table) => match tables::alter(&mut table)? {
+        Statement::AlterTable(mut table) => match tables::alter(&mut table, layout)? {
             Altered::Anywhere(sql) => Ok(Command::Write { tag: "ALTER TABLE", sql }),
             Altered::Alone(sql) => Ok(Command::Alone { what: "ALTER TABLE ALTER COLUMN", sql: Some(sql) }),
             Altered::Nothing => Ok(Command::Nothing("ALTER TABLE")),

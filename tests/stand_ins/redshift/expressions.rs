@@ -62,7 +62,6 @@ fn queries(query: &Query) -> Result<(), Refusal> {
     refuse_if(query.fetch.is_some(), "FETCH FIRST")?;
     refuse_if(!query.pipe_operators.is_empty(), "a pipe")?;
     if let Some(with) = &query.with {
-        refuse_if(with.cte_tables.iter().any(|table| table.materialized.is_some()), "MATERIALIZED")?;
         refuse_if(with.cte_tables.iter().any(|table| writes(&table.query.body)), "a WITH clause that writes")?;
     }
     sets(&query.body)

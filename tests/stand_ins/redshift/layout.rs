@@ -38,18 +38,22 @@ const AZ64: &[&str] = &[
     "timestamptz",
 ];
 
+/// Encodings of columns that keep their type.
+const LASTING: &[&str] = &["bytedict", "runlength", "text255", "text32k"];
+
 /// What has been read of a table so far.
 #[derive(Default)]
-struct Layout {
+pub(super) struct Layout {
     /// Name and first word of the type.
     columns: Vec<(String, String)>,
     style: Option<String>,
     distribution: Vec<String>,
     sort: Vec<String>,
+    lasting: Vec<String>,
 }
 
-/// The statement without its layout.
-pub(super) fn strip(tokens: &[Token]) -> Result<Vec<Token>, Refusal> {
+/// The statement without its layout, and the layout.
+pub(super) fn strip(tokens: &[Token]) -> Result<(Vec<Token>, Layout), Refusal> {
     let mut words = Words::new(tokens);
     let mut layout = Layout::default();
     let (mut depth, mut kept) = (0_usize, Vec::new());
@@ -73,10 +77,20 @@ pub(super) fn strip(tokens: &[Token]) -> Result<Vec<Token>, Refusal> {
         kept.push(token.clone());
     }
     layout.check()?;
-    Ok(kept)
+    Ok((kept, layout))
 }
 
 impl Layout {
+    /// Whether the rows are spread or sorted by this column, which then stays.
+    pub(super) fn carries(&self, column: &str) -> bool {
+        self.distribution.iter().chain(&self.sort).any(|name| name == column)
+    }
+
+    /// Whether the column's encoding lets its type stay as it is.
+    pub(super) fn keeps_type(&self, column: &str) -> bool {
+        self.lasting.iter().any(|name| name == column)
+    }
+
     /// Remembers the column that begins here.
     fn column(&mut self, words: &Words<'_>) {
         let mut ahead = words.clone();
@@ -121,10 +135,13 @@ impl Layout {
         Ok(())
     }
 
-    fn encoding(&self, encoding: &str) -> Result<(), Refusal> {
+    fn encoding(&mut self, encoding: &str) -> Result<(), Refusal> {
         let encoding = encoding.to_ascii_lowercase();
         if !ENCODINGS.contains(&encoding.as_str()) {
             return Err(Refusal::syntax(&encoding));
+        }
+        if LASTING.contains(&encoding.as_str()) {
+            self.lasting.extend(self.columns.last().map(|(name, _)| name.clone()));
         }
         match self.columns.last() {
             Some((name, kind)) if encoding == "az64" && !AZ64.contains(&kind.as_str()) => {
@@ -136,10 +153,10 @@ impl Layout {
 
     fn check(&self) -> Result<(), Refusal> {
         let known = |name: &String| self.columns.iter().any(|(column, _)| column == name);
-        if let Some(unknown) = self.distribution.iter().chain(&self.sort).find(|name| !known(name)) {
-            if !self.columns.is_empty() {
-                return Err(Refusal::new("42703", format!("column \"{unknown}\" named in key does not exist")));
-            }
+        let unknown = self.distribution.iter().chain(&self.sort).find(|name| !known(name));
+        // The columns of CREATE TABLE AS are not told.
+        if let Some(unknown) = unknown.filter(|_| !self.columns.is_empty()) {
+            return Err(Refusal::new("42703", format!("column \"{unknown}\" named in key does not exist")));
         }
         if self.distribution.len() > 1 {
             return Err(Refusal::new("42601", "a table has one DISTKEY column at most"));

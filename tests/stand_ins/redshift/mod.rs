@@ -69,6 +69,7 @@ pub struct Options {
 
 /// How a connection is lost at the next COMMIT of a transaction that may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "without the word, nobody knows before or after what")]
 pub enum Loss {
     /// Nothing is committed, nothing is answered.
     BeforeCommit,

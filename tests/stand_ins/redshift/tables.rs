@@ -2,15 +2,25 @@
 
 use sqlparser::ast::{
     AlterColumnOperation, AlterTable, AlterTableOperation, CharacterLength, ColumnDef, ColumnOption, CreateTable,
-    CreateTableLikeDefaults, CreateTableLikeKind, CreateTableOptions, DataType, ExactNumberInfo, Ident,
-    TableConstraint, TimezoneInfo,
+    CreateTableLikeDefaults, CreateTableLikeKind, CreateTableOptions, DataType, ExactNumberInfo, Ident, IndexColumn,
+    ObjectName, TableConstraint, TimezoneInfo,
 };
 
 use super::expressions;
+use super::layout::Layout;
 use super::refusal::Refusal;
 
 /// How the checks of a VARCHAR's bytes are called behind.
 pub(super) const BYTES: &str = "bytes_";
+
+/// How a column is marked behind that a key names: its type stays as it is.
+const KEY: &str = "key_";
+
+/// As well, where its encoding is one that lasts.
+const LASTING: &str = "lasting_";
+
+/// How a column is marked behind that rows are spread or sorted by: it stays.
+const LAYOUT: &str = "layout_";
 
 /// The widest VARCHAR, in bytes.
 const WIDEST: u64 = 65_535;
@@ -85,6 +95,9 @@ fn plain_type(wanted: &DataType) -> Result<String, Refusal> {
             }
             Ok(format!("numeric({precision},{scale})"))
         }
+        Custom(name, bytes) if bytes.len() <= 1 && name.to_string().eq_ignore_ascii_case("varbyte") => {
+            Ok("bytea".to_owned())
+        }
         Custom(name, modifiers) if modifiers.is_empty() && name.to_string().eq_ignore_ascii_case("super") => {
             Ok("jsonb".to_owned())
         }
@@ -103,20 +116,31 @@ pub(super) fn cast_type(wanted: &DataType) -> Result<DataType, Refusal> {
     }
     match type_of(wanted)?.0.as_str() {
         "jsonb" => Ok(JSONB),
+        "bytea" => Ok(Bytea),
         _ => Ok(wanted.clone()),
     }
 }
 
+/// The columns that keys of a table name, and its layout.
+struct Keys<'a> {
+    primary: Vec<String>,
+    others: Vec<String>,
+    layout: &'a Layout,
+}
+
 /// A column as PostgreSQL takes it.
-fn column(definition: &mut ColumnDef, key: &[String]) -> Result<String, Refusal> {
+fn column(definition: &mut ColumnDef, keys: &Keys<'_>) -> Result<String, Refusal> {
     let (kind, bytes) = type_of(&definition.data_type)?;
     let name = definition.name.clone();
     let mut text = format!("{name} {kind}");
-    let mut required = key.contains(&name.value);
+    let mut required = keys.primary.contains(&name.value);
+    let mut keyed = required || keys.others.contains(&name.value);
     for option in &mut definition.options {
         match &mut option.option {
-            ColumnOption::Null | ColumnOption::Unique(_) | ColumnOption::ForeignKey(_) => {}
-            ColumnOption::NotNull | ColumnOption::PrimaryKey(_) => required = true,
+            ColumnOption::Null => {}
+            ColumnOption::NotNull => required = true,
+            ColumnOption::Unique(_) | ColumnOption::ForeignKey(_) => keyed = true,
+            ColumnOption::PrimaryKey(_) => (required, keyed) = (true, true),
             ColumnOption::Default(value) => {
                 expressions::check(value)?;
                 text.push_str(&format!(" DEFAULT {value}"));
@@ -129,17 +153,22 @@ fn column(definition: &mut ColumnDef, key: &[String]) -> Result<String, Refusal>
         text.push_str(" NOT NULL");
     }
     if let Some(width) = bytes {
-        text.push_str(&format!(" CONSTRAINT {} CHECK (octet_length({name}) <= {width})", check_name(&name)));
+        text.push_str(&format!(" CONSTRAINT {} CHECK (octet_length({name}) <= {width})", mark(BYTES, &name)));
+    }
+    let (stays, lasts) = (keys.layout.carries(&name.value), keys.layout.keeps_type(&name.value));
+    for (what, _) in [(KEY, keyed), (LAYOUT, stays), (LASTING, lasts)].iter().filter(|(_, marked)| *marked) {
+        text.push_str(&format!(" CONSTRAINT {} CHECK (true)", mark(what, &name)));
     }
     Ok(text)
 }
 
-fn check_name(column: &Ident) -> String {
-    format!("\"{BYTES}{}\"", column.value.replace('"', "\"\""))
+/// The name of what is known of a column.
+fn mark(what: &str, column: &Ident) -> String {
+    format!("\"{what}{}\"", column.value.replace('"', "\"\""))
 }
 
 /// CREATE TABLE as PostgreSQL takes it.
-pub(super) fn create(table: &mut CreateTable) -> Result<String, Refusal> {
+pub(super) fn create(table: &mut CreateTable, layout: &Layout) -> Result<String, Refusal> {
     if table.on_commit.is_some() {
         return Err(Refusal::unsupported("ON COMMIT"));
     }
@@ -165,32 +194,34 @@ pub(super) fn create(table: &mut CreateTable) -> Result<String, Refusal> {
             Ok(format!("{head} (LIKE {} INCLUDING CONSTRAINTS{defaults})", like.name))
         }
         Some(CreateTableLikeKind::Plain(_)) => Err(Refusal::syntax("LIKE")),
-        None => columns(table, &head),
+        None => columns(table, &head, layout),
     }
 }
 
-fn columns(table: &mut CreateTable, head: &str) -> Result<String, Refusal> {
-    let mut key = Vec::new();
+fn columns(table: &mut CreateTable, head: &str, layout: &Layout) -> Result<String, Refusal> {
+    let mut keys = Keys { primary: Vec::new(), others: Vec::new(), layout };
+    let plain = |column: &IndexColumn| column.column.expr.to_string().replace('"', "");
     for constraint in &table.constraints {
         match constraint {
-            TableConstraint::PrimaryKey(primary) => {
-                key.extend(primary.columns.iter().map(|column| column.column.expr.to_string().replace('"', "")));
+            TableConstraint::PrimaryKey(primary) => keys.primary.extend(primary.columns.iter().map(plain)),
+            TableConstraint::Unique(unique) => keys.others.extend(unique.columns.iter().map(plain)),
+            TableConstraint::ForeignKey(foreign) => {
+                keys.others.extend(foreign.columns.iter().map(|column| column.value.clone()));
             }
-            TableConstraint::Unique(_) | TableConstraint::ForeignKey(_) => {}
             other => return Err(Refusal::unsupported(&format!("the constraint {other}"))),
         }
     }
-    let columns: Result<Vec<_>, _> = table.columns.iter_mut().map(|definition| column(definition, &key)).collect();
+    let columns: Result<Vec<_>, _> = table.columns.iter_mut().map(|definition| column(definition, &keys)).collect();
     Ok(format!("{head} ({})", columns?.join(", ")))
 }
 
 /// ALTER TABLE as PostgreSQL takes it; Redshift does one thing at a time.
-pub(super) fn alter(table: &mut AlterTable) -> Result<Altered, Refusal> {
+pub(super) fn alter(table: &mut AlterTable, layout: &Layout) -> Result<Altered, Refusal> {
     let [operation] = table.operations.as_mut_slice() else { return Err(Refusal::syntax(",")) };
     let head = format!("ALTER TABLE {}", table.name);
     match operation {
         AlterTableOperation::AddColumn { if_not_exists: false, column_def, column_position: None, .. } => {
-            let text = column(column_def, &[])?;
+            let text = column(column_def, &Keys { primary: Vec::new(), others: Vec::new(), layout })?;
             let defaulted = column_def.options.iter().any(|option| matches!(option.option, ColumnOption::Default(_)));
             if text.contains(" NOT NULL") && !defaulted {
                 let words = "ALTER TABLE ADD COLUMN defined as NOT NULL must have a non-null default expression";
@@ -202,18 +233,15 @@ pub(super) fn alter(table: &mut AlterTable) -> Result<Altered, Refusal> {
             column_name,
             op: AlterColumnOperation::SetDataType { data_type, using, had_set },
         } => {
-            let (kind, bytes) = type_of(data_type)?;
-            let Some(width) = bytes.filter(|_| kind.starts_with("varchar") && using.is_none() && !*had_set) else {
-                return Err(Refusal::new("0A000", format!("target data type \"{kind}\" is not supported")));
-            };
-            let check = check_name(column_name);
-            Ok(Altered::Alone(format!(
-                "{head} DROP CONSTRAINT IF EXISTS {check}, ALTER COLUMN {column_name} TYPE {kind},
-                 ADD CONSTRAINT {check} CHECK (octet_length({column_name}) <= {width})"
-            )))
+            if using.is_some() || *had_set {
+                return Err(Refusal::syntax("USING"));
+            }
+            widen(&table.name, column_name, data_type).map(Altered::Alone)
         }
         AlterTableOperation::DropColumn { column_names, if_exists: false, .. } if column_names.len() == 1 => {
-            Ok(Altered::Anywhere(table.to_string()))
+            let stays =
+                refuse_marked(&table.name, &column_names[0], &[(LAYOUT, "cannot drop distkey or sortkey column")]);
+            Ok(Altered::Anywhere(format!("{stays}; {table}")))
         }
         AlterTableOperation::RenameColumn { .. } | AlterTableOperation::RenameTable { .. } => {
             Ok(Altered::Anywhere(table.to_string()))
@@ -224,4 +252,55 @@ pub(super) fn alter(table: &mut AlterTable) -> Result<Altered, Refusal> {
         AlterTableOperation::AddConstraint { .. } => Ok(Altered::Nothing),
         other => Err(Refusal::syntax(&other.to_string())),
     }
+}
+
+/// Only a VARCHAR's size changes, of a column that no key names and that has no default.
+fn widen(table: &ObjectName, column: &Ident, wanted: &DataType) -> Result<String, Refusal> {
+    let (kind, bytes) = type_of(wanted)?;
+    let unsupported = format!("target data type \"{kind}\" is not supported");
+    let Some(width) = bytes.filter(|_| kind.starts_with("varchar")) else {
+        return Err(Refusal::new("0A000", unsupported));
+    };
+    let (relation, name, check) = (literal(&table.to_string()), literal(&column.value), mark(BYTES, column));
+    let marked = refuse_marked(
+        table,
+        column,
+        &[
+            (KEY, "cannot alter type of a column that a key names"),
+            (LASTING, "cannot alter type of a column with this encoding"),
+        ],
+    );
+    Ok(format!(
+        "{marked};
+         DO $alone$ BEGIN
+           IF NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute WHERE attrelid = {relation}::regclass AND attname = {name}
+                          AND atttypid = 'varchar'::regtype) THEN
+             RAISE EXCEPTION 'the column is no VARCHAR: its type is not supported here' USING ERRCODE = '0A000';
+           END IF;
+           IF EXISTS (SELECT 1 FROM pg_catalog.pg_attribute WHERE attrelid = {relation}::regclass AND attname = {name}
+                      AND atthasdef) THEN
+             RAISE EXCEPTION 'cannot alter type of a column with a default value' USING ERRCODE = '0A000';
+           END IF;
+         END $alone$;
+         ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {check}, ALTER COLUMN {column} TYPE {kind},
+           ADD CONSTRAINT {check} CHECK (octet_length({column}) <= {width})"
+    ))
+}
+
+/// A block that fails with these words where the column is marked so.
+fn refuse_marked(table: &ObjectName, column: &Ident, marks: &[(&str, &str)]) -> String {
+    let relation = literal(&table.to_string());
+    let refusals = marks.iter().map(|(mark, words)| {
+        let name = literal(&format!("{mark}{}", column.value));
+        format!(
+            "IF EXISTS (SELECT 1 FROM pg_catalog.pg_constraint WHERE conrelid = {relation}::regclass AND conname = {name}) THEN
+               RAISE EXCEPTION '{words}' USING ERRCODE = '0A000';
+             END IF;"
+        )
+    });
+    format!("DO $marked$ BEGIN {} END $marked$", refusals.collect::<String>())
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }

@@ -47,11 +47,6 @@ pub(super) fn is_word(token: Option<&Token>, wanted: &str) -> bool {
     matches!(token, Some(Token::Word(word)) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted))
 }
 
-/// Whether these words stand at this place.
-pub(super) fn are_words(tokens: &[Token], at: usize, wanted: &[&str]) -> bool {
-    wanted.iter().enumerate().all(|(offset, word)| is_word(tokens.get(at + offset), word))
-}
-
 /// Tokens as a text again.
 pub(super) fn text(tokens: &[Token]) -> String {
     tokens.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")

@@ -68,6 +68,10 @@ impl CopyCommand {
             if words.takes("iam_role") {
                 role(&mut words)?;
                 authorised = true;
+            } else if words.takes("credentials") {
+                words.takes("as");
+                credentials(words.string()?)?;
+                authorised = true;
             } else if words.takes("format") {
                 words.takes("as");
                 words.expect("parquet")?;
@@ -115,8 +119,8 @@ fn refused(words: &Words<'_>) -> Refusal {
             format!("{} argument is not supported for PARQUET based COPY", name.to_uppercase()),
         );
     }
-    if ["credentials", "with", "access_key_id", "secret_access_key", "session_token"].contains(&name.as_str()) {
-        return Refusal::new("0A000", "the stand-in takes no keys in a statement: authorise COPY by IAM_ROLE");
+    if ["access_key_id", "secret_access_key", "session_token"].contains(&name.as_str()) {
+        return no_keys();
     }
     words.unexpected()
 }
@@ -126,8 +130,19 @@ fn role(words: &mut Words<'_>) -> Result<(), Refusal> {
     if words.takes("default") {
         return Ok(());
     }
-    let role = words.string()?;
-    let known =
-        role.split(',').all(|arn| arn.starts_with("arn:aws") && arn.contains(":iam::") && arn.contains(":role/"));
-    if known { Ok(()) } else { Err(Refusal::new("XX000", format!("Invalid IAM role '{role}'"))) }
+    arn(words.string()?)
+}
+
+/// The older form, of a role alone.
+fn credentials(text: &str) -> Result<(), Refusal> {
+    text.strip_prefix("aws_iam_role=").ok_or_else(no_keys).and_then(arn)
+}
+
+fn no_keys() -> Refusal {
+    Refusal::new("0A000", "the stand-in takes no keys in a statement: authorise COPY by IAM_ROLE")
+}
+
+fn arn(role: &str) -> Result<(), Refusal> {
+    let is_role = |arn: &str| arn.starts_with("arn:aws") && arn.contains(":iam::") && arn.contains(":role/");
+    if role.split(',').all(is_role) { Ok(()) } else { Err(Refusal::new("XX000", format!("Invalid IAM role '{role}'"))) }
 }
