@@ -78,7 +78,6 @@ impl fmt::Display for Summary {
         writeln!(formatter, "decoded      {events} events, {passed} of them good")?;
         writeln!(formatter, "quarantined  {}{}", thousands(quarantined), listed(&self.quarantined))?;
         let staged = thousands(self.staged.values().sum());
-        let staged = thousands(self.staged.values().sum());
         let files = counted(self.files, "file", "files");
         writeln!(formatter, "staged       {staged} rows in {files}{}", listed(&self.staged))?;
         let loaded = thousands(self.loaded.values().sum());

@@ -1,6 +1,6 @@
 //! What the statements of a load call things.
 //!
-//! Owns the names of a table and of the temp tables beside it: `staged_N`, `newest_N` and `observed_N`,
+//! Owns the names of a table and of the temp tables beside it: `_staged_N`, `_newest_N` and `_observed_N` (no table of a pipeline begins so),
 //! where N is the table's place in the load. Columns of the statements' own begin with `_millstream_`. In `UPDATE` and
 //! `DELETE` the changed table goes by its bare name, since Redshift gives it no other; in `SELECT` it is `held`.
 
@@ -60,9 +60,9 @@ impl<'a> Named<'a> {
             load,
             target: qualified(target, &load.shape.name),
             table: quoted(&load.shape.name),
-            staged: quoted(&format!("staged_{number}")),
-            newest: quoted(&format!("newest_{number}")),
-            observed: quoted(&format!("observed_{number}")),
+            staged: quoted(&format!("_staged_{number}")),
+            newest: quoted(&format!("_newest_{number}")),
+            observed: quoted(&format!("_observed_{number}")),
         };
         plan.tables.iter().zip(1..).map(named).collect()
     }

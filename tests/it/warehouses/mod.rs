@@ -39,33 +39,36 @@ struct Database {
     name: String,
     /// Where its tables lie in PostgreSQL.
     behind: (u16, String),
+    /// Further keys of its settings.
+    further: String,
 }
 
 impl Database {
     fn postgres(target: &'static str) -> Self {
-        let (port, name) = (postgres::server().port, postgres::database());
-        Self { target, kind: "postgres", port, behind: (port, name.clone()), name }
+        let (port, name) = (postgres::postgres().port, postgres::database());
+        Self { target, kind: "postgres", port, behind: (port, name.clone()), name, further: String::new() }
     }
 
     fn redshift(target: &'static str, server: &Redshift) -> Self {
-        let name = server.database();
-        Self { target, kind: "redshift", port: server.port, behind: (postgres::server().port, name.clone()), name }
+        let (name, behind) = (server.database(), postgres::postgres().port);
+        let further = format!(", iam_role = \"{ROLE}\"");
+        Self { target, kind: "redshift", port: server.port, behind: (behind, name.clone()), name, further }
     }
 
     /// `warehouse = …` of its target.
     fn settings(&self) -> String {
-        let Self { kind, port, name, .. } = self;
-        let role = if *kind == "redshift" { format!(", iam_role = \"{ROLE}\"") } else { String::new() };
+        let Self { kind, port, name, further, .. } = self;
+        let user = postgres::USER;
         format!(
             "warehouse = {{ kind = \"{kind}\", host = \"127.0.0.1\", port = {port}, database = \"{name}\", \
-             user = \"postgres\"{role} }}"
+             user = \"{user}\"{further} }}"
         )
     }
 
     /// How another program reaches its tables.
     fn address(&self) -> String {
-        let (port, name) = &self.behind;
-        format!("postgresql://postgres@127.0.0.1:{port}/{name}")
+        let ((port, name), user) = (&self.behind, postgres::USER);
+        format!("postgresql://{user}@127.0.0.1:{port}/{name}")
     }
 }
 
