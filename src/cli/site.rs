@@ -175,7 +175,8 @@ impl Site {
     }
 
     fn stager(&self) -> Stager {
-        let fixed = matches!(&self.plan.warehouse, WarehouseSettings::Redshift(redshift) if redshift.fixed_length_decimals);
+        let fixed =
+            matches!(&self.plan.warehouse, WarehouseSettings::Redshift(redshift) if redshift.fixed_length_decimals);
         Stager::new(self.store.clone(), self.context.clone()).with_fixed_length_decimals(fixed)
     }
 

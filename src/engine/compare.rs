@@ -79,5 +79,8 @@ async fn count(query: &Query, sql: &str) -> Result<u64> {
     let batches = query.run(sql).await?.collect().await?;
     let value = batches.first().and_then(|batch| batch.columns().first());
     let count = value.and_then(|column| column.as_primitive_opt::<Int64Type>()).and_then(|counts| counts.iter().next());
-    count.flatten().and_then(|count| u64::try_from(count).ok()).ok_or_else(|| Error::internal(format!("{sql} gave no number")))
+    count
+        .flatten()
+        .and_then(|count| u64::try_from(count).ok())
+        .ok_or_else(|| Error::internal(format!("{sql} gave no number")))
 }

@@ -195,7 +195,10 @@ mod tests {
         assert_eq!(rows[0].schema().field(0).data_type(), &DataType::Int32);
         ask(&reader, "select tags from t where id > 1").await.expect("rows");
         let count = ask(&reader, "select count(*) from t").await.expect("a count");
-        assert_eq!(arrow::util::pretty::pretty_format_batches(&count).expect("text").to_string().matches('3').count(), 1);
+        assert_eq!(
+            arrow::util::pretty::pretty_format_batches(&count).expect("text").to_string().matches('3').count(),
+            1
+        );
         let asked = reader.asked.lock().expect("no panic");
         assert_eq!(asked[0], (vec!["id".to_owned()], Some(2)));
         assert_eq!(asked[1], (vec!["id".to_owned(), "tags".to_owned()], None));

@@ -31,9 +31,13 @@ mod oracle;
 #[cfg(test)]
 mod python;
 #[cfg(test)]
+mod redshift_stand_in;
+#[cfg(test)]
 mod s3;
 #[cfg(test)]
 mod soak;
+#[cfg(test)]
+mod sqlfluff;
 #[cfg(test)]
 mod stand_ins;
 #[cfg(test)]

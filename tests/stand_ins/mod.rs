@@ -4,3 +4,4 @@
 //! include these files.
 
 pub mod postgres;
+pub mod redshift;

@@ -30,11 +30,8 @@ async fn in_a_maintenance_window_everything_is_read_and_nothing_is_loaded() {
 
 #[tokio::test]
 async fn a_load_takes_no_more_files_or_bytes_than_it_may() {
-    let cases: [fn(&mut LoadSettings); 3] = [
-        |load| load.max_files = 1,
-        |load| load.max_bytes = 1,
-        |load| load.max_entries = 1,
-    ];
+    let cases: [fn(&mut LoadSettings); 3] =
+        [|load| load.max_files = 1, |load| load.max_bytes = 1, |load| load.max_entries = 1];
     for limit in cases {
         let mut bench = Bench::new();
         bench.pipeline.load = LoadSettings { max_entries: 1000, ..bench.pipeline.load };

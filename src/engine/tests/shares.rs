@@ -101,7 +101,8 @@ async fn three_workers_come_and_go_over_a_stream_that_reshards() {
 async fn one_worker_loads_and_another_when_it_is_gone() {
     let bench = shared(4);
     let (job, warehouse) = bench.job().await;
-    let (jobs, counts): (Vec<Job>, Vec<Arc<Counted>>) = (1..=2).map(|seed| for_worker(&job, &warehouse, seed)).unzip();
+    let (jobs, counts): (Vec<Job>, Vec<Arc<TroubledWarehouse>>) =
+        (1..=2).map(|seed| for_worker(&job, &warehouse, seed)).unzip();
     let mut workers: Vec<Worker> = jobs.iter().map(Worker::start).collect();
     bench.orders(1..41);
     divided(&bench, &[&workers[0], &workers[1]], 4).await;
@@ -129,7 +130,8 @@ async fn one_worker_loads_and_another_when_it_is_gone() {
 async fn another_worker_loads_where_one_can_load_no_more_and_that_one_reads_on() {
     let bench = shared(4);
     let (job, warehouse) = bench.job().await;
-    let (jobs, counts): (Vec<Job>, Vec<Arc<Counted>>) = (1..=2).map(|seed| for_worker(&job, &warehouse, seed)).unzip();
+    let (jobs, counts): (Vec<Job>, Vec<Arc<TroubledWarehouse>>) =
+        (1..=2).map(|seed| for_worker(&job, &warehouse, seed)).unzip();
     let mut workers: Vec<Worker> = jobs.iter().map(Worker::start).collect();
     divided(&bench, &[&workers[0], &workers[1]], 4).await;
     let loads = || -> Vec<usize> { counts.iter().map(|counted| counted.loads()).collect() };

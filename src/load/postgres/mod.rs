@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Answer, redshift};
 use super::script::{Dialect, SqlTarget, Statement};
 use super::session::{Broken, Session};
 use super::upsert::{SqlPlace, UpsertWarehouse};
 use super::wire::{EnvironmentLogin, Logins, Wire};
+use super::{Answer, redshift};
 use crate::aws::AwsChain;
 use crate::config::{Login, PostgresSettings};
 use crate::error::{Error, Result};

@@ -103,28 +103,32 @@ async fn each_value_arrives_as_it_was() {
             Arc::new(money.with_precision_and_scale(12, 2).expect("fits").slice(0, 3)),
             [Some("-0.01"), Some("1234567890.12")],
         ),
-        ("text", Arc::new(StringArray::from(vec![Some("é \\N\t\n\"';"), Some(""), None])), [
-            Some("é \\N\t\n\"';"),
-            Some(""),
-        ]),
-        ("date", Arc::new(Date32Array::from(vec![Some(0), Some(-719_162), None])), [
-            Some("1970-01-01"),
-            Some("0001-01-01"),
-        ]),
-        ("timestamp", Arc::new(TimestampMicrosecondArray::from(vec![Some(-1), Some(946_684_800_000_000), None])), [
-            Some("1969-12-31 23:59:59.999999"),
-            Some("2000-01-01 00:00:00"),
-        ]),
+        (
+            "text",
+            Arc::new(StringArray::from(vec![Some("é \\N\t\n\"';"), Some(""), None])),
+            [Some("é \\N\t\n\"';"), Some("")],
+        ),
+        (
+            "date",
+            Arc::new(Date32Array::from(vec![Some(0), Some(-719_162), None])),
+            [Some("1970-01-01"), Some("0001-01-01")],
+        ),
+        (
+            "timestamp",
+            Arc::new(TimestampMicrosecondArray::from(vec![Some(-1), Some(946_684_800_000_000), None])),
+            [Some("1969-12-31 23:59:59.999999"), Some("2000-01-01 00:00:00")],
+        ),
         (
             "timestamptz",
             Arc::new(TimestampMicrosecondArray::from(vec![Some(1), Some(i64::MAX), None]).with_timezone("UTC")),
             [Some("1970-01-01 00:00:00.000001+00"), Some("294247-01-10 04:00:54.775807+00")],
         ),
         ("jsonb", Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(list)), [Some("[1, null]"), Some("[]")]),
-        ("jsonb", Arc::new(StructArray::from(vec![(structs, inside)])), [
-            Some("{\"a \\\"b\\\"\": \"x\\n\\\"}\"}"),
-            Some("{\"a \\\"b\\\"\": null}"),
-        ]),
+        (
+            "jsonb",
+            Arc::new(StructArray::from(vec![(structs, inside)])),
+            [Some("{\"a \\\"b\\\"\": \"x\\n\\\"}\"}"), Some("{\"a \\\"b\\\"\": null}")],
+        ),
     ];
     for (sql, array, expected) in cases {
         let bed = Bed::new(&[&format!("CREATE TABLE t (n serial, \"c \"\"d\"\"\" {sql})")]).await;

@@ -64,6 +64,11 @@ impl RedshiftWarehouse {
     }
 }
 
+/// The login that a secret of Secrets Manager holds, for a server of whichever kind.
+pub(super) fn secret_login(secret: &str, chain: AwsChain, context: Context) -> Arc<dyn Logins> {
+    Arc::new(SecretLogin::new(secret, &Apis { chain, endpoint: None, context }))
+}
+
 /// Where the database is, for a person.
 fn address(settings: &RedshiftSettings) -> String {
     let database = &settings.database;

@@ -12,7 +12,7 @@ use super::super::shape::{Shape, Style, VALID_FROM};
 use super::{LEDGER, column_type, ledger_shape, list, physical, primary_key, qualified, quoted};
 
 /// What makes the schema, the ledger and the tables, each where it is missing.
-pub(in crate::load) fn create_statements(target: &SqlTarget, shapes: &[Arc<Shape>]) -> Vec<String> {
+pub(super) fn create_statements(target: &SqlTarget, shapes: &[Arc<Shape>]) -> Vec<String> {
     let ledger = ledger_shape();
     let tables = std::iter::once(&ledger).chain(shapes).map(|shape| create_table(target, shape));
     std::iter::once(create_schema(target)).chain(tables).collect()

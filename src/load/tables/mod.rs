@@ -20,7 +20,6 @@ use super::script::SqlTarget;
 use super::shape::{SURROGATE_KEY, Shape, Style};
 
 pub(super) use column::column_type;
-pub(super) use create::create_statements;
 pub use ddl::{DdlFor, ddl};
 pub(super) use evolve::changes;
 pub(super) use found::{FoundColumn, columns_query};

@@ -1,1 +1,357 @@
-//! x.
+//! The order around a load's transaction: answers that are lost, conflicts, ledgers that tell something else. The
+//! database is a real PostgreSQL; what goes wrong is a wrapper around its session.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Mutex;
+
+use arrow::array::{ArrayRef, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::util::display::array_value_to_string;
+use parquet::arrow::ArrowWriter;
+
+use super::super::PostgresWarehouse;
+use super::super::script::Statement;
+use super::super::session::Broken;
+use super::*;
+use crate::batch::DataFile;
+use crate::config::{Login, PostgresSettings, ServerSettings, Tls};
+use crate::error::ErrorKind;
+use crate::runtime::{Clock, ManualClock, Random};
+use crate::schema::{History, TableKind, TableLayout};
+use crate::stand_ins::postgres::{USER, database, postgres};
+
+/// What becomes of a call.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fate {
+    /// It is run.
+    Runs,
+    /// A transaction that another's was in the way of; any other call that no answer came to.
+    Conflict,
+    /// A transaction that is committed, and whose answer is lost.
+    LostAfter,
+    /// A transaction that is not committed, and whose answer is lost.
+    LostBefore,
+    /// A transaction that another loader's comes just before, and whose answer is lost.
+    LostToAnother,
+}
+
+/// A session whose calls meet their fates, in order; then all run.
+struct Fated {
+    inner: Arc<dyn Session>,
+    transactions: Mutex<VecDeque<Fate>>,
+    reads: Mutex<VecDeque<Fate>>,
+    ids: Mutex<Vec<String>>,
+    other: UpsertWarehouse,
+    entries: Vec<Arc<Entry>>,
+}
+
+fn next(fates: &Mutex<VecDeque<Fate>>) -> Fate {
+    fates.lock().expect("fates").pop_front().unwrap_or(Fate::Runs)
+}
+
+fn lost() -> Error {
+    Error::transient("the connection was lost")
+}
+
+#[async_trait]
+impl Session for Fated {
+    async fn transact(&self, id: &str, script: &[Statement]) -> Result<(), Broken> {
+        self.ids.lock().expect("ids").push(id.to_owned());
+        match next(&self.transactions) {
+            Fate::Runs => self.inner.transact(id, script).await,
+            Fate::Conflict => Err(Broken::Failed(Error::transient("could not serialize access"))),
+            Fate::LostAfter => {
+                self.inner.transact(id, script).await?;
+                Err(Broken::Unanswered(lost()))
+            }
+            Fate::LostBefore => Err(Broken::Unanswered(lost())),
+            Fate::LostToAnother => {
+                self.other.load(&self.entries).await.expect("loaded by another");
+                Err(Broken::Unanswered(lost()))
+            }
+        }
+    }
+
+    async fn execute(&self, statements: &[String]) -> Result<()> {
+        self.inner.execute(statements).await
+    }
+
+    async fn read(&self, sql: &str) -> Result<Answer> {
+        match next(&self.reads) {
+            Fate::Runs => self.inner.read(sql).await,
+            _ => Err(lost()),
+        }
+    }
+
+    fn needs_columns(&self) -> bool {
+        // As Redshift: it changes nothing for files that hold the table's columns.
+        true
+    }
+}
+
+fn spec() -> TableSpec {
+    TableSpec {
+        name: "fact_clicks".to_owned(),
+        kind: TableKind::Fact,
+        key: vec![],
+        history: History::Overwrite,
+        references: vec![],
+        columns: Arc::new(Schema::new(vec![Field::new("page", DataType::Utf8, true)])),
+        one_to_one: true,
+        max_bytes: BTreeMap::new(),
+        layout: TableLayout::default(),
+    }
+}
+
+fn settings(database: &str, schema: &str) -> PostgresSettings {
+    let login = Login::Environment { user: USER.to_owned(), variable: "MILLSTREAM_NOBODY_SETS_THIS".to_owned() };
+    let server = ServerSettings { host: "127.0.0.1".to_owned(), port: postgres().port, login, tls: Tls::Off };
+    PostgresSettings { server, database: database.to_owned(), schema: Some(schema.to_owned()) }
+}
+
+/// Three entries of two clicks each, and a database for them.
+struct Bed {
+    store: Store,
+    entries: Vec<Arc<Entry>>,
+    database: String,
+    clock: Arc<ManualClock>,
+}
+
+impl Bed {
+    async fn new() -> Self {
+        let store = Store::memory("lake").expect("a store");
+        let mut entries = Vec::new();
+        for number in 1..=3 {
+            entries.push(entry(&store, number).await);
+        }
+        Self { store, entries, database: database(), clock: Arc::new(ManualClock::at(1_700_000_000_123_000)) }
+    }
+
+    fn open(&self, schema: &str, pipeline: &str) -> UpsertWarehouse {
+        let place = SqlPlace { store: self.store.clone(), pipeline: pipeline.to_owned() };
+        let context = Context { clock: Arc::clone(&self.clock) as _, random: Random::system() };
+        PostgresWarehouse::new(&settings(&self.database, schema), None, place, (&[spec()], context))
+            .expect("a warehouse")
+    }
+
+    /// A warehouse with tables, whose transactions meet these fates.
+    async fn fated(&self, transactions: &[Fate]) -> (UpsertWarehouse, Arc<Fated>) {
+        let mut warehouse = self.open("s", "p");
+        warehouse.prepare().await.expect("prepared");
+        let fated = Arc::new(Fated {
+            inner: Arc::clone(&warehouse.session),
+            transactions: Mutex::new(transactions.iter().copied().collect()),
+            reads: Mutex::default(),
+            ids: Mutex::default(),
+            other: self.open("s", "p"),
+            entries: self.entries.clone(),
+        });
+        warehouse.session = Arc::clone(&fated) as _;
+        (warehouse, fated)
+    }
+}
+
+async fn entry(store: &Store, number: u64) -> Arc<Entry> {
+    let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let versions = [Field::new("_arrived_at", instant, false), Field::new("_position", DataType::Utf8, false)];
+    let fields = spec().columns.fields().iter().map(|field| field.as_ref().clone()).chain(versions).collect::<Vec<_>>();
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from(vec![format!("page {number}"); 2])),
+        Arc::new(TimestampMicrosecondArray::from(vec![1, 2]).with_timezone("UTC")),
+        Arc::new(StringArray::from(vec!["1", "2"])),
+    ];
+    let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("a batch");
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, rows.schema(), None).expect("a writer");
+    writer.write(&rows).expect("written");
+    writer.close().expect("closed");
+    let path = format!("staged/fact_clicks/{number}.parquet");
+    let file = DataFile { path: path.clone(), rows: 2, bytes: bytes.len() as u64 };
+    store.put(&path, bytes.into()).await.expect("staged");
+    let entry = format!(
+        r#"{{"format": 1, "number": {number}, "pipeline": "p", "writer": "w", "attempt": "attempt-{number}", "written_at": 0}}"#
+    );
+    let entry: Entry = serde_json::from_str(&entry).expect("an entry");
+    Arc::new(Entry { tables: BTreeMap::from([("fact_clicks".to_owned(), vec![file])]), ..entry })
+}
+
+async fn value(warehouse: &UpsertWarehouse, sql: &str) -> String {
+    let rows = warehouse.few(sql).await.expect(sql);
+    array_value_to_string(rows.column(0), 0).expect("a text")
+}
+
+#[tokio::test]
+async fn a_load_whose_answer_is_lost_is_found_in_the_ledger_and_done_once() {
+    for (fates, tries) in [
+        (vec![Fate::LostAfter], 1),
+        (vec![Fate::LostBefore], 2),
+        (vec![Fate::LostBefore, Fate::LostAfter], 2),
+        (vec![Fate::Conflict, Fate::Conflict, Fate::Conflict, Fate::Conflict], 5),
+        (vec![Fate::Conflict, Fate::LostBefore, Fate::LostAfter], 3),
+    ] {
+        let bed = Bed::new().await;
+        let (warehouse, fated) = bed.fated(&fates).await;
+        let receipt = warehouse.load(&bed.entries).await.unwrap_or_else(|error| panic!("{fates:?}: {error}"));
+        assert_eq!((receipt.loaded_after, receipt.loaded_through), (0, 3));
+        assert_eq!(receipt.copied, BTreeMap::from([("fact_clicks".to_owned(), 6)]));
+        let ids = fated.ids.lock().expect("ids").clone();
+        assert_eq!(ids.len(), tries, "{fates:?}");
+        assert!(ids.iter().all(|id| ids.iter().filter(|other| *other == id).count() == 1), "{ids:?}");
+        let ledger = warehouse.ledger().await.expect("a ledger");
+        assert_eq!((ledger.loads, ledger.last), (1, Some(receipt)), "{fates:?}");
+        assert_eq!(ledger.attempt.as_deref(), Some("attempt-3"));
+        assert_eq!(value(&warehouse, "SELECT count(*) FROM fact_clicks").await, "6");
+    }
+}
+
+#[tokio::test]
+async fn a_load_that_another_loader_did_meanwhile_is_fenced() {
+    let bed = Bed::new().await;
+    let (warehouse, _) = bed.fated(&[Fate::LostToAnother]).await;
+    let error = warehouse.load(&bed.entries).await.expect_err("another was faster");
+    assert_eq!(error.kind(), ErrorKind::Fenced);
+    assert!(error.to_string().contains("holds everything through entry 3: another loader was faster"), "{error}");
+    assert_eq!(value(&warehouse, "SELECT count(*) FROM fact_clicks").await, "6");
+}
+
+#[tokio::test]
+async fn a_load_of_which_nothing_can_be_known_now_is_found_out_by_the_next_one() {
+    for (fate, known) in [(Fate::LostAfter, ErrorKind::Fenced), (Fate::LostBefore, ErrorKind::Transient)] {
+        let bed = Bed::new().await;
+        // The answer is lost, the ledger cannot be read for long, and the next tries do not come through either.
+        let fates = [&[fate][..], &[Fate::Conflict; 4]].concat();
+        let (warehouse, fated) = bed.fated(&fates).await;
+        *fated.reads.lock().expect("reads") = [&[Fate::Runs][..], &[Fate::Conflict; 9]].concat().into();
+        let error = warehouse.load(&bed.entries).await.expect_err("unknown");
+        assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
+        assert_eq!(fated.ids.lock().expect("ids").len(), 5);
+        assert!(bed.clock.now_micros() > 1_700_000_020_000_000, "it looked for a while");
+        let again = warehouse.load(&bed.entries).await;
+        match known {
+            ErrorKind::Fenced => assert_eq!(again.expect_err("it had happened").kind(), known),
+            _ => assert_eq!(again.expect("it had not").loaded_through, 3),
+        }
+        assert_eq!(warehouse.ledger().await.expect("a ledger").loads, 1);
+        assert_eq!(value(&warehouse, "SELECT count(*) FROM fact_clicks").await, "6");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_known_is_said() {
+    let bed = Bed::new().await;
+    let (warehouse, fated) = bed.fated(&[]).await;
+    *fated.reads.lock().expect("reads") = [Fate::Conflict; 9].into();
+    let tries = Tries::new("load".to_owned());
+    tries.next();
+    let receipt = Receipt { loaded_after: 0, loaded_through: 3, copied: BTreeMap::new(), loaded_at: 0 };
+    let error = warehouse.broken(Broken::Unanswered(lost()), &[], receipt, &tries).await.expect_err("unknown");
+    assert_eq!(error.kind(), ErrorKind::Transient);
+    let told = error.to_string();
+    assert!(told.starts_with("it is not known whether the entries 1 to 3 were loaded"), "{told}");
+    assert!(
+        told.contains(&bed.database) && told.contains("schema s") && told.contains("connection was lost"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn conflicts_without_end_pass_by_themselves_later() {
+    let bed = Bed::new().await;
+    let (warehouse, _) = bed.fated(&[Fate::Conflict; 5]).await;
+    let error = warehouse.load(&bed.entries).await.expect_err("five conflicts");
+    assert_eq!(error.kind(), ErrorKind::Transient);
+    assert_eq!(warehouse.load(&bed.entries).await.expect("none any more").loaded_through, 3);
+}
+
+#[tokio::test]
+async fn fewer_rows_copied_than_staged_are_corrupt() {
+    let bed = Bed::new().await;
+    let warehouse = bed.open("s", "p");
+    warehouse.prepare().await.expect("prepared");
+    let drops = "CREATE FUNCTION drops() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF NEW._position = '2' THEN RETURN NULL; END IF; RETURN NEW; END $$";
+    let trigger = "CREATE TRIGGER x BEFORE INSERT ON fact_clicks FOR EACH ROW EXECUTE FUNCTION drops()";
+    warehouse.session.execute(&[drops.to_owned(), trigger.to_owned()]).await.expect("made");
+    let error = warehouse.load(&bed.entries).await.expect_err("half of them");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let expected =
+        "the journal says that 6 rows of fact_clicks are staged in the entries 1 to 3, and the warehouse copied 3";
+    assert!(error.to_string().starts_with(expected), "{error}");
+    assert_eq!(warehouse.ledger().await.expect("a ledger"), Ledger::default());
+}
+
+#[tokio::test]
+async fn two_pipelines_do_not_share_a_schema() {
+    let bed = Bed::new().await;
+    let warehouse = bed.open("s", "p");
+    warehouse.prepare().await.expect("prepared");
+    warehouse.load(&bed.entries).await.expect("loaded");
+    let other = bed.open("s", "q");
+    for error in [other.ledger().await.err(), other.receipts(1).await.err(), other.load(&[]).await.err()] {
+        let error = error.expect("another's");
+        assert!(error.kind() == ErrorKind::Invalid || error.to_string().contains("no entries"), "{error}");
+    }
+    let error = other.ledger().await.expect_err("another's");
+    assert!(error.to_string().starts_with("the schema s holds the pipeline p, not q"), "{error}");
+}
+
+#[tokio::test]
+async fn before_it_is_prepared_a_warehouse_holds_nothing_and_says_what_it_would_do() {
+    let bed = Bed::new().await;
+    let warehouse = bed.open("A \"schema\"", "p");
+    assert_eq!(warehouse.ledger().await.expect("a ledger"), Ledger::default());
+    assert_eq!(warehouse.receipts(9).await.expect("receipts"), []);
+    let error = warehouse.load(&bed.entries).await.expect_err("no table");
+    assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("has no tables yet"), "{error}");
+    for _ in 0..2 {
+        let changes = warehouse.changes().await.expect("changes");
+        assert_eq!(changes.len(), 3, "a schema and two tables: {changes:?}");
+    }
+    // However many do it at once.
+    let others: Vec<UpsertWarehouse> = (0..6).map(|_| bed.open("A \"schema\"", "p")).collect();
+    let prepared = futures::future::join_all(others.iter().map(|other| other.prepare())).await;
+    prepared.into_iter().collect::<Result<Vec<()>>>().expect("prepared");
+    assert_eq!(warehouse.changes().await.expect("changes"), Vec::<String>::new());
+    warehouse.load(&bed.entries[..1]).await.expect("loaded");
+    assert_eq!(value(&warehouse, "SELECT max(page) FROM fact_clicks").await, "page 1");
+    assert!(
+        warehouse.address().ends_with(&format!("{}, schema A \"schema\"", bed.database)),
+        "{}",
+        warehouse.address()
+    );
+}
+
+#[tokio::test]
+async fn a_table_that_is_gone_is_not_made_anew() {
+    let bed = Bed::new().await;
+    let warehouse = bed.open("s", "p");
+    warehouse.prepare().await.expect("prepared");
+    warehouse.session.execute(&["DROP TABLE fact_clicks".to_owned()]).await.expect("dropped");
+    warehouse.prepare().await.expect("nothing was in it");
+    warehouse.load(&bed.entries).await.expect("loaded");
+    warehouse.session.execute(&["DROP TABLE fact_clicks".to_owned()]).await.expect("dropped");
+    let error = warehouse.prepare().await.expect_err("6 rows were in it");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("the table fact_clicks of postgres://127.0.0.1:"), "{error}");
+    assert!(error.to_string().contains("6 rows"), "{error}");
+}
+
+#[tokio::test]
+async fn tables_are_read_and_counted() {
+    let bed = Bed::new().await;
+    let warehouse = bed.open("s", "p");
+    warehouse.prepare().await.expect("prepared");
+    assert_eq!(warehouse.held("fact_clicks").await.expect("counted"), Held { rows: 0, keys: 0 });
+    warehouse.load(&bed.entries).await.expect("loaded");
+    assert_eq!(warehouse.held("fact_clicks").await.expect("counted"), Held { rows: 6, keys: 6 });
+    for (limit, expected) in [(None, 6), (Some(4), 4), (Some(0), 0)] {
+        let answer = warehouse.rows("fact_clicks", &["_position", "page"], limit).await.expect("rows");
+        let names: Vec<&str> = answer.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        assert_eq!(names, ["_position", "page"]);
+        let batches: Vec<RecordBatch> = answer.batches.try_collect().await.expect("rows");
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), expected);
+    }
+    for error in [warehouse.held("absent").await.err(), warehouse.rows("absent", &["page"], None).await.err()] {
+        assert_eq!(error.expect("no such table").kind(), ErrorKind::Invalid);
+    }
+}

@@ -1,7 +1,7 @@
 use arrow::datatypes::DataType;
 
 use super::super::super::shape::shapes;
-use super::super::create_statements;
+use super::super::create::create_statements;
 use super::super::samples::{fact, food_delivery, shape_of};
 use super::*;
 use crate::error::ErrorKind;
