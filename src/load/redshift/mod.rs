@@ -115,11 +115,6 @@ fn logins(server: &ServerSettings, database: &str, apis: &Apis) -> Result<Arc<dy
     })
 }
 
-/// User and password from a secret in Secrets Manager, for any server of the PostgreSQL protocol.
-pub(super) fn secret_login(secret: &str, chain: AwsChain, context: Context) -> Arc<dyn Logins> {
-    Arc::new(SecretLogin::new(secret, &Apis { chain, endpoint: None, context }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
