@@ -83,11 +83,6 @@ impl Wire {
         }
     }
 
-    /// Where the server is, for a person.
-    pub(super) fn place(&self) -> &Place {
-        &self.place
-    }
-
     /// Runs a script as one transaction; what a COPY brings in comes from `copies`.
     pub(super) async fn transact(&self, script: &[Statement], copies: &dyn CopyIn) -> Result<(), Broken> {
         let transaction = self.begin("BEGIN").await.map_err(Broken::Failed)?;
