@@ -1,7 +1,7 @@
 //! What every warehouse promises, checked alike on rows in memory, on Delta tables (on a disk and in an object store) and
 //! on databases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -19,12 +19,14 @@ use parquet::arrow::ArrowWriter;
 use tempfile::TempDir;
 
 use super::*;
+use crate::aws::AwsChain;
 use crate::batch::{DataFile, Entry};
-use crate::config::{Login, PostgresSettings, ServerSettings, Tls};
+use crate::config::{Login, PostgresSettings, RedshiftAccess, RedshiftSettings, ServerSettings, Tls};
 use crate::error::ErrorKind;
 use crate::runtime::{Clock, Context, ManualClock, SystemClock};
 use crate::schema::{History, Reference, TableKind, TableLayout, TableSpec};
 use crate::stand_ins::postgres::{USER, database, postgres};
+use crate::stand_ins::redshift::{Isolation, Options, Redshift};
 use crate::store::{Folder, Store};
 
 mod evolution;
@@ -153,7 +155,8 @@ struct Lake {
 
 impl Lake {
     fn new() -> Self {
-        Self { store: Store::memory("lake").expect("store"), entries: Vec::new() }
+        let objects = Store::memory(BUCKET).expect("a store").objects();
+        Self { store: Store::bucket_of(objects, BUCKET).expect("a bucket"), entries: Vec::new() }
     }
 
     async fn stage(&mut self, tables: &[Rows<'_>]) {
@@ -195,36 +198,73 @@ enum House {
 
 /// A schema of its own in a database.
 struct Database {
-    /// Opens a warehouse in this schema.
-    open: Open,
+    engine: Engine,
     schema: String,
     specs: Vec<TableSpec>,
 }
 
-type Open = fn(&str, &Lake, &[TableSpec]) -> UpsertWarehouse;
+/// What a contract in SQL is kept on.
+enum Engine {
+    Postgres,
+    /// The stand-in, which sees the lake's bucket.
+    Redshift(Redshift),
+}
 
-/// Every database that a contract is kept on.
-const DATABASES: [Open; 1] = [in_postgres];
+/// The bucket of every lake.
+const BUCKET: &str = "lake";
 
-fn in_postgres(schema: &str, lake: &Lake, specs: &[TableSpec]) -> UpsertWarehouse {
-    static DATABASE: OnceLock<String> = OnceLock::new();
-    let login = Login::Environment { user: USER.to_owned(), variable: "MILLSTREAM_NOBODY_SETS_THIS".to_owned() };
-    let server = ServerSettings { host: "127.0.0.1".to_owned(), port: postgres().port, login, tls: Tls::Off };
-    let database = DATABASE.get_or_init(database).clone();
-    let settings = PostgresSettings { server, database, schema: Some(schema.to_owned()) };
-    let place = SqlPlace { store: lake.store.clone(), pipeline: "p".to_owned() };
-    PostgresWarehouse::new(&settings, None, place, (specs, Context::system())).expect("a warehouse")
+impl Engine {
+    fn all(lake: &Lake) -> [Self; 3] {
+        let redshift = |isolation| {
+            let buckets = HashMap::from([(BUCKET.to_owned(), lake.store.objects())]);
+            Self::Redshift(Redshift::start(Options { isolation, buckets, ..Options::default() }))
+        };
+        [Self::Postgres, redshift(Isolation::Serializable), redshift(Isolation::Snapshot)]
+    }
+
+    fn server(&self) -> ServerSettings {
+        let port = match self {
+            Self::Postgres => postgres().port,
+            Self::Redshift(server) => server.port,
+        };
+        let login = Login::Environment { user: USER.to_owned(), variable: "MILLSTREAM_NOBODY_SETS_THIS".to_owned() };
+        ServerSettings { host: "127.0.0.1".to_owned(), port, login, tls: Tls::Off }
+    }
 }
 
 impl Database {
-    fn all(specs: &[TableSpec]) -> Vec<Self> {
+    fn all(lake: &Lake, specs: &[TableSpec]) -> Vec<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let schema = || format!("House {}", COUNT.fetch_add(1, Ordering::Relaxed));
-        DATABASES.into_iter().map(|open| Self { open, schema: schema(), specs: specs.to_vec() }).collect()
+        let schema = || format!("house_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let engines = Engine::all(lake).into_iter();
+        engines.map(|engine| Self { engine, schema: schema(), specs: specs.to_vec() }).collect()
     }
 
     fn warehouse(&self, lake: &Lake) -> UpsertWarehouse {
-        (self.open)(&self.schema, lake, &self.specs)
+        static POSTGRES: OnceLock<String> = OnceLock::new();
+        static REDSHIFT: OnceLock<String> = OnceLock::new();
+        let place = SqlPlace { store: lake.store.clone(), pipeline: "p".to_owned() };
+        let (server, schema) = (self.engine.server(), Some(self.schema.clone()));
+        let tables = (&self.specs[..], Context::system());
+        let warehouse = match &self.engine {
+            Engine::Postgres => {
+                let database = POSTGRES.get_or_init(database).clone();
+                PostgresWarehouse::new(&PostgresSettings { server, database, schema }, None, place, tables)
+            }
+            Engine::Redshift(stand_in) => {
+                let settings = RedshiftSettings {
+                    access: RedshiftAccess::Wire(server),
+                    database: REDSHIFT.get_or_init(|| stand_in.database()).clone(),
+                    schema,
+                    iam_role: "default".to_owned(),
+                    fixed_length_decimals: false,
+                    endpoint: None,
+                };
+                let chain = AwsChain::fixed("us-east-1", "AKIDFIXED", "secret");
+                RedshiftWarehouse::new(&settings, chain, place, tables)
+            }
+        };
+        warehouse.expect("a warehouse")
     }
 
     fn columns(&self, table: &str) -> SchemaRef {
@@ -338,7 +378,7 @@ impl House {
     async fn of(lake: &Lake, specs: &[TableSpec]) -> Vec<Self> {
         let memory = MemoryWarehouse::new(lake.store.clone(), specs, "p", Context::system()).expect("a warehouse");
         let deltas = Home::both().map(|home| Self::Delta(Box::new(home.warehouse(lake, specs)), home));
-        let databases = Database::all(specs);
+        let databases = Database::all(lake, specs);
         let databases = databases.into_iter().map(|place| Self::Sql(Box::new(place.warehouse(lake)), place));
         let houses: Vec<Self> = [Self::Memory(memory)].into_iter().chain(deltas).chain(databases).collect();
         for house in &houses {

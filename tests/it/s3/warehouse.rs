@@ -134,7 +134,8 @@ async fn what_is_loaded_is_read_back_by_others() {
         assert_eq!(read_back(&bucket), expected(), "{}", bucket.server.name);
 
         let specs = specs();
-        let holdings = Holdings { store: &store, warehouse: Loaded::Delta(&folder(&store)), specs: &specs, entries: &entries };
+        let holdings =
+            Holdings { store: &store, warehouse: Loaded::Delta(&folder(&store)), specs: &specs, entries: &entries };
         let settings = QuerySettings { memory_bytes: 64 << 20, partitions: 2 };
         let query = Query::open(holdings, settings).await.expect("opened");
         let counts = [
@@ -179,7 +180,8 @@ async fn a_warehouse_in_a_bucket_that_is_not_there_is_the_users_to_correct() {
             warehouse(&nowhere).ledger().await.expect_err("no bucket"),
         ];
         let specs = specs();
-        let holdings = Holdings { store: &nowhere, warehouse: Loaded::Delta(&folder(&nowhere)), specs: &specs, entries: &[] };
+        let holdings =
+            Holdings { store: &nowhere, warehouse: Loaded::Delta(&folder(&nowhere)), specs: &specs, entries: &[] };
         let settings = QuerySettings { memory_bytes: 64 << 20, partitions: 2 };
         let asked = Query::open(holdings, settings).await.err().expect("no bucket");
         for error in told.into_iter().chain([asked]) {

@@ -38,8 +38,8 @@ fn is_whole_after_kills(server: Option<&Redshift>, bucket: &Bucket, hosted: &Hos
     };
     let tap = Tap::before(database.port);
     database.port = tap.port;
-    let pipeline = pipeline(hosted.port, bucket, &[&database])
-        .replace("pipeline.toml", "max_entries = 1000", "max_entries = 1");
+    let pipeline =
+        pipeline(hosted.port, bucket, &[&database]).replace("pipeline.toml", "max_entries = 1000", "max_entries = 1");
     let (delta, killed) = (on(&pipeline, "delta"), on(&pipeline, "killed"));
     delta.json("generate", &["--records", "3000", "--rate", "0"]);
     load(&delta);

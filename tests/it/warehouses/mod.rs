@@ -134,16 +134,18 @@ fn load(millstream: &Millstream) {
 fn the_star_schema_is_the_same_in_every_warehouse_row_for_row() {
     let source = PipelineCopy::new();
     let (hosted, bucket) = (Hosted::start(&source), Bucket::new(s3_servers()[0]));
-    let (serializable, snapshot) =
-        (redshift(&bucket, Isolation::Serializable), redshift(&bucket, Isolation::Snapshot));
+    let (serializable, snapshot) = (redshift(&bucket, Isolation::Serializable), redshift(&bucket, Isolation::Snapshot));
     let databases = [
         Database::postgres("postgres"),
         Database::redshift("serializable", &serializable),
         Database::redshift("snapshot", &snapshot),
     ];
     let pipeline = pipeline(hosted.port, &bucket, &databases.iter().collect::<Vec<_>>());
-    let all: Vec<Millstream> =
-        ["delta"].into_iter().chain(databases.iter().map(|database| database.target)).map(|name| on(&pipeline, name)).collect();
+    let all: Vec<Millstream> = ["delta"]
+        .into_iter()
+        .chain(databases.iter().map(|database| database.target))
+        .map(|name| on(&pipeline, name))
+        .collect();
     let customers = pipeline.pipeline.join("dims/dimCustomers.csv");
     let original = fs::read_to_string(&customers).expect("the file");
     let changed = original.replacen("Andrew Golden", "Andrew Silver", 1).replacen("Randall Martin", "", 1);

@@ -91,9 +91,16 @@ fn a_column_that_is_new_or_wider_is_made_and_every_other_change_is_refused_with_
         load(&on(&pipeline, target));
     }
     let pipeline = pipeline
-        .replace("fact_orders.sql", "    tip_amount,\n", "    tip_amount,\n    delivery_minutes * 60 as delivery_seconds,\n")
+        .replace(
+            "fact_orders.sql",
+            "    tip_amount,\n",
+            "    tip_amount,\n    delivery_minutes * 60 as delivery_seconds,\n",
+        )
         .replace("pipeline.toml", "string(128)", "string(200)");
-    for (target, statements) in [("postgres", &["ADD COLUMN \"delivery_seconds\""][..]), ("redshift", &["ADD COLUMN \"delivery_seconds\"", "TYPE VARCHAR(200)"])] {
+    for (target, statements) in [
+        ("postgres", &["ADD COLUMN \"delivery_seconds\""][..]),
+        ("redshift", &["ADD COLUMN \"delivery_seconds\"", "TYPE VARCHAR(200)"]),
+    ] {
         let said = on(&pipeline, target).ok("check", &[]);
         assert!(statements.iter().all(|statement| said.contains(statement)), "{said}");
     }
@@ -109,7 +116,11 @@ fn a_column_that_is_new_or_wider_is_made_and_every_other_change_is_refused_with_
         assert!(millstream.ok("check", &["--apply"]).contains("no fault found"));
     }
     databases.iter().for_each(|database| drop(is_the_same(&bench.bucket, database)));
-    let pipeline = pipeline.replace("fact_orders.sql", "    delivery_minutes,\n", "    cast(delivery_minutes as bigint) as delivery_minutes,\n");
+    let pipeline = pipeline.replace(
+        "fact_orders.sql",
+        "    delivery_minutes,\n",
+        "    cast(delivery_minutes as bigint) as delivery_minutes,\n",
+    );
     for target in ["postgres", "redshift"] {
         for (command, arguments) in [("check", &[][..]), ("run", &["--once"])] {
             let said = on(&pipeline, target).say(command, arguments);
@@ -141,10 +152,7 @@ fn a_login_is_made_over_verified_tls_and_its_password_is_never_seen() {
         millstream.environment.push(("REDSHIFT_PASSWORD", password.to_owned()));
         millstream.say("run", &["--once"])
     };
-    let cases = [
-        (&unverified, PASSWORD, "certificate"),
-        (&trusted, "another-password", "REDSHIFT_PASSWORD"),
-    ];
+    let cases = [(&unverified, PASSWORD, "certificate"), (&trusted, "another-password", "REDSHIFT_PASSWORD")];
     for (pipeline, password, told) in cases {
         let said = with(pipeline, password);
         assert!(said.code != Some(0) && said.stderr.contains(told), "{told}: {said:?}");
