@@ -1,16 +1,31 @@
 //! Loading 100,000 rows into a Delta fact table that already holds 2 million: keys recent, and keys all over the table.
+//! And 1 million staged rows into PostgreSQL, beside the same rows through `INSERT … VALUES` of 1,000 rows each: this one
+//! runs each way once (it takes a while) and needs a PostgreSQL on this machine: `cargo bench --bench load -- postgres`.
 
-#![expect(clippy::expect_used, reason = "a benchmark may stop where it stands")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    dead_code,
+    unreachable_pub,
+    reason = "a benchmark may stop where it stands, tells its figures, and includes a server of the tests"
+)]
+
+#[path = "../tests/stand_ins/postgres/mod.rs"]
+mod postgres;
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, Decimal128Array, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use millstream::batch::{Counts, DataFile, Entry, Marks, Ranges};
-use millstream::load::{DeltaWarehouse, LoadBounds, Place, Warehouse};
+use millstream::config::{Login, PostgresSettings, ServerSettings, Tls};
+use millstream::load::{DeltaWarehouse, LoadBounds, Place, PostgresWarehouse, SqlPlace, UpsertWarehouse, Warehouse};
 use millstream::runtime::{Clock, Context, SystemClock};
 use millstream::schema::{History, TableKind, TableLayout, TableSpec};
 use millstream::store::Store;
@@ -105,44 +120,64 @@ impl Bench {
 
     async fn stage(&mut self, ids: Vec<i32>) -> Arc<Entry> {
         self.entries += 1;
-        let rows = orders(&ids, self.entries);
-        let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
-        let mut bytes = Vec::new();
-        let mut writer = ArrowWriter::try_new(&mut bytes, rows.schema(), Some(properties)).expect("a writer");
-        writer.write(&rows).expect("written");
-        writer.close().expect("closed");
-        let path = format!("staged/fact_orders/{}.parquet", self.entries);
-        let file = DataFile { path: path.clone(), rows: rows.num_rows() as u64, bytes: bytes.len() as u64 };
-        self.store.put(&path, bytes.into()).await.expect("staged");
-        Arc::new(Entry {
-            format: 1,
-            number: self.entries,
-            pipeline: "bench".to_owned(),
-            writer: "w".to_owned(),
-            attempt: "a".to_owned(),
-            written_at: 0,
-            opening: None,
-            ranges: Ranges::default(),
-            marks: Marks::default(),
-            tables: BTreeMap::from([("fact_orders".to_owned(), vec![file])]),
-            quarantine: vec![],
-            counts: Counts::default(),
-            dimension_files: BTreeMap::new(),
-        })
+        stage(&self.store, self.entries, &orders(&ids, self.entries)).await
     }
 
     /// How long a load takes.
     async fn load(&self, entry: Arc<Entry>) -> Duration {
-        let start = SystemClock.now_micros();
-        self.warehouse.load(&[entry]).await.expect("loaded");
-        Duration::from_micros((SystemClock.now_micros() - start).unsigned_abs())
+        timed(async { self.warehouse.load(&[entry]).await.expect("loaded") }).await
     }
+}
+
+/// How long something takes.
+async fn timed<T>(work: impl Future<Output = T>) -> Duration {
+    let start = SystemClock.now_micros();
+    work.await;
+    Duration::from_micros((SystemClock.now_micros() - start).unsigned_abs())
+}
+
+/// Stages rows as the one file of an entry.
+async fn stage(store: &Store, number: u64, rows: &RecordBatch) -> Arc<Entry> {
+    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, rows.schema(), Some(properties)).expect("a writer");
+    writer.write(rows).expect("written");
+    writer.close().expect("closed");
+    let path = format!("staged/fact_orders/{number}.parquet");
+    let file = DataFile { path: path.clone(), rows: rows.num_rows() as u64, bytes: bytes.len() as u64 };
+    store.put(&path, bytes.into()).await.expect("staged");
+    Arc::new(Entry {
+        format: 1,
+        number,
+        pipeline: "bench".to_owned(),
+        writer: "w".to_owned(),
+        attempt: "a".to_owned(),
+        written_at: 0,
+        opening: None,
+        ranges: Ranges::default(),
+        marks: Marks::default(),
+        tables: BTreeMap::from([("fact_orders".to_owned(), vec![file])]),
+        quarantine: vec![],
+        counts: Counts::default(),
+        dimension_files: BTreeMap::new(),
+    })
 }
 
 /// A name, and the order id of each row of a batch.
 type Case = (&'static str, fn(i32) -> i32);
 
+/// Whether one of these is to be measured, by the arguments.
+fn is_asked_for(names: &[&str]) -> bool {
+    let filters: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let is_asked_for = |filter: &String| names.iter().any(|name| name.contains(filter.as_str()));
+    filters.is_empty() || filters.iter().any(is_asked_for)
+}
+
 fn loads(criterion: &mut Criterion) {
+    // What they start with takes a while.
+    if !is_asked_for(&["load_100k_into_2m/recent_keys", "load_100k_into_2m/spread_keys"]) {
+        return;
+    }
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut bench = runtime.block_on(Bench::new());
     let mut group = criterion.benchmark_group("load_100k_into_2m");
@@ -164,5 +199,87 @@ fn loads(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, loads);
+/// Rows that go into PostgreSQL, and the files that they are staged in.
+const ROWS: i32 = 1_000_000;
+const FILES: i32 = 12;
+
+/// Rows of an `INSERT`.
+const VALUES: usize = 1_000;
+
+/// 1 million rows into PostgreSQL, by a load and by statements of values.
+fn into_postgres(_: &mut Criterion) {
+    let name = "load_1m_into_postgres";
+    let only_looked_at = std::env::args().any(|argument| argument == "--list" || argument == "--test");
+    if only_looked_at || !is_asked_for(&[name]) {
+        return;
+    }
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let (load, insert) = runtime.block_on(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::local(folder.path()).expect("a store");
+        let file = |number: i32| (ROWS * number / FILES..ROWS * (number + 1) / FILES).collect::<Vec<i32>>();
+        let files: Vec<RecordBatch> = (0..FILES).map(|number| orders(&file(number), number as u64 + 1)).collect();
+        let mut entries = Vec::new();
+        for (rows, number) in files.iter().zip(1..) {
+            entries.push(stage(&store, number, rows).await);
+        }
+        (by_load(&store, &entries).await, by_values(&store, &files).await)
+    });
+    println!("{name}: {ROWS} rows of {FILES} files in {:.1} s", load.as_secs_f64());
+    println!("{name}: INSERT of {VALUES} rows each in {:.1} s", insert.as_secs_f64());
+    println!("{name}: {:.1} times as fast", insert.as_secs_f64() / load.as_secs_f64());
+}
+
+fn orders_in(database: &str, store: &Store) -> UpsertWarehouse {
+    let login = Login::Environment { user: postgres::USER.to_owned(), variable: "MILLSTREAM_NO_PASSWORD".to_owned() };
+    let port = postgres::postgres().port;
+    let server = ServerSettings { host: "127.0.0.1".to_owned(), port, login, tls: Tls::Off };
+    let settings = PostgresSettings { server, database: database.to_owned(), schema: None };
+    let place = SqlPlace { store: store.clone(), pipeline: "bench".to_owned() };
+    PostgresWarehouse::new(&settings, None, place, (&[spec()], Context::system())).expect("a warehouse")
+}
+
+async fn by_load(store: &Store, entries: &[Arc<Entry>]) -> Duration {
+    let warehouse = orders_in(&postgres::database(), store);
+    warehouse.prepare().await.expect("prepared");
+    let taken = timed(async { warehouse.load(entries).await.expect("loaded") }).await;
+    assert_eq!(warehouse.ledger().await.expect("a ledger").loaded_through, FILES as u64);
+    taken
+}
+
+/// The same rows into the same table, all in one transaction.
+async fn by_values(store: &Store, files: &[RecordBatch]) -> Duration {
+    let database = postgres::database();
+    orders_in(&database, store).prepare().await.expect("prepared");
+    let config = format!("host=127.0.0.1 port={} user={} dbname={database}", postgres::postgres().port, postgres::USER);
+    let config: tokio_postgres::Config = config.parse().expect("a configuration");
+    let (client, connection) = config.connect(tokio_postgres::NoTls).await.expect("connected");
+    let inserting = async {
+        client.batch_execute("BEGIN").await.expect("begun");
+        for rows in files {
+            for start in (0..rows.num_rows()).step_by(VALUES) {
+                let statement = insert(&rows.slice(start, VALUES.min(rows.num_rows() - start)));
+                client.batch_execute(&statement).await.expect("inserted");
+            }
+        }
+        client.batch_execute("COMMIT").await.expect("committed");
+        drop(client);
+    };
+    timed(async { futures::join!(inserting, connection).1.expect("the connection") }).await
+}
+
+fn insert(rows: &RecordBatch) -> String {
+    let options = FormatOptions::default();
+    let columns = rows.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).expect("a format"));
+    let columns: Vec<ArrayFormatter<'_>> = columns.collect();
+    let mut sql = "INSERT INTO bench.fact_orders VALUES ".to_owned();
+    for row in 0..rows.num_rows() {
+        let values: Vec<String> = columns.iter().map(|column| format!("'{}'", column.value(row))).collect();
+        let comma = if row == 0 { "" } else { ", " };
+        write!(sql, "{comma}({})", values.join(", ")).expect("a text");
+    }
+    sql
+}
+
+criterion_group!(benches, loads, into_postgres);
 criterion_main!(benches);

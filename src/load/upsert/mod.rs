@@ -226,7 +226,7 @@ impl SqlWarehouse for UpsertWarehouse {
 
     async fn held(&self, table: &str) -> Result<Held> {
         let rows = self.few(&held_query(&self.target, self.shape(table)?)).await?;
-        let counts = rows.columns().iter().map(|column| ledger::whole(column)).collect::<Result<Vec<_>>>()?;
+        let counts = rows.columns().iter().map(ledger::whole).collect::<Result<Vec<_>>>()?;
         let count = |index: usize| counts.get(index).and_then(|counts: &Vec<u64>| counts.first().copied());
         match (count(0), count(1)) {
             (Some(rows), Some(keys)) => Ok(Held { rows, keys }),

@@ -43,16 +43,21 @@ pub(in crate::load) fn fault(place: &Place, error: &tokio_postgres::Error) -> Er
 }
 
 /// The error of connecting as this user, with a password from `origin`.
-pub(super) fn connecting(place: &Place, error: tokio_postgres::Error, user: &str, origin: &str, tls: &Tls) -> Error {
+pub(super) fn connecting(
+    place: &Place,
+    error: &tokio_postgres::Error,
+    (user, origin): (&str, &str),
+    tls: &Tls,
+) -> Error {
     if let Some(refused) = error.as_db_error() {
         let login = refused.code().code().starts_with("28");
         let hint = login.then(|| format!("; look at the user {user} and its password ({origin})"));
         return with(answered(place, refused), &hint.unwrap_or_default());
     }
-    if let Some(refused) = find::<rustls::Error>(&error) {
+    if let Some(refused) = find::<rustls::Error>(error) {
         return untrusted(place, refused, tls);
     }
-    let reason = reason(&error);
+    let reason = reason(error);
     if reason.contains("password missing") {
         return Error::invalid(format!(
             "{place} asks for a password of the user {user}, and there is none: set {origin}; {SAFE}"

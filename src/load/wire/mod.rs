@@ -83,11 +83,6 @@ impl Wire {
         }
     }
 
-    /// Where the server is, for a person.
-    pub(super) fn place(&self) -> &Place {
-        &self.place
-    }
-
     /// Runs a script as one transaction; what a COPY brings in comes from `copies`.
     pub(super) async fn transact(&self, script: &[Statement], copies: &dyn CopyIn) -> Result<(), Broken> {
         let transaction = self.begin("BEGIN").await.map_err(Broken::Failed)?;
@@ -171,7 +166,7 @@ impl Wire {
         <T::TlsConnect as tokio_postgres::tls::TlsConnect<Socket>>::Future: Send,
     {
         let place = self.place.clone();
-        let refused = |error| fault::connecting(&place, error, user, &self.logins.origin(), &self.server.tls);
+        let refused = |error| fault::connecting(&place, &error, (user, &self.logins.origin()), &self.server.tls);
         let (client, connection) = config.connect(tls).await.map_err(refused)?;
         let mut task = Tasks::new();
         // The client's calls tell what went wrong; this end of it is for the record.

@@ -147,7 +147,7 @@ async fn a_lost_connection_passes_by_itself() {
     assert_eq!(logins.times(), 2, "the second connection is kept");
     // Lost while it was idle.
     let other = fresh().0;
-    let name = wire.place().database.clone();
+    let name = wire.place.database.clone();
     let sql = format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{name}'");
     assert_eq!(value(&other, &sql).await, "1");
     let answered = async {
@@ -180,7 +180,7 @@ async fn a_dropped_transaction_is_rolled_back() {
 async fn an_answer_has_the_columns_types_and_exact_values() {
     let (wire, logins) = fresh();
     // A server may have other ideas of dates and floats; the session says its own.
-    let name = &wire.place().database;
+    let name = &wire.place.database;
     let odd = ["datestyle TO 'German'", "timezone TO 'Asia/Kolkata'", "extra_float_digits TO -5"];
     let odd: Vec<String> = odd.iter().map(|setting| format!("ALTER DATABASE {name} SET {setting}")).collect();
     wire.execute(&odd).await.expect("set");
@@ -287,7 +287,7 @@ async fn each_refusal_has_the_kind_that_says_what_to_do() {
         assert_eq!(error.kind(), kind, "{error}");
         let told = error.to_string();
         assert!(told.contains(&format!("{message}; the detail; the hint (SQLSTATE {code})")), "{told}");
-        assert!(told.contains("nothing is lost") && told.contains(&wire.place().database), "{told}");
+        assert!(told.contains("nothing is lost") && told.contains(&wire.place.database), "{told}");
         assert!(!told.contains("second line") && !told.contains("RAISE"), "{told}");
     }
 }
@@ -296,7 +296,7 @@ async fn each_refusal_has_the_kind_that_says_what_to_do() {
 async fn a_login_that_is_refused_says_where_its_password_comes_from_and_not_what_it_is() {
     let (own, _) = fresh();
     own.execute(&statements(&["CREATE ROLE careful LOGIN PASSWORD 'right'"])).await.expect("made");
-    let name = own.place().database.clone();
+    let name = own.place.database.clone();
     let good = wire(&name, Counted::new("careful", Some("right")));
     assert_eq!(value(&good, "SELECT current_user").await, "careful");
     for (password, expected) in [
