@@ -207,7 +207,7 @@ struct Database {
 enum Engine {
     Postgres,
     /// The stand-in, which sees the lake's bucket.
-    Redshift(Redshift),
+    Redshift(Box<Redshift>),
 }
 
 /// The bucket of every lake.
@@ -217,7 +217,7 @@ impl Engine {
     fn all(lake: &Lake) -> [Self; 3] {
         let redshift = |isolation| {
             let buckets = HashMap::from([(BUCKET.to_owned(), lake.store.objects())]);
-            Self::Redshift(Redshift::start(Options { isolation, buckets, ..Options::default() }))
+            Self::Redshift(Box::new(Redshift::start(Options { isolation, buckets, ..Options::default() })))
         };
         [Self::Postgres, redshift(Isolation::Serializable), redshift(Isolation::Snapshot)]
     }
