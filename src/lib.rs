@@ -73,5 +73,5 @@ pub mod workers;
 
 #[cfg(test)]
 #[path = "../tests/stand_ins/mod.rs"]
-#[expect(unreachable_pub, reason = "the integration tests include these servers as well")]
+#[expect(dead_code, unreachable_pub, reason = "the integration tests include these servers as well")]
 mod stand_ins;

@@ -17,7 +17,7 @@ mod aws;
 mod command;
 #[cfg(test)]
 #[path = "../stand_ins/mod.rs"]
-#[expect(unreachable_pub, reason = "the library's unit tests include these servers as well")]
+#[expect(dead_code, unreachable_pub, reason = "the library's unit tests include these servers as well")]
 mod databases;
 #[cfg(test)]
 mod kill;
