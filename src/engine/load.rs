@@ -233,10 +233,14 @@ fn what_next(error: Error, failures: u32, last: bool, job: &Job) -> Result<Durat
 
 /// Waits, but not past the end of ingestion where that was not known when the loop looked last.
 async fn wait(clock: &dyn Clock, (ingested, known): (&CancellationToken, bool), pause: Duration) {
-    tokio::select! {
-        biased;
-        () = ingested.cancelled(), if !known => {}
-        () = clock.sleep(pause) => {}
+    if known {
+        return clock.sleep(pause).await;
+    }
+    if !ingested.is_cancelled() {
+        tokio::select! {
+            () = ingested.cancelled() => {}
+            () = clock.sleep(pause) => {}
+        }
     }
 }
 

@@ -3,7 +3,7 @@ LOCK "food_delivery"."_ledger";
 -- must be 0
 SELECT COALESCE(MAX("loaded_through"), 0) AS "loaded_through" FROM "food_delivery"."_ledger";
 
-CREATE TEMP TABLE "staged_1" (
+CREATE TEMP TABLE "_staged_1" (
     "flag" BOOLEAN,
     "small" SMALLINT,
     "word" VARCHAR(65535),
@@ -17,15 +17,15 @@ CREATE TEMP TABLE "staged_1" (
     "_position" VARCHAR(256)
 );
 
--- copy 1 of dim_it's into "staged_1" (flag Boolean, small Int16, word Utf8, day Date32, amount Decimal128(5, 2), at Timestamp(µs, "UTC"), wall Timestamp(µs), tags List(Int32, field: 'element'), inner Struct("tags": List(Int32, field: 'element')), _arrived_at Timestamp(µs, "UTC"), _position Utf8) from staged/dim_it's/1.parquet: 10 rows
+-- copy 1 of dim_it's into "_staged_1" (flag Boolean, small Int16, word Utf8, day Date32, amount Decimal128(5, 2), at Timestamp(µs, "UTC"), wall Timestamp(µs), tags List(Int32, field: 'element'), inner Struct("tags": List(Int32, field: 'element')), _arrived_at Timestamp(µs, "UTC"), _position Utf8) from staged/dim_it's/1.parquet: 10 rows
 
-CREATE TEMP TABLE "observed_1" AS
+CREATE TEMP TABLE "_observed_1" AS
 WITH "touched" AS (
-    SELECT DISTINCT "flag", "small", "word", "day", "amount", "at", "wall" FROM "staged_1"
+    SELECT DISTINCT "flag", "small", "word", "day", "amount", "at", "wall" FROM "_staged_1"
 ),
 "seen" AS (
     SELECT "flag", "small", "word", "day", "amount", "at", "wall", "tags", "inner", GREATEST("_arrived_at", TIMESTAMPTZ '1900-01-01 00:00:00+00') AS "_arrived_at", "_position", 1 AS "_millstream_new"
-    FROM "staged_1"
+    FROM "_staged_1"
     UNION ALL
     SELECT "held"."flag", "held"."small", "held"."word", "held"."day", "held"."amount", "held"."at", "held"."wall", "held"."tags", "held"."inner", "held"."_arrived_at", "held"."_position", 0
     FROM "food_delivery"."dim_it's" AS "held"
@@ -48,8 +48,8 @@ FROM (
 WHERE "_millstream_row" = 1;
 
 DELETE FROM "food_delivery"."dim_it's"
-USING "observed_1"
-WHERE "dim_it's"."flag" = "observed_1"."flag" AND "dim_it's"."small" = "observed_1"."small" AND "dim_it's"."word" = "observed_1"."word" AND "dim_it's"."day" = "observed_1"."day" AND "dim_it's"."amount" = "observed_1"."amount" AND "dim_it's"."at" = "observed_1"."at" AND "dim_it's"."wall" = "observed_1"."wall";
+USING "_observed_1"
+WHERE "dim_it's"."flag" = "_observed_1"."flag" AND "dim_it's"."small" = "_observed_1"."small" AND "dim_it's"."word" = "_observed_1"."word" AND "dim_it's"."day" = "_observed_1"."day" AND "dim_it's"."amount" = "_observed_1"."amount" AND "dim_it's"."at" = "_observed_1"."at" AND "dim_it's"."wall" = "_observed_1"."wall";
 
 INSERT INTO "food_delivery"."dim_it's" ("surrogate_key", "flag", "small", "word", "day", "amount", "at", "wall", "tags", "inner", "is_inferred", "valid_from", "valid_to", "is_current", "_arrived_at", "_position", "_confirmed_at")
 WITH "neighbours" AS (
@@ -58,7 +58,7 @@ WITH "neighbours" AS (
         LAG("_arrived_at") OVER (PARTITION BY "flag", "small", "word", "day", "amount", "at", "wall" ORDER BY "_arrived_at") AS "_millstream_before",
         LAG(JSON_SERIALIZE("tags")) OVER (PARTITION BY "flag", "small", "word", "day", "amount", "at", "wall" ORDER BY "_arrived_at") AS "_millstream_1",
         LAG(JSON_SERIALIZE("inner")) OVER (PARTITION BY "flag", "small", "word", "day", "amount", "at", "wall" ORDER BY "_arrived_at") AS "_millstream_2"
-    FROM "observed_1"
+    FROM "_observed_1"
 ),
 "openings" AS (
     SELECT "flag", "small", "word", "day", "amount", "at", "wall", "tags", "inner", "_arrived_at", "_position", "_millstream_last", "_millstream_before"
@@ -81,5 +81,5 @@ FROM "versions";
 INSERT INTO "food_delivery"."_ledger" ("load_id", "pipeline", "loaded_after", "loaded_through", "attempt", "copied", "loaded_at")
 VALUES ('load-1', 'food_delivery', 0, 1, 'a1', '{"dim_it''s":10}', TIMESTAMPTZ '2026-11-20 16:00:58.007+00');
 
-DROP TABLE "staged_1", "observed_1";
+DROP TABLE "_staged_1", "_observed_1";
 

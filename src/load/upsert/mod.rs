@@ -98,7 +98,7 @@ impl UpsertWarehouse {
         let is_there = |table: &str| found.iter().any(|column| column.table.eq_ignore_ascii_case(table));
         let gone = self.shapes.iter().filter(|shape| !is_there(&shape.name)).collect::<Vec<_>>();
         if is_there(LEDGER) && !gone.is_empty() {
-            let receipts = self.receipts(i64::MAX as usize).await?;
+            let receipts = self.receipts(usize::MAX).await?;
             gone.iter().try_for_each(|shape| self.never_loaded(&shape.name, &receipts))?;
         }
         Ok(statements)
@@ -192,7 +192,7 @@ impl Warehouse for UpsertWarehouse {
     }
 
     async fn receipts(&self, limit: usize) -> Result<Vec<Receipt>> {
-        self.read_receipts(limit).await
+        self.read_receipts(limit.min(i64::MAX as usize)).await
     }
 
     async fn load(&self, entries: &[Arc<Entry>]) -> Result<Receipt> {
