@@ -42,13 +42,18 @@ pub(in crate::load) fn fault(place: &Place, error: &tokio_postgres::Error) -> Er
     }
 }
 
-/// The error of connecting as this user, with a password from `origin`.
-pub(super) fn connecting(
-    place: &Place,
-    error: &tokio_postgres::Error,
-    (user, origin): (&str, &str),
-    tls: &Tls,
-) -> Error {
+/// As whom, and how, a connection was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) user: &'a str,
+    /// Where the password comes from.
+    pub(super) origin: &'a str,
+    pub(super) tls: &'a Tls,
+}
+
+/// The error of connecting.
+pub(super) fn connecting(place: &Place, error: &tokio_postgres::Error, asked: Asked<'_>) -> Error {
+    let Asked { user, origin, tls } = asked;
     if let Some(refused) = error.as_db_error() {
         let login = refused.code().code().starts_with("28");
         let hint = login.then(|| format!("; look at the user {user} and its password ({origin})"));

@@ -14,6 +14,7 @@ mod tls;
 mod transaction;
 mod values;
 
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use crate::config::{ServerSettings, Tls};
 use crate::error::{Error, Result};
 use crate::runtime::Tasks;
 
+use fault::Asked;
 pub(super) use fault::{Place, fault};
 pub(super) use login::{EnvironmentLogin, LoginNow, Logins, Secret};
 pub(super) use transaction::{CopyIn, Transaction};
@@ -38,6 +40,9 @@ const ACCEPT: Duration = Duration::from_secs(10);
 
 /// How long it may take from there to a session that is ready.
 const GREET: Duration = Duration::from_secs(30);
+
+/// How long COMMIT may take: Redshift does one after the other, so that many may wait before it.
+const COMMIT: Duration = Duration::from_secs(15 * 60);
 
 /// After this much silence the connection is probed: Redshift's network forgets silent ones after 300 s.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(45);
@@ -57,6 +62,10 @@ pub(super) struct Wire {
     place: Place,
     logins: Arc<dyn Logins>,
     settings: String,
+    /// How long a server may be silent where it answers at once.
+    prompt: Duration,
+    /// How long it may be silent after COMMIT.
+    commit: Duration,
     idle: Idle,
 }
 
@@ -79,6 +88,8 @@ impl Wire {
             place: Place { host: server.host.clone(), port: server.port, database: database.to_owned() },
             logins,
             settings: settings.join("; "),
+            prompt: ACCEPT + GREET,
+            commit: COMMIT,
             idle: Idle::default(),
         }
     }
@@ -108,7 +119,7 @@ impl Wire {
     /// # Errors
     /// As [`Wire::execute`].
     pub(super) async fn read(&self, sql: &str) -> Result<Answer> {
-        rows::answer(self.begin("BEGIN READ ONLY").await?, sql).await
+        rows::answer(self.begin(rows::READ_ONLY).await?, sql).await
     }
 
     /// Starts a transaction with this statement.
@@ -117,8 +128,8 @@ impl Wire {
     /// As [`Wire::execute`].
     pub(super) async fn begin(&self, statement: &str) -> Result<Transaction> {
         let connection = self.connection().await?;
-        connection.run(&self.place, statement).await?;
-        Ok(Transaction::new(connection, self.place.clone(), Arc::clone(&self.idle)))
+        self.promptly(connection.run(&self.place, statement)).await?;
+        Ok(Transaction::new(connection, self.place.clone(), Arc::clone(&self.idle), self.commit))
     }
 
     /// The idle connection, where it still lives, or a new one.
@@ -141,19 +152,19 @@ impl Wire {
             config.password(password.expose());
         }
         let connecting = async {
-            match &self.server.tls {
-                Tls::Off => self.connect_by(config.ssl_mode(SslMode::Disable), NoTls, &user).await,
+            let connection = match &self.server.tls {
+                Tls::Off => self.connect_by(config.ssl_mode(SslMode::Disable), NoTls, &user).await?,
                 Tls::Verify { authorities } => {
                     let connector = tls::connector(authorities.clone()).await?;
-                    self.connect_by(config.ssl_mode(SslMode::Require), connector, &user).await
+                    self.connect_by(config.ssl_mode(SslMode::Require), connector, &user).await?
                 }
+            };
+            if !self.settings.is_empty() {
+                connection.run(&self.place, &self.settings).await?;
             }
+            Ok(connection)
         };
-        let connected = tokio::time::timeout(ACCEPT + GREET, connecting).await;
-        let connection = connected.unwrap_or_else(|_| Err(self.silent()))?;
-        if !self.settings.is_empty() {
-            connection.run(&self.place, &self.settings).await?;
-        }
+        let connection = self.promptly(connecting).await?;
         tracing::debug!(place = %self.place, "connected to the warehouse");
         Ok(connection)
     }
@@ -166,7 +177,10 @@ impl Wire {
         <T::TlsConnect as tokio_postgres::tls::TlsConnect<Socket>>::Future: Send,
     {
         let place = self.place.clone();
-        let refused = |error| fault::connecting(&place, &error, (user, &self.logins.origin()), &self.server.tls);
+        let refused = |error| {
+            let asked = Asked { user, origin: &self.logins.origin(), tls: &self.server.tls };
+            fault::connecting(&place, &error, asked)
+        };
         let (client, connection) = config.connect(tls).await.map_err(refused)?;
         let mut task = Tasks::new();
         // The client's calls tell what went wrong; this end of it is for the record.
@@ -174,12 +188,16 @@ impl Wire {
         Ok(Connection { client, _task: task })
     }
 
-    fn silent(&self) -> Error {
-        Error::transient(format!(
-            "{} accepted no session within {} s; staged files wait and nothing is lost, the load is tried again",
-            self.place,
-            (ACCEPT + GREET).as_secs()
-        ))
+    /// What a server answers at once: where it is silent, the connection is of no use.
+    async fn promptly<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
+        let answered = tokio::time::timeout(self.prompt, answer).await;
+        answered.unwrap_or_else(|_| {
+            let (place, seconds) = (&self.place, self.prompt.as_secs());
+            Err(Error::transient(format!(
+                "{place} opened no session or transaction within {seconds} s; staged files wait and nothing is lost, it \
+                 is tried again over a new connection"
+            )))
+        })
     }
 }
 

@@ -11,6 +11,9 @@
 //! | date, timestamp, timestamptz      | Date32, Timestamp µs, Timestamp µs UTC                                     |
 //! | everything else                   | Utf8, as the server writes it: also a numeric of no declared precision (a  |
 //! |                                   | sum of decimals, say), which fits no decimal for sure                      |
+//!
+//! The types are those of the prepared statement. Of a type that it does not know (Redshift's SUPER) the client asks the
+//! server's catalog, in words that Redshift has no tables for; then the whole answer comes as Utf8.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +21,7 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use futures::{StreamExt, TryStreamExt, stream};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Column, SimpleQueryMessage, SimpleQueryRow, SimpleQueryStream};
 
@@ -26,6 +30,9 @@ use super::fault::fault;
 use super::transaction::Transaction;
 use super::values::array;
 use crate::error::{Error, Result};
+
+/// Starts a transaction that may only read.
+pub(super) const READ_ONLY: &str = "BEGIN READ ONLY";
 
 /// The most rows of a batch.
 const ROWS: usize = 4_096;
@@ -38,12 +45,13 @@ const BYTES: usize = 4 << 20;
 /// # Errors
 /// Invalid where the statement is refused; Transient.
 pub(super) async fn answer(transaction: Transaction, sql: &str) -> Result<Answer> {
+    let known = schema(&transaction, sql).await?;
     let refused = |error| fault(transaction.place(), &error);
-    // Preparing tells the columns, and refuses more than one statement.
-    let prepared = transaction.client().prepare(sql).await.map_err(refused)?;
-    let fields = prepared.columns().iter().map(|column| Field::new(column.name(), data_type(column), true));
-    let schema: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-    let rows = Box::pin(transaction.client().simple_query_raw(sql).await.map_err(refused)?);
+    let mut rows = Box::pin(transaction.client().simple_query_raw(sql).await.map_err(refused)?);
+    let schema = match known {
+        Some(schema) => schema,
+        None => names(&transaction, &mut rows).await?,
+    };
     let mut reading = Reading { transaction: Some(transaction), rows, schema: Arc::clone(&schema) };
     // A statement that is refused at once is so before its first row.
     let first = reading.batch().await?;
@@ -52,6 +60,35 @@ pub(super) async fn answer(transaction: Transaction, sql: &str) -> Result<Answer
         Ok(batch.map(|batch| (batch, reading)))
     });
     Ok(Answer { schema, batches: stream::iter(first.map(Ok)).chain(further).boxed() })
+}
+
+/// The columns of a statement; none where their types cannot be learned, and the transaction has begun anew.
+async fn schema(transaction: &Transaction, sql: &str) -> Result<Option<SchemaRef>> {
+    // Preparing refuses more than one statement, too.
+    match transaction.client().prepare(sql).await {
+        Ok(prepared) => {
+            let fields = prepared.columns().iter().map(|column| Field::new(column.name(), data_type(column), true));
+            Ok(Some(Arc::new(Schema::new(fields.collect::<Vec<_>>()))))
+        }
+        // The statement is the transaction's first and was taken: it is the question after a type that aborted.
+        Err(error) if error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION) => {
+            transaction.run("ROLLBACK").await?;
+            transaction.run(READ_ONLY).await?;
+            Ok(None)
+        }
+        Err(error) => Err(fault(transaction.place(), &error)),
+    }
+}
+
+/// The columns of an answer by their names alone.
+async fn names(transaction: &Transaction, rows: &mut Pin<Box<SimpleQueryStream>>) -> Result<SchemaRef> {
+    while let Some(message) = rows.try_next().await.map_err(|error| fault(transaction.place(), &error))? {
+        if let SimpleQueryMessage::RowDescription(columns) = message {
+            let fields = columns.iter().map(|column| Field::new(column.name(), DataType::Utf8, true));
+            return Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())));
+        }
+    }
+    Err(Error::internal("an answer of types that are not known has no columns"))
 }
 
 /// An answer on its way.

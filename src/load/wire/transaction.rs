@@ -3,6 +3,8 @@
 //! Owns its end: committed, or (dropped) closed together with its connection, by which the server rolls back. Runs a
 //! load's script in it.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -28,11 +30,13 @@ pub(in crate::load) struct Transaction {
     connection: Connection,
     place: Place,
     idle: Idle,
+    /// How long COMMIT may take.
+    patience: Duration,
 }
 
 impl Transaction {
-    pub(super) fn new(connection: Connection, place: Place, idle: Idle) -> Self {
-        Self { connection, place, idle }
+    pub(super) fn new(connection: Connection, place: Place, idle: Idle, patience: Duration) -> Self {
+        Self { connection, place, idle, patience }
     }
 
     /// The connection's client.
@@ -91,9 +95,16 @@ impl Transaction {
         Ok(())
     }
 
-    /// Makes it true.
+    /// Makes it true. A server that does not answer may still do it: that end is not known.
     pub(in crate::load) async fn commit(self) -> Result<(), Broken> {
-        match self.client().batch_execute("COMMIT").await {
+        let Ok(answered) = tokio::time::timeout(self.patience, self.client().batch_execute("COMMIT")).await else {
+            return Err(Broken::Unanswered(Error::transient(format!(
+                "{} did not answer COMMIT within {} s",
+                self.place,
+                self.patience.as_secs()
+            ))));
+        };
+        match answered {
             Ok(()) => {
                 keep(&self.idle, self.connection);
                 Ok(())

@@ -11,6 +11,18 @@ const TABLES: &[&str] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_driver_that_does_not_know_super_asks_in_vain_and_aborts() {
+    let (_house, client) = House::new(Options::default()).connect_and_keep().await;
+    run(&client, &["BEGIN READ ONLY"]).await;
+    let error = client.prepare("SELECT json_parse('{}') AS v").await.expect_err("its type is not known");
+    assert_eq!(error.code().map(|code| code.code()), Some("25P02"), "{error}");
+    refused(&client, &[("SELECT 1", "25P02", "current transaction is aborted")]).await;
+    run(&client, &["ROLLBACK"]).await;
+    refused(&client, &[("SELECT * FROM pg_catalog.pg_range", "42P01", "does not exist")]).await;
+    assert_eq!(rows(&client, "SELECT json_parse('{}') AS v").await, ["{}"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn merge_has_one_form() {
     let (_house, client) = House::new(Options::default()).connect_and_keep().await;
     run(&client, TABLES).await;

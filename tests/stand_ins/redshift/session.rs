@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pgwire::api::Type;
 use sqlparser::tokenizer::Token;
+use tokio_postgres::types::Kind;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::commands::{Command, command};
@@ -90,8 +91,10 @@ impl Session {
             ErrorViews::Sys => "stl_load_errors",
             ErrorViews::Stl => "sys_load_error_detail",
         };
-        if statement.iter().any(|token| matches!(token, Token::Word(word) if word.value == hidden)) {
-            return Err(Refusal::new("42P01", format!("relation \"{hidden}\" does not exist")));
+        for absent in [hidden, "pg_range"] {
+            if statement.iter().any(|token| matches!(token, Token::Word(word) if word.value == absent)) {
+                return Err(Refusal::new("42P01", format!("relation \"{absent}\" does not exist")));
+            }
         }
         let ends = ["commit", "end", "rollback", "abort"].iter().any(|word| tokens::is_word(statement.first(), word));
         if self.transaction == Transaction::Failed && !ends {
@@ -214,7 +217,11 @@ impl Session {
     }
 }
 
-/// SUPER is text on the wire.
+/// SUPER is text on the wire, of a type that PostgreSQL does not know.
 pub(super) fn in_front(behind: &Type) -> Type {
-    if *behind == Type::JSONB { Type::VARCHAR } else { behind.clone() }
+    const SUPER: u32 = 4_000;
+    match *behind {
+        Type::JSONB => Type::new("super".to_owned(), SUPER, Kind::Simple, "pg_catalog".to_owned()),
+        _ => behind.clone(),
+    }
 }
