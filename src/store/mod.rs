@@ -45,6 +45,8 @@ pub struct Object {
     pub path: String,
     /// Its exact size.
     pub bytes: u64,
+    /// When it was written by the store's clock, ms since 1970 UTC.
+    pub written_at: i64,
 }
 
 /// An object store; clones share it.
@@ -229,7 +231,11 @@ impl Store {
             None => self.objects.list(Some(&prefix)),
         };
         let mut objects: Vec<Object> = listing
-            .map_ok(|meta| Object { path: meta.location.to_string(), bytes: meta.size })
+            .map_ok(|meta| Object {
+                path: meta.location.to_string(),
+                bytes: meta.size,
+                written_at: meta.last_modified.timestamp_millis(),
+            })
             .try_collect()
             .await
             .map_err(|error| fault("list", folder, error))?;

@@ -16,23 +16,25 @@ pub(super) struct LoadError {
     /// Where the format has lines.
     pub(super) line: String,
     pub(super) column: String,
+    /// The column's width, where it has one.
+    pub(super) length: String,
     /// Empty in `sys_load_error_detail`.
     pub(super) value: String,
     pub(super) reason: String,
     pub(super) code: String,
 }
 
-/// The newest errors of the session with this process id, in six columns as [`LoadError`] has them: from the view that
+/// The newest errors of the session with this process id, in seven columns as [`LoadError`] has them: from the view that
 /// is asked first, then from the older one. A view that is not there, or empty, has no answer.
 pub(super) fn questions(process: i64) -> [String; 2] {
     [
         format!(
-            "SELECT trim(file_name), line_number, trim(column_name), '', trim(error_message), error_code \
-             FROM sys_load_error_detail WHERE session_id = {process} ORDER BY start_time DESC LIMIT 100"
+            "SELECT trim(file_name), line_number, trim(column_name), trim(column_length), '', trim(error_message), \
+             error_code FROM sys_load_error_detail WHERE session_id = {process} ORDER BY start_time DESC LIMIT 100"
         ),
         format!(
-            "SELECT trim(filename), line_number, trim(colname), trim(raw_field_value), trim(err_reason), err_code \
-             FROM stl_load_errors WHERE session = {process} ORDER BY starttime DESC LIMIT 100"
+            "SELECT trim(filename), line_number, trim(colname), trim(col_length), trim(raw_field_value), trim(err_reason), \
+             err_code FROM stl_load_errors WHERE session = {process} ORDER BY starttime DESC LIMIT 100"
         ),
     ]
 }
@@ -43,9 +45,15 @@ pub(super) const PROCESS: &str = "SELECT pg_backend_pid()";
 impl LoadError {
     /// A row of an answer; none where it has other columns.
     pub(super) fn read(row: Vec<Option<String>>) -> Option<Self> {
-        let row: [Option<String>; 6] = row.try_into().ok()?;
-        let [file, line, column, value, reason, code] = row.map(|text| text.unwrap_or_default().trim().to_owned());
-        Some(Self { file, line, column, value, reason, code })
+        let row: [Option<String>; 7] = row.try_into().ok()?;
+        let [file, line, column, length, value, reason, code] =
+            row.map(|text| text.unwrap_or_default().trim().to_owned());
+        Some(Self { file, line, column, length, value, reason, code })
+    }
+
+    /// The row, counted from one. Columnar files have no lines; it is -1 then, or 0.
+    pub(super) fn row(&self) -> Option<u64> {
+        self.line.parse().ok().filter(|row| *row > 0)
     }
 }
 
@@ -65,6 +73,19 @@ pub(super) fn newest(copy: &Copy, lake: &Lake, answers: [Vec<LoadError>; 2]) -> 
 
 fn is_of(error: &LoadError, copy: &Copy, lake: &Lake) -> bool {
     lake.file(copy, &error.file).is_some()
+}
+
+/// What a refusal says itself, where it names file, column and the column's width: `The length of the data column NAME is
+/// longer than the length defined in the table. Table: 4, Data: 5, File name: …`.
+pub(super) fn in_refusal(copy: &Copy, lake: &Lake, refusal: &str) -> Option<LoadError> {
+    let file = lake.address(lake.file_in(copy, refusal)?);
+    let after = |words: &str| {
+        let (_, rest) = refusal.split_once(words)?;
+        let end = rest.find(|letter: char| letter.is_whitespace() || letter == ',').unwrap_or(rest.len());
+        Some(rest[..end].to_owned())
+    };
+    let (column, length) = (after("data column ")?, after("Table: ")?);
+    Some(LoadError { file, column, length, reason: told_by(refusal), ..LoadError::default() })
 }
 
 /// The public error of a COPY that will fail again: from its row in a view, where there is one, or from what the refusal
@@ -91,9 +112,8 @@ fn place(copy: &Copy, lake: &Lake, row: &LoadError) -> String {
         Some(staged) => format!("file {} of entry {}", staged.file.path, staged.entry),
         None => files(copy),
     };
-    // Columnar files have no lines; it is -1 then, or 0.
-    if row.line.parse::<i64>().is_ok_and(|line| line > 0) {
-        place.push_str(&format!(", row {}", row.line));
+    if let Some(number) = row.row() {
+        place.push_str(&format!(", row {number}"));
     }
     if !row.column.is_empty() {
         place.push_str(&format!(", column {}", row.column));
@@ -138,12 +158,12 @@ mod tests {
 
     fn loaded() -> (Copy, Lake) {
         let copy = copy(&[(41, "staged/a.parquet", 3, 10), (42, "staged/b.parquet", 1, 10)]);
-        (copy, Lake::new(lake(), "default").expect("a bucket"))
+        (copy, Lake::new(lake(), "default", std::sync::Arc::new(crate::runtime::SystemClock)).expect("a bucket"))
     }
 
     fn row(file: &str, line: &str, value: &str) -> LoadError {
-        let cells = [file, line, "order_value  ", value, "String length exceeds DDL length", "1204"];
-        LoadError::read(cells.iter().map(|cell| Some((*cell).to_owned())).collect()).expect("six columns")
+        let cells = [file, line, "order_value  ", "4", value, "String length exceeds DDL length", "1204"];
+        LoadError::read(cells.iter().map(|cell| Some((*cell).to_owned())).collect()).expect("seven columns")
     }
 
     #[test]
@@ -178,6 +198,20 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_that_names_file_column_and_width_is_as_good_as_a_row() {
+        let (copy, lake) = loaded();
+        let refusal = "Spectrum Scan Error\n  error:  Spectrum Scan Error\n  context:   The length of the data column \
+                       status is longer than the length defined in the table. Table: 95, Data: 120, File name: \
+                       https://s3.eu-central-1.amazonaws.com/orders-lake/staged/b.parquet\n  query:     1\n";
+        let found = in_refusal(&copy, &lake, refusal).expect("all of it");
+        assert_eq!(found.file, "s3://orders-lake/staged/b.parquet");
+        assert_eq!((found.column.as_str(), found.length.as_str()), ("status", "95"));
+        assert!(found.reason.starts_with("Spectrum Scan Error: The length of"), "{found:?}");
+        assert_eq!(in_refusal(&copy, &lake, "staged/b.parquet has an incompatible schema"), None);
+        assert_eq!(in_refusal(&copy, &lake, &refusal.replace("b.parquet", "c.parquet")), None);
+    }
+
+    #[test]
     fn the_newest_error_is_of_this_copy_and_gets_its_value_where_it_stands() {
         let (copy, lake) = loaded();
         let (old, ours) =
@@ -197,8 +231,8 @@ mod tests {
 
     #[test]
     fn a_row_of_other_columns_is_none() {
-        assert_eq!(LoadError::read(vec![None; 5]), None);
-        assert_eq!(LoadError::read(vec![None; 6]), Some(LoadError::default()));
+        assert_eq!(LoadError::read(vec![None; 6]), None);
+        assert_eq!(LoadError::read(vec![None; 7]), Some(LoadError::default()));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::load::plan::Copy;
 use crate::store::Store;
 
 /// The folder of all manifests, from the store's root.
-const FOLDER: &str = "manifests";
+pub(super) const FOLDER: &str = "manifests";
 
 #[derive(Serialize)]
 struct Manifest {

@@ -9,6 +9,8 @@ mod copy;
 mod credentials;
 mod data_api;
 #[cfg(test)]
+mod end_to_end;
+#[cfg(test)]
 mod examples;
 mod lake;
 mod load_error;
@@ -16,6 +18,7 @@ mod manifest;
 mod read_only;
 mod refusal;
 mod session;
+mod staged_value;
 #[cfg(test)]
 mod stand_in;
 
@@ -85,7 +88,7 @@ fn address(settings: &RedshiftSettings) -> String {
 
 /// The session that the settings name, for the tables of this schema, whose staged files are in this store.
 fn session(settings: &RedshiftSettings, schema: &str, store: Store, apis: Apis) -> Result<Arc<dyn Session>> {
-    let lake = Lake::new(store, &settings.iam_role)?;
+    let lake = Lake::new(store, &settings.iam_role, Arc::clone(&apis.context.clock))?;
     Ok(match &settings.access {
         RedshiftAccess::Wire(server) => {
             let logins = logins(server, &settings.database, &apis)?;

@@ -3,6 +3,8 @@
 //! Owns how staged files get into a table (COPY by a manifest, and then the count), and what is looked up where a COPY
 //! fails. `wire` owns the connection and the transaction's end. Every statement of a load goes by the simple protocol.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::error::DbError;
@@ -10,13 +12,16 @@ use tokio_postgres::error::DbError;
 use super::copy::{COUNT, quoted_name};
 use super::lake::Lake;
 use super::load_error::{self, LoadError};
-use super::refusal;
+use super::{refusal, staged_value};
 use crate::error::{Error, ErrorKind, Result, first_line};
 use crate::load::Answer;
 use crate::load::plan::Copy;
 use crate::load::script::Statement;
 use crate::load::session::{Broken, Session};
 use crate::load::wire::{CopyIn, Transaction, Wire, fault};
+
+/// How long the views of errors are asked: the refusal itself is known.
+const LOOKING: Duration = Duration::from_secs(60);
 
 /// The wire as a session.
 pub(super) struct WireSession {
@@ -98,15 +103,25 @@ impl Copies<'_> {
                 "{place} could not copy staged files now: {shown}; staged files wait and nothing is lost, it is tried again"
             ));
         }
-        let row = self.load_error(transaction, copy).await.unwrap_or_else(|error| {
-            tracing::debug!(%error, "the errors of a copy cannot be looked up");
-            None
-        });
+        let row = self.load_error(transaction, copy).await;
+        let row = match row.or_else(|| load_error::in_refusal(copy, self.lake, &words)) {
+            Some(row) => Some(staged_value::completed(copy, self.lake, row).await),
+            None => None,
+        };
         load_error::told(copy, self.lake, row.as_ref(), &words)
     }
 
     /// What Redshift has kept of this session's COPY. In the transaction that failed nothing can be asked: it is over.
-    async fn load_error(&self, transaction: &Transaction, copy: &Copy) -> Result<Option<LoadError>> {
+    async fn load_error(&self, transaction: &Transaction, copy: &Copy) -> Option<LoadError> {
+        let looked = tokio::time::timeout(LOOKING, self.look(transaction, copy)).await;
+        let looked = looked.unwrap_or_else(|_| Err(Error::transient("the views of errors do not answer")));
+        looked.unwrap_or_else(|error| {
+            tracing::debug!(%error, "the errors of a copy cannot be looked up");
+            None
+        })
+    }
+
+    async fn look(&self, transaction: &Transaction, copy: &Copy) -> Result<Option<LoadError>> {
         transaction.run("ROLLBACK").await?;
         let process = transaction.number(load_error::PROCESS).await?;
         let [first, second] = load_error::questions(i64::try_from(process).unwrap_or_default());

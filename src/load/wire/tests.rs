@@ -136,6 +136,38 @@ async fn a_deferred_refusal_at_commit_is_no_unknown_end() {
 }
 
 #[tokio::test]
+async fn a_commit_that_is_never_answered_has_an_unknown_end() {
+    let (mut wire, _) = fresh();
+    wire.commit = Duration::from_millis(200);
+    let waits = "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM pg_advisory_xact_lock(7); RETURN NULL; END $$";
+    let trigger =
+        "CREATE CONSTRAINT TRIGGER waits AFTER INSERT ON t INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait()";
+    wire.execute(&statements(&["CREATE TABLE t (n int)", waits, trigger])).await.expect("made");
+    let holder = wire.begin("BEGIN").await.expect("begun");
+    holder.run("SELECT pg_advisory_xact_lock(7)").await.expect("locked");
+    let broken = wire.transact(&[Statement::Run("INSERT INTO t VALUES (1)".to_owned())], &Numbers(0)).await;
+    let Err(Broken::Unanswered(error)) = broken else { panic!("{broken:?}") };
+    assert!(error.kind() == ErrorKind::Transient && error.to_string().contains("did not answer COMMIT"), "{error}");
+    holder.roll_back().await.expect("unlocked");
+    // It is committed all the same, some time: a load's LOCK waits for it.
+    while value(&wire, "SELECT count(*) FROM t").await != "1" {}
+}
+
+#[tokio::test]
+async fn a_server_that_is_silent_where_it_answers_at_once_is_left() {
+    let (mut wire, logins) = fresh();
+    assert_eq!(value(&wire, "SELECT 1").await, "1");
+    wire.prompt = Duration::from_millis(200);
+    let error = wire.begin("SELECT pg_sleep(600)").await.err().expect("silent");
+    assert!(error.kind() == ErrorKind::Transient && error.to_string().contains("is tried again"), "{error}");
+    wire.settings = "SELECT pg_sleep(600)".to_owned();
+    let error = wire.begin("BEGIN").await.err().expect("silent");
+    assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
+    assert_eq!(logins.times(), 2, "the silent connection is not used again");
+}
+
+#[tokio::test]
 async fn a_lost_connection_passes_by_itself() {
     let (wire, logins) = fresh();
     let mine = "SELECT pg_terminate_backend(pg_backend_pid())";

@@ -277,7 +277,7 @@ async fn a_bad_value_stands_in_the_error_view_after_the_rollback() {
         let told = format!(
             "SELECT trim({file}), line_number, trim({column}) FROM {view} WHERE {session} = pg_backend_pid() ORDER BY 1"
         );
-        let expected = ["s3://lake/bad-0.parquet|2|s", "s3://lake/bad-1.parquet|2|a", "s3://lake/bad-2.parquet|2|s"];
+        let expected = ["s3://lake/bad-0.parquet|-1|s", "s3://lake/bad-1.parquet|-1|a", "s3://lake/bad-2.parquet|-1|s"];
         assert_eq!(rows(&client, &told).await, expected);
         refused(&client, &[(&format!("SELECT * FROM {other}"), "42P01", "does not exist")]).await;
     }

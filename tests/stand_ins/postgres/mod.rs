@@ -50,7 +50,7 @@ impl Postgres {
     fn start() -> Self {
         let programs = find().unwrap_or_else(|| {
             install();
-            find().unwrap_or_else(|| panic!("the package postgresql-15 is installed, but brought no initdb"))
+            find().unwrap_or_else(|| panic!("the package postgresql is installed, but brought no initdb"))
         });
         let mut said = String::new();
         // Another program may take the port before the server does.
@@ -115,12 +115,13 @@ fn find() -> Option<PathBuf> {
     folders.into_iter().find(|folder| programs.iter().all(|program| folder.join(program).is_file()))
 }
 
-/// Debian's own package, without the server that it would start.
+/// The distribution's own package, without the server that it would start.
 fn install() {
     let script = "export DEBIAN_FRONTEND=noninteractive
-        mkdir -p /etc/postgresql-common && echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.conf
-        apt-get update -q && apt-get install -y -q --no-install-recommends -o Dpkg::Options::=--force-confold postgresql-15";
-    let hint = "these tests need PostgreSQL 12 or later: install Debian's package postgresql-15, or put its folder of \
+        settings=/etc/postgresql-common/createcluster.conf
+        [ -e $settings ] || { mkdir -p /etc/postgresql-common && echo 'create_main_cluster = false' >$settings; } || exit 1
+        apt-get update -q && apt-get install -y -q --no-install-recommends -o Dpkg::Options::=--force-confold postgresql";
+    let hint = "these tests need PostgreSQL 12 or later: install the package postgresql, or put its folder of \
                 initdb, postgres and createdb on the PATH";
     assert!(is_root() && Path::new("/usr/bin/apt-get").exists(), "{hint}");
     let installed = Command::new("sh").args(["-c", script]).output().expect("sh");

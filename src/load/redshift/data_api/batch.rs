@@ -100,7 +100,7 @@ mod tests {
     use crate::load::redshift::examples::{copy, lake};
 
     fn bucket() -> Lake {
-        Lake::new(lake(), "default").expect("a bucket")
+        Lake::new(lake(), "default", std::sync::Arc::new(crate::runtime::SystemClock)).expect("a bucket")
     }
 
     fn run(sql: impl Into<String>) -> Statement {

@@ -18,6 +18,9 @@ use crate::runtime::{Backoff, Context};
 /// From one look at a running statement to the next: short ones are seen early, long ones seldom.
 const POLLING: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(5), attempts: 1 };
 
+/// After so many looks, some ten minutes, a person is told that it still runs.
+const TELLING: u32 = 120;
+
 /// The rights that calls take.
 pub(super) const BATCH: &str = "redshift-data:BatchExecuteStatement";
 pub(super) const EXECUTE: &str = "redshift-data:ExecuteStatement";
@@ -96,9 +99,9 @@ impl Statements {
         repeat(&self.context, call).await.map(|answer| answer.id.unwrap_or_default())
     }
 
-    /// Waits for a statement's end, for as long as the API says that it runs.
+    /// Waits for a statement's end, for as long as the API says that it runs: it ends them after a day.
     pub(super) async fn follow(&self, id: &str) -> Result<Ended, GivenUp> {
-        let mut looks = 1;
+        let mut looks: u32 = 1;
         loop {
             let answer = repeat(&self.context, || self.client.describe_statement().id(id).send()).await?;
             let status = answer.status().cloned();
@@ -107,6 +110,9 @@ impl Statements {
                     return Ok(Ended::read(status, answer));
                 }
                 _ => {
+                    if looks.is_multiple_of(TELLING) {
+                        tracing::warn!(id, ?status, "redshift still runs a statement of the data api");
+                    }
                     self.context.clock.sleep(POLLING.pause(looks, &self.context)).await;
                     looks = looks.saturating_add(1);
                 }

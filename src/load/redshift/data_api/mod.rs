@@ -23,7 +23,7 @@ use self::client::{BATCH, DESCRIBE, EXECUTE, Ended, told};
 use super::copy::quoted_name;
 use super::lake::Lake;
 use super::load_error::{self, LoadError};
-use super::{read_only, refusal};
+use super::{read_only, refusal, staged_value};
 use crate::error::{Error, Result, first_line};
 use crate::load::Answer;
 use crate::load::plan::Copy;
@@ -83,6 +83,10 @@ impl DataApiSession {
         Broken::Failed(match script.get(part.at) {
             Some(Statement::Copy { copy, .. }) if part.role == Role::Copy => {
                 let row = self.load_error(copy, ended.process).await;
+                let row = match row.or_else(|| load_error::in_refusal(copy, &self.lake, &words)) {
+                    Some(row) => Some(staged_value::completed(copy, &self.lake, row).await),
+                    None => None,
+                };
                 load_error::told(copy, &self.lake, row.as_ref(), &words)
             }
             _ => Error::invalid(format!("redshift refuses {place}: {shown}; {SAFE}")),

@@ -102,7 +102,7 @@ fn session(server: &StandIn) -> (DataApiSession, Store) {
         database: "dev".to_owned(),
     };
     let store = lake();
-    let bucket = Lake::new(store.clone(), "default").expect("a bucket");
+    let bucket = Lake::new(store.clone(), "default", Arc::new(crate::runtime::SystemClock)).expect("a bucket");
     (DataApiSession::new(Statements::new(identity, server.apis()), bucket, "food"), store)
 }
 
@@ -152,7 +152,7 @@ async fn a_workgroup_and_a_secret_are_named_instead() {
         secret: Some("arn:secret".to_owned()),
         database: "dev".to_owned(),
     };
-    let bucket = Lake::new(lake(), "default").expect("a bucket");
+    let bucket = Lake::new(lake(), "default", Arc::new(crate::runtime::SystemClock)).expect("a bucket");
     let session = DataApiSession::new(Statements::new(identity, server.apis()), bucket, "food");
     session.execute(&["CREATE SCHEMA food".to_owned()]).await.expect("made");
     let asked = &server.requests("ExecuteStatement")[0];
@@ -288,7 +288,8 @@ async fn a_copy_that_fails_is_looked_up_in_the_views_that_are_there() {
         assert!(sql.contains("FROM stl_load_errors WHERE session = 4711"), "{sql}");
         let cells = ["s3://orders-lake/staged/a.parquet", "_position", "abc", "String length exceeds DDL length"];
         let [file, column, value, reason] = cells.map(|cell| json!({ "stringValue": cell }));
-        let row = json!([file, { "longValue": 2 }, column, value, reason, { "longValue": 1204 }]);
+        let row =
+            json!([file, { "longValue": 2 }, column, { "stringValue": "2" }, value, reason, { "longValue": 1204 }]);
         json!({ "Records": [row], "ColumnMetadata": [] })
     };
     let server = server(end, page).await;

@@ -114,7 +114,7 @@ impl Running {
         let told = settings("food");
         let wire = Wire::new(&server, "dev", Arc::new(login), &told.each_ref().map(String::as_str));
         let store = lake();
-        let bucket = Lake::new(store.clone(), "default").expect("a bucket");
+        let bucket = Lake::new(store.clone(), "default", Arc::new(crate::runtime::SystemClock)).expect("a bucket");
         Self { session: WireSession::new(wire, bucket), store, asked, _tasks: tasks }
     }
 
@@ -235,6 +235,7 @@ async fn a_copy_that_fails_is_looked_up_after_the_rollback() {
             "s3://orders-lake/staged/a.parquet",
             "2",
             "_position",
+            "2",
             "abc",
             "String length exceeds DDL length",
             "1204",

@@ -21,12 +21,13 @@ use super::refusal::Refusal;
 use super::session::Session;
 use super::tokens::quoted;
 
+/// What stands for the line of a columnar file.
+const NO_LINE: i32 = -1;
+
 /// A fault in a file, for the error view and for the answer.
 #[derive(Debug, Default)]
 struct FileFault {
     file: String,
-    /// Counted from one; 0 where no row is at fault.
-    row: usize,
     column: String,
     kind: String,
     length: String,
@@ -133,7 +134,7 @@ async fn record(session: &Session, fault: &FileFault) -> Result<(), Refusal> {
          (session_id, file_name, line_number, column_name, column_type, column_length, error_code, error_message, raw_value)
          VALUES ({process}, {}, {}, {}, {}, {}, {}, {}, {})",
         text(&fault.file),
-        fault.row,
+        NO_LINE,
         text(&fault.column),
         text(&fault.kind),
         text(&fault.length),

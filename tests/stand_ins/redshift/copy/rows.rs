@@ -80,7 +80,7 @@ impl Reading<'_> {
                     text.csv.push(b',');
                 }
                 let value = values.get(place).and_then(|values| values[row].as_deref());
-                self.check(column, value, text.rows)?;
+                self.check(column, value)?;
                 if let Some(value) = value {
                     text.csv.extend(format!("\"{}\"", value.replace('"', "\"\"")).bytes());
                 }
@@ -93,7 +93,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn check(&self, column: &Column, value: Option<&str>, row: usize) -> Result<(), Failed> {
+    fn check(&self, column: &Column, value: Option<&str>) -> Result<(), Failed> {
         let (code, reason) = match (column.kind, value) {
             (_, None) if column.required => (15_001, "a null value in a column that is NOT NULL".to_owned()),
             (Kind::Text { bytes }, Some(value)) if value.len() > bytes => (
@@ -112,7 +112,7 @@ impl Reading<'_> {
         };
         let Failed::Fault(fault) = self.fault(Some(column), code, reason) else { return Ok(()) };
         let shown = value.unwrap_or_default().chars().take(1_024).collect();
-        Err(Failed::Fault(Box::new(FileFault { row, value: shown, ..*fault })))
+        Err(Failed::Fault(Box::new(FileFault { value: shown, ..*fault })))
     }
 
     fn fault(&self, column: Option<&Column>, code: u32, reason: String) -> Failed {
