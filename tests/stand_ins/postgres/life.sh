@@ -1,8 +1,8 @@
 # The life of a server: life.sh PROGRAMS PORT USER, with CERTIFICATE and KEY in the environment.
 exec 2>&1
 set -e
-# Ctrl-C reaches the whole group: the pipe's end tells what to do.
-trap '' INT HUP
+# Ctrl-C and a time limit reach the whole group: the pipe's end tells what to do, and the folder goes along.
+trap '' INT HUP TERM
 programs=$1 port=$2 user=$3
 umask 077
 folder=$(mktemp -d "${TMPDIR:-/tmp}/millstream-postgres-XXXXXX")
