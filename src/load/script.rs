@@ -25,7 +25,9 @@ use super::plan::{Copy, LoadPlan};
 use super::shape::Style;
 use super::tables::column_type;
 
-pub(in crate::load) use queries::{held_query, ledger_query, ledger_table, load_query, receipts_query, rows_query};
+pub(in crate::load) use queries::{
+    held_query, ledger_query, ledger_table, load_query, receipts_query, rows_query, schema_query,
+};
 
 /// Which SQL, and where the tables are.
 #[derive(Debug, Clone, PartialEq, Eq)]
