@@ -224,3 +224,6 @@ fn projected(builder: Reader, columns: &SchemaRef) -> Reader {
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.collect::<Vec<_>>());
     builder.with_projection(mask)
 }
+
+#[cfg(test)]
+mod tests;
