@@ -3,7 +3,8 @@
 //! Owns the statements' order: the ledger is locked and must stand where the plan begins; all rows come in; dimensions,
 //! each with the members that facts infer, facts; the ledger is written. Pure: text out, nothing run, and no statement
 //! depends on what an earlier one answered. `BEGIN` and `COMMIT` are the session's. A table's rows after it are what
-//! `merge` and `history` make of them; where that cannot be said in SQL, `script::history` tells.
+//! `merge` and `history` make of them; where that cannot be said in SQL, `script::history` tells. Redshift compares strings
+//! without their trailing blanks: there two keys that differ in nothing else are one, and such a change is none.
 
 mod history;
 mod inferred;
@@ -25,7 +26,9 @@ use super::plan::{Copy, LoadPlan};
 use super::shape::Style;
 use super::tables::column_type;
 
-pub(in crate::load) use queries::{held_query, ledger_query, ledger_table, load_query, receipts_query, rows_query};
+pub(in crate::load) use queries::{
+    held_query, ledger_query, ledger_table, load_query, receipts_query, rows_query, schema_query,
+};
 
 /// Which SQL, and where the tables are.
 #[derive(Debug, Clone, PartialEq, Eq)]

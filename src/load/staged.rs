@@ -1,23 +1,24 @@
 //! Reading staged files back, and holding them against what the journal says of them.
 //!
-//! Owns the check of a file's size, rows and columns. It reads whole files, a few at once; rows come out in journal
-//! order: by entry, then by file.
+//! Owns the check of a file's size, rows and columns. It reads whole files, a few at once, or (for the columns alone)
+//! their footers; rows come out in journal order: by entry, then by file.
 
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, SchemaRef};
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaDataReader;
 
 use super::arrow_bug;
 use super::plan::StagedFile;
-use super::shape::conform;
+use super::shape::{conform, sql_type};
 use crate::batch::{DataFile, Entry};
 use crate::error::{Error, Result};
 use crate::runtime::blocking;
@@ -25,6 +26,9 @@ use crate::store::Store;
 
 /// Rows of a batch where rows are handed on at once.
 const STREAMED_ROWS: usize = 8_192;
+
+/// Holds the footer of most staged files, so that one request is enough.
+const FOOTER_BYTES: u64 = 64 << 10;
 
 type Reader = ParquetRecordBatchReaderBuilder<Bytes>;
 
@@ -76,14 +80,35 @@ pub(super) async fn count(store: &Store, table: &str, entries: &[Arc<Entry>]) ->
     Ok(counts.iter().sum())
 }
 
-/// The columns of a file, by its own footer.
+/// The columns of a file, by its own footer: no more of it is read than that takes.
 ///
 /// # Errors
 /// As [`rows`].
 pub(super) async fn columns(store: &Store, entry: u64, file: &DataFile) -> Result<SchemaRef> {
-    let bytes = fetch(store, entry, file).await?;
-    let (file, bytes) = (file.clone(), bytes);
-    blocking(move || Ok(Arc::clone(opened(bytes, entry, &file)?.schema()))).await
+    let missing = || Fault::Missing(file.path.clone(), entry);
+    let found = store.size(&file.path).await?.ok_or_else(missing)?;
+    check_size(entry, file, found)?;
+    let mut wanted = FOOTER_BYTES.min(found);
+    loop {
+        let tail = store.tail(&file.path, wanted).await?.ok_or_else(missing)?;
+        match metadata(&tail, found) {
+            Ok(metadata) => {
+                check_rows(entry, file, metadata.metadata().file_metadata().num_rows().unsigned_abs())?;
+                return Ok(Arc::clone(metadata.schema()));
+            }
+            Err(ParquetError::NeedMoreData(more)) if wanted < found => {
+                wanted = found.min((more as u64).max(wanted + 1));
+            }
+            Err(error) => return Err(Fault::Unreadable(file.path.clone(), entry, error).into()),
+        }
+    }
+}
+
+/// What the end of a file of so many bytes tells of it.
+fn metadata(tail: &Bytes, size: u64) -> Result<ArrowReaderMetadata, ParquetError> {
+    let mut reader = ParquetMetaDataReader::new();
+    reader.try_parse_sized(tail, size)?;
+    ArrowReaderMetadata::try_new(Arc::new(reader.finish()?), ArrowReaderOptions::new())
 }
 
 /// Gives a fetched file's rows, as many as the journal says, batch by batch and with these columns.
@@ -98,23 +123,49 @@ pub(super) fn each_batch(
 ) -> Result<()> {
     let StagedFile { entry, file } = staged;
     let builder = opened(bytes, *entry, file)?;
+    let unknown = builder.schema().fields().iter().find(|field| columns.index_of(field.name()).is_err()).cloned();
     let unreadable = |error| Fault::Unreadable(file.path.clone(), *entry, error);
     let reader = projected(builder, columns).with_batch_size(STREAMED_ROWS).build().map_err(unreadable)?;
     for batch in reader {
         let batch = batch.map_err(|error| unreadable(error.into()))?;
         let conformed = conform(&batch, columns);
-        each(conformed.map_err(|error| Fault::Columns(file.path.clone(), *entry, error))?)?;
+        let rows = conformed.map_err(|error| Fault::Columns(file.path.clone(), *entry, error))?;
+        match &unknown {
+            Some(field) => return Err(unknown_column(staged, field)),
+            None => each(rows)?,
+        }
     }
     Ok(())
+}
+
+/// A file of another version of the pipeline: without the column its rows would lose values.
+fn unknown_column(staged: &StagedFile, field: &Field) -> Error {
+    let StagedFile { entry, file } = staged;
+    let (path, name, holds) = (&file.path, field.name(), sql_type(field.data_type()));
+    Error::invalid(format!(
+        "entry {entry} of the journal: the staged file {path} has a column {name} {holds}, which the pipeline does not \
+         have; nothing of the load went in: give the table the columns that it had until this entry is loaded"
+    ))
 }
 
 /// A fetched file, of as many rows as the journal says.
 fn opened(bytes: Bytes, entry: u64, file: &DataFile) -> Result<Reader> {
     let builder = Reader::try_new(bytes).map_err(|error| Fault::Unreadable(file.path.clone(), entry, error))?;
-    let found = builder.metadata().row_groups().iter().map(|group| group.num_rows().unsigned_abs()).sum();
+    check_rows(entry, file, builder.metadata().row_groups().iter().map(|group| group.num_rows().unsigned_abs()).sum())?;
+    Ok(builder)
+}
+
+fn check_rows(entry: u64, file: &DataFile, found: u64) -> Result<(), Fault> {
     match found == file.rows {
-        true => Ok(builder),
-        false => Err(Fault::Rows { path: file.path.clone(), entry, found, said: file.rows }.into()),
+        true => Ok(()),
+        false => Err(Fault::Rows { path: file.path.clone(), entry, found, said: file.rows }),
+    }
+}
+
+fn check_size(entry: u64, file: &DataFile, found: u64) -> Result<(), Fault> {
+    match found == file.bytes {
+        true => Ok(()),
+        false => Err(Fault::Size { path: file.path.clone(), entry, found, said: file.bytes }),
     }
 }
 
@@ -133,10 +184,7 @@ fn files<'a>(table: &'a str, entries: &'a [Arc<Entry>]) -> impl Iterator<Item = 
 pub(super) async fn fetch(store: &Store, entry: u64, file: &DataFile) -> Result<Bytes> {
     let bytes = store.get(&file.path).await?;
     let bytes = bytes.ok_or_else(|| Fault::Missing(file.path.clone(), entry))?;
-    let found = bytes.len() as u64;
-    if found != file.bytes {
-        return Err(Fault::Size { path: file.path.clone(), entry, found, said: file.bytes }.into());
-    }
+    check_size(entry, file, bytes.len() as u64)?;
     Ok(bytes)
 }
 
@@ -176,3 +224,6 @@ fn projected(builder: Reader, columns: &SchemaRef) -> Reader {
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.collect::<Vec<_>>());
     builder.with_projection(mask)
 }
+
+#[cfg(test)]
+mod tests;

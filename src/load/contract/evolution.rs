@@ -168,6 +168,32 @@ async fn a_loader_of_the_narrower_pipeline_stops_before_it_loses_the_new_column(
 }
 
 #[tokio::test]
+async fn on_a_database_as_well_neither_a_file_nor_a_version_loses_the_new_column() {
+    let mut lake = lake().await;
+    let places = Database::all(&lake, &specs());
+    lake.stage(&[Rows::Customers(&[(7, "Ada", Some("Oslo"), 1800)])]).await;
+    for place in places {
+        let old = place.warehouse(&lake);
+        old.prepare().await.expect("prepared");
+        old.load(&lake.entries[..1]).await.expect("loaded");
+        let error = old.load(&lake.entries[1..2]).await.expect_err("a file with another column");
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains("which the pipeline does not have"), "{error}");
+        let place = Database { specs: wider(), ..place };
+        let new = place.warehouse(&lake);
+        new.prepare().await.expect("widened");
+        new.load(&lake.entries[1..2]).await.expect("loaded");
+        let error = old.load(&lake.entries[2..]).await.expect_err("the table has more columns");
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains("tier is not of the pipeline"), "{error}");
+        new.load(&lake.entries[2..]).await.expect("the newer one goes on");
+        let house = House::Sql(Box::new(new), place);
+        let versions = house.rows("dim_customers", &["customer_id", "city", "tier", "is_current"]).await;
+        assert_eq!(versions, ["7|Oslo||true", "7|Rome|0|false", "7|Rome||false", "8|||true", "9||1|true"]);
+    }
+}
+
+#[tokio::test]
 async fn one_table_that_does_not_fit_keeps_all_others_as_they_are() {
     let lake = lake().await;
     let mut changed = wider();

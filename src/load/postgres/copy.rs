@@ -13,9 +13,9 @@ use tokio_postgres::CopyInSink;
 
 use super::super::plan::{Copy, StagedFile};
 use super::super::staged;
+use super::super::tables::quoted;
 use super::super::wire::{CopyIn, Transaction, fault};
 use super::encode::{END, Encoder, START};
-use super::quoted;
 use crate::error::{Error, Result};
 use crate::runtime::blocking;
 use crate::store::Store;

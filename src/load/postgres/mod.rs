@@ -15,6 +15,7 @@ use async_trait::async_trait;
 
 use super::script::{Dialect, SqlTarget, Statement};
 use super::session::{Broken, Session};
+use super::tables::quoted;
 use super::upsert::{SqlPlace, UpsertWarehouse};
 use super::wire::{EnvironmentLogin, Logins, Wire};
 use super::{Answer, redshift};
@@ -78,10 +79,6 @@ fn session_start(schema: &str) -> [String; 4] {
         "SET extra_float_digits TO 1".to_owned(),
         format!("SET search_path TO {}", quoted(schema)),
     ]
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// A way to a PostgreSQL.

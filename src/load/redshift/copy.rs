@@ -6,13 +6,14 @@
 use arrow::datatypes::DataType;
 
 use crate::load::plan::Copy;
+use crate::load::tables::quoted;
 
 /// The word, not the name of a role: the one that the cluster has as its default.
 const DEFAULT_ROLE: &str = "default";
 
 /// The statement that brings the files of a manifest into a table; `into` and the role as the settings have it.
 pub(super) fn text(copy: &Copy, into: &str, manifest_url: &str, iam_role: &str) -> String {
-    let columns: Vec<String> = copy.columns.fields().iter().map(|field| quoted_name(field.name())).collect();
+    let columns: Vec<String> = copy.columns.fields().iter().map(|field| quoted(field.name())).collect();
     let role = match iam_role {
         DEFAULT_ROLE => DEFAULT_ROLE.to_owned(),
         arn => quoted_text(arn),
@@ -28,11 +29,6 @@ pub(super) fn text(copy: &Copy, into: &str, manifest_url: &str, iam_role: &str) 
 
 /// The rows that the last COPY of this session brought.
 pub(super) const COUNT: &str = "SELECT pg_last_copy_count()";
-
-/// A name as SQL writes it.
-pub(super) fn quoted_name(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
 
 /// A text as SQL writes it. Redshift takes a backslash for an escape.
 pub(super) fn quoted_text(text: &str) -> String {
@@ -85,7 +81,7 @@ mod tests {
     #[test]
     fn nothing_breaks_out_of_its_quotes() {
         assert_eq!(quoted_text(r"it's \' "), r"'it''s \\'' '");
-        assert_eq!(quoted_name("a\"b"), "\"a\"\"b\"");
+        assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
         let column = Field::new("x\") FROM", DataType::Int32, true);
         let copy = Copy { columns: Arc::new(Schema::new(vec![column])), ..copy(&[]) };
         let text = text(&copy, "\"t\"", "s3://it's/m", "arn:'; DROP");

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::error::DbError;
 
-use super::copy::{COUNT, quoted_name};
+use super::copy::COUNT;
 use super::lake::Lake;
 use super::load_error::{self, LoadError};
 use super::{refusal, staged_value};
@@ -18,6 +18,7 @@ use crate::load::Answer;
 use crate::load::plan::Copy;
 use crate::load::script::Statement;
 use crate::load::session::{Broken, Session};
+use crate::load::tables::quoted;
 use crate::load::wire::{CopyIn, Transaction, Wire, fault};
 
 /// How long the views of errors are asked: the refusal itself is known.
@@ -37,7 +38,7 @@ pub(super) fn settings(schema: &str) -> [String; 4] {
         "SET datestyle TO 'ISO, MDY'".to_owned(),
         // The most that Redshift knows.
         "SET extra_float_digits TO 2".to_owned(),
-        format!("SET search_path TO {}", quoted_name(schema)),
+        format!("SET search_path TO {}", quoted(schema)),
     ]
 }
 

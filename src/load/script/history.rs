@@ -158,7 +158,8 @@ fn attributes<'a>(table: &Named<'a>) -> Vec<&'a Field> {
         .collect()
 }
 
-/// What tells whether two values are equal: of nested ones their text.
+/// What tells whether two values are equal: of nested ones their text, which Redshift refuses to write where it is longer
+/// than 65,535 bytes.
 fn compared(dialect: Dialect, field: &Field) -> String {
     let column = quoted(field.name());
     match (field.data_type(), dialect) {

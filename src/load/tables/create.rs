@@ -19,7 +19,7 @@ pub(super) fn create_statements(target: &SqlTarget, shapes: &[Arc<Shape>]) -> Ve
 }
 
 /// What makes the schema where it is missing.
-pub(super) fn create_schema(target: &SqlTarget) -> String {
+pub(in crate::load) fn create_schema(target: &SqlTarget) -> String {
     format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(&target.schema))
 }
 

@@ -20,6 +20,7 @@ use super::script::SqlTarget;
 use super::shape::{SURROGATE_KEY, Shape, Style};
 
 pub(super) use column::column_type;
+pub(super) use create::create_schema;
 pub use ddl::{DdlFor, ddl};
 pub(super) use evolve::changes;
 pub(super) use found::{FoundColumn, columns_query};

@@ -31,7 +31,7 @@ impl UpsertWarehouse {
     }
 
     /// The newest receipts; none where there is no ledger.
-    pub(super) async fn read_receipts(&self, limit: usize) -> Result<Vec<Receipt>> {
+    pub(super) async fn read_receipts(&self, limit: u64) -> Result<Vec<Receipt>> {
         match self.ledger_rows(&receipts_query(&self.target, limit)).await? {
             Some(rows) => receipts(&rows),
             None => Ok(Vec::new()),

@@ -1,17 +1,19 @@
 //! A warehouse that speaks SQL, whichever way its statements get there.
 //!
 //! Owns the order around a load's one transaction: the ledger is asked, the load is planned and run, a conflict is tried
-//! again, a lost answer to COMMIT is looked up (`outcome`). Owns making the tables, and reading the ledger (`ledger`). It
-//! does not own the SQL (`script`, `tables`), nor a connection (`session`). The contract: a load is in the ledger and in
+//! again, a lost answer to COMMIT is looked up (`outcome`). Owns making the tables and that they still fit (`prepared`),
+//! and reading the ledger (`ledger`). It does not own the SQL (`script`, `tables`), nor a connection (`session`). The contract: a load is in the ledger and in
 //! all tables, or in none; whoever is not sure reads the ledger.
 
 mod ledger;
 mod outcome;
+mod prepared;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -25,7 +27,6 @@ use super::protocol::{check_entries, overtaken};
 use super::script::{SqlTarget, held_query, rows_query, script};
 use super::session::Session;
 use super::shape::{Shape, shapes};
-use super::tables::{self, FoundColumn, LEDGER};
 use super::{Answer, Held, Ledger, SqlWarehouse, Warehouse, arrow_bug, staged};
 use crate::batch::{Entry, Receipt};
 use crate::error::{Error, Result};
@@ -41,8 +42,11 @@ const CONFLICTS: Backoff = Backoff { first: Duration::from_millis(200), longest:
 const PREPARATIONS: Backoff =
     Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(1), attempts: 5 };
 
-/// Footers that are read at once.
-const FOOTERS: usize = 8;
+/// Footers that are read at once: each is small, and a load may have thousands.
+const FOOTERS: usize = 32;
+
+/// No load of this loader's own yet.
+const NONE: u64 = u64::MAX;
 
 /// What a warehouse that speaks SQL is fed from.
 pub struct SqlPlace {
@@ -62,6 +66,8 @@ pub struct UpsertWarehouse {
     /// Dimensions first.
     shapes: Vec<Arc<Shape>>,
     context: Context,
+    /// The last entry of the last load that this loader did: nobody else has loaded where the ledger still says it.
+    own: AtomicU64,
 }
 
 impl UpsertWarehouse {
@@ -76,7 +82,16 @@ impl UpsertWarehouse {
         context: Context,
     ) -> Result<Self> {
         let SqlPlace { store, pipeline } = place;
-        Ok(Self { session, target, address, pipeline, store, shapes: shapes(specs)?, context })
+        Ok(Self {
+            session,
+            target,
+            address,
+            pipeline,
+            store,
+            shapes: shapes(specs)?,
+            context,
+            own: AtomicU64::new(NONE),
+        })
     }
 
     /// Where it is, for a person: server, database, schema.
@@ -89,36 +104,6 @@ impl UpsertWarehouse {
         let answer = self.session.read(sql).await?;
         let batches: Vec<RecordBatch> = answer.batches.try_collect().await?;
         concat_batches(&answer.schema, &batches).map_err(arrow_bug)
-    }
-
-    /// What would make the tables fit, and whether one that was loaded into is gone.
-    async fn missing(&self) -> Result<Vec<String>> {
-        let found = self.found().await?;
-        let statements = tables::changes(&self.target, &self.shapes, &found)?.statements;
-        let is_there = |table: &str| found.iter().any(|column| column.table.eq_ignore_ascii_case(table));
-        let gone = self.shapes.iter().filter(|shape| !is_there(&shape.name)).collect::<Vec<_>>();
-        if is_there(LEDGER) && !gone.is_empty() {
-            let receipts = self.receipts(usize::MAX).await?;
-            gone.iter().try_for_each(|shape| self.never_loaded(&shape.name, &receipts))?;
-        }
-        Ok(statements)
-    }
-
-    /// A table made anew would hold the newest rows alone.
-    fn never_loaded(&self, table: &str, receipts: &[Receipt]) -> Result<()> {
-        let rows: u64 = receipts.iter().filter_map(|receipt| receipt.copied.get(table)).sum();
-        match rows {
-            0 => Ok(()),
-            _ => Err(Error::corrupt(format!(
-                "the table {table} of {} is gone, though {rows} rows were loaded into it; restore it from a backup, or \
-                 drop the whole schema, and the next run loads everything anew from the staged files",
-                self.address
-            ))),
-        }
-    }
-
-    async fn found(&self) -> Result<Vec<FoundColumn>> {
-        FoundColumn::all(&self.few(&tables::columns_query(&self.target)).await?)
     }
 
     /// The columns of the entries' files, by path, where the session must know them.
@@ -192,7 +177,7 @@ impl Warehouse for UpsertWarehouse {
     }
 
     async fn receipts(&self, limit: usize) -> Result<Vec<Receipt>> {
-        self.read_receipts(limit.min(i64::MAX as usize)).await
+        self.read_receipts(limit as u64).await
     }
 
     async fn load(&self, entries: &[Arc<Entry>]) -> Result<Receipt> {
@@ -203,9 +188,15 @@ impl Warehouse for UpsertWarehouse {
         if first != ledger.loaded_through + 1 {
             return Err(overtaken(first, ledger.loaded_through));
         }
+        // Whatever another loader has put into columns that this one does not know must stay.
+        if self.own.load(Ordering::Relaxed) != ledger.loaded_through {
+            self.still_fits().await?;
+        }
         let columns = self.columns(entries).await?;
         let tries = Tries::new(self.context.random.id());
-        retry(&self.context, CONFLICTS, || self.attempt(entries, &columns, &tries)).await
+        let receipt = retry(&self.context, CONFLICTS, || self.attempt(entries, &columns, &tries)).await?;
+        self.own.store(receipt.loaded_through, Ordering::Relaxed);
+        Ok(receipt)
     }
 }
 

@@ -221,7 +221,7 @@ async fn a_load_of_which_nothing_can_be_known_now_is_found_out_by_the_next_one()
         // The answer is lost, the ledger cannot be read for long, and the next tries do not come through either.
         let fates = [&[fate][..], &[Fate::Conflict; 4]].concat();
         let (warehouse, fated) = bed.fated(&fates).await;
-        *fated.reads.lock().expect("reads") = [&[Fate::Runs][..], &[Fate::Conflict; 9]].concat().into();
+        *fated.reads.lock().expect("reads") = [&[Fate::Runs; 2][..], &[Fate::Conflict; 9]].concat().into();
         let error = warehouse.load(&bed.entries).await.expect_err("unknown");
         assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
         assert_eq!(fated.ids.lock().expect("ids").len(), 5);
@@ -334,6 +334,55 @@ async fn a_table_that_is_gone_is_not_made_anew() {
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.to_string().contains("the table fact_clicks of postgres://127.0.0.1:"), "{error}");
     assert!(error.to_string().contains("6 rows"), "{error}");
+}
+
+#[tokio::test]
+async fn without_its_ledger_a_table_that_holds_rows_is_not_loaded_into_once_more() {
+    let bed = Bed::new().await;
+    let warehouse = bed.open("s", "p");
+    warehouse.prepare().await.expect("prepared");
+    warehouse.session.execute(&["DROP TABLE _ledger".to_owned()]).await.expect("dropped");
+    warehouse.prepare().await.expect("nothing is in the tables");
+    warehouse.load(&bed.entries).await.expect("loaded");
+    warehouse.session.execute(&["DROP TABLE _ledger".to_owned()]).await.expect("dropped");
+    for error in [warehouse.prepare().await.err(), warehouse.changes().await.err()] {
+        let error = error.expect("6 rows are in it");
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.to_string().contains("though the table fact_clicks holds rows"), "{error}");
+    }
+    assert_eq!(warehouse.ledger().await.expect("no ledger"), Ledger::default(), "and none was made");
+    assert_eq!(value(&warehouse, "SELECT count(*) FROM fact_clicks").await, "6");
+}
+
+#[tokio::test]
+async fn a_schema_that_is_there_needs_no_right_on_the_database() {
+    let bed = Bed::new().await;
+    let warehouse = bed.open("It's", "p");
+    assert!(warehouse.changes().await.expect("changes")[0].starts_with("CREATE SCHEMA"));
+    warehouse.session.execute(&["CREATE SCHEMA \"It's\"".to_owned()]).await.expect("made by another");
+    let changes = warehouse.changes().await.expect("changes");
+    assert!(changes.len() == 2 && changes.iter().all(|change| change.contains("CREATE TABLE")), "{changes:?}");
+}
+
+#[tokio::test]
+async fn the_tables_are_looked_at_again_only_where_another_loader_was_there() {
+    let bed = Bed::new().await;
+    let (warehouse, fated) = bed.fated(&[]).await;
+    let asked = |reads: [Fate; 2]| *fated.reads.lock().expect("reads") = reads.into();
+    warehouse.load(&bed.entries[..1]).await.expect("loaded");
+    // The ledger is read, and nothing else.
+    asked([Fate::Runs, Fate::Conflict]);
+    warehouse.load(&bed.entries[1..2]).await.expect("loaded");
+    assert_eq!(fated.reads.lock().expect("reads").len(), 1);
+    let other = bed.open("s", "p");
+    let column = ["ALTER TABLE fact_clicks ADD COLUMN seen bigint".to_owned()];
+    fated.inner.execute(&column).await.expect("another version of the pipeline");
+    let error = other.load(&bed.entries[2..]).await.expect_err("a column that it does not know");
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let told = error.to_string();
+    assert!(told.starts_with("nothing was loaded: ") && told.contains("seen is not of the pipeline"), "{told}");
+    assert_eq!(warehouse.ledger().await.err().map(|error| error.kind()), Some(ErrorKind::Transient));
+    assert_eq!(warehouse.ledger().await.expect("a ledger").loads, 2);
 }
 
 #[tokio::test]

@@ -20,7 +20,6 @@ use futures::{StreamExt, stream};
 
 use self::batch::{Batch, Role};
 use self::client::{BATCH, DESCRIBE, EXECUTE, Ended, told};
-use super::copy::quoted_name;
 use super::lake::Lake;
 use super::load_error::{self, LoadError};
 use super::{read_only, refusal, staged_value};
@@ -29,6 +28,7 @@ use crate::load::Answer;
 use crate::load::plan::Copy;
 use crate::load::script::Statement;
 use crate::load::session::{Broken, Session};
+use crate::load::tables::quoted;
 
 pub(super) use self::client::{Identity, Statements};
 
@@ -46,7 +46,7 @@ pub(super) struct DataApiSession {
 impl DataApiSession {
     /// A session for the tables of this schema. Nothing is asked yet.
     pub(super) fn new(statements: Statements, lake: Lake, schema: &str) -> Self {
-        let search_path = format!("SET search_path TO {}", quoted_name(schema));
+        let search_path = format!("SET search_path TO {}", quoted(schema));
         Self { statements: Arc::new(statements), lake, search_path }
     }
 
