@@ -70,9 +70,11 @@ pub(super) async fn demo(common: &Common, arguments: &Demo) -> Result<ExitCode> 
     output::line(&summary)?;
     print_report(&site).await?;
     output::line(format_args!(
-        "\nall of it is in {data}; ask it more: millstream query {pipeline} --data {data} \"select * from fact_orders limit 5\"",
+        "\nall of it is in {data}{tables}; ask it more: millstream query {pipeline} --data {data}{named} \"select * from fact_orders limit 5\"",
         data = site.address(),
-        pipeline = arguments.pipeline.display()
+        tables = site.warehouse.address().map_or(String::new(), |address| format!(", the star schema in {address}")),
+        pipeline = arguments.pipeline.display(),
+        named = common.warehouse.as_ref().map_or(String::new(), |url| format!(" --warehouse \"{url}\"")),
     ))?;
     Ok(ExitCode::SUCCESS)
 }

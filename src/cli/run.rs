@@ -30,7 +30,8 @@ pub(super) async fn run(common: &Common, arguments: &Run) -> Result<ExitCode> {
     if arguments.once {
         controls.drain.cancel();
     }
-    tracing::info!(pipeline = site.plan.pipeline.name, stream = stream.place().await?, "running");
+    let warehouse = site.warehouse.address().unwrap_or("Delta tables");
+    tracing::info!(pipeline = site.plan.pipeline.name, stream = stream.place().await?, warehouse, "running");
 
     let started_at = site.context.clock.now_millis();
     let line = Line::new(None);

@@ -111,6 +111,9 @@ fn a_column_that_is_new_or_wider_is_made_and_every_other_change_is_refused_with_
         let counts = millstream.query(
             "select count(*) as orders, count(delivery_seconds) as filled from fact_orders where delivery_minutes is not null",
         );
+        let orders =
+            millstream.query("select delivery_seconds from fact_orders where delivery_seconds is null limit 1");
+        assert_eq!(orders.len(), 1, "{target}: an older row is read");
         let (orders, filled) = (number(&counts[0]["orders"]), number(&counts[0]["filled"]));
         assert!(filled > 0 && filled < orders, "{target}: older rows are null, newer ones filled: {counts:?}");
         assert!(millstream.ok("check", &["--apply"]).contains("no fault found"));
