@@ -96,6 +96,15 @@ pub(crate) fn first_line(words: &str) -> String {
     line.trim_end().chars().filter(|letter| !letter.is_control()).take(LONGEST_LINE).collect()
 }
 
+/// What may be shown of the innermost cause: `Connection refused`, where an SDK says `dispatch failure` first.
+pub(crate) fn root_cause(error: &(dyn StdError + 'static)) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    first_line(&cause.to_string())
+}
+
 /// Whether this error, or one that caused it, says that the disk or the quota is full.
 pub fn is_storage_full(error: &(dyn StdError + 'static)) -> bool {
     let mut cause = Some(error);

@@ -1,9 +1,14 @@
 //! Loading: journal entries into the star schema of a warehouse, exactly once.
 //!
-//! Owns what the warehouse's tables look like (`shape`), what staged rows do to them (`merge`, `history`), the order of
-//! a load (`protocol`), and two warehouses: Delta tables and rows in memory. It does not own the journal, nor when to
-//! load. The contract, which one suite checks on both: entries go in, in order, each exactly once, however often and by
-//! however many loaders they are tried; how they are cut into loads leaves no trace in the tables.
+//! | warehouse | what stands in it |
+//! |---|---|
+//! | all | what tables look like (`shape`), type 2 (`history`), surrogate keys, staged files read back (`staged`) |
+//! | Delta, memory | rows in Arrow: the order of a load (`protocol`), what incoming rows do (`merge`, `keep`, `keys`) |
+//! | PostgreSQL, Redshift | rows in SQL: a load as data (`plan`) and as text (`script`), tables made and changed (`tables`), the order around one transaction (`upsert`), ways to a server (`session`: `wire`, `postgres`, `redshift`) |
+//!
+//! It does not own the journal, nor when to load. The contract, which one suite checks on all of them: entries go in, in
+//! order, each exactly once, however often and by however many loaders they are tried; how they are cut into loads leaves
+//! no trace in the tables (in SQL with the exception that `history` states).
 
 #[cfg(test)]
 mod contract;

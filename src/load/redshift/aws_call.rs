@@ -12,7 +12,7 @@ use aws_sdk_redshiftdata::config::http::HttpResponse;
 use aws_sdk_redshiftdata::error::{ProvideErrorMetadata, SdkError};
 
 use crate::aws::AwsChain;
-use crate::error::{Error, first_line};
+use crate::error::{Error, first_line, root_cause};
 use crate::runtime::{Backoff, Context};
 
 /// A call that may pass is given up after about a minute.
@@ -178,15 +178,6 @@ impl Fault {
             fault => Error::transient(format!("cannot {doing}: {action} gives no answer ({fault}); {SAFE}")),
         }
     }
-}
-
-/// The innermost cause: `Connection refused`, where the SDK says `dispatch failure` first.
-fn root_cause(error: &(dyn StdError + 'static)) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    first_line(&cause.to_string())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use aws_sdk_kinesis::config::http::HttpResponse;
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesis::types::error::SubscribeToShardEventStreamError;
 
-use crate::error::first_line;
+use crate::error::{first_line, root_cause};
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -156,15 +156,6 @@ fn lacks_credentials(error: &(dyn StdError + 'static)) -> bool {
         cause = current.source();
     }
     false
-}
-
-/// The innermost cause: `Connection refused`, where the SDK says `dispatch failure` first.
-fn root_cause(error: &(dyn StdError + 'static)) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    first_line(&cause.to_string())
 }
 
 #[cfg(test)]

@@ -197,3 +197,29 @@ fn ask_in_the_warehouse(all: &[Millstream]) {
         assert!(said.code == Some(2) && said.stderr.contains("nothing"), "{said:?}");
     }
 }
+
+#[test]
+fn the_local_target_loads_into_a_postgres_that_an_option_names() {
+    let millstream = Millstream::new();
+    let database = Database::postgres("local");
+    let address =
+        |more: &str| format!("postgres://{}@127.0.0.1:{}/{}{more}", postgres::USER, database.port, database.name);
+    let (own, named) = (address(""), address("?schema=orders"));
+    millstream.json("generate", &["--records", "800", "--rate", "0"]);
+    for warehouse in [&own, &named] {
+        let warehouse = ["--warehouse", warehouse.as_str()];
+        millstream.json("run", &[&["--once"][..], &warehouse].concat());
+        let audit = millstream.json("audit", &warehouse);
+        assert_eq!((&audit["clean"], &audit["waiting"]), (&Value::Bool(true), &Value::from(0)), "{audit}");
+        let asked = ["--in", "warehouse", "--format", "csv", "select count(*) as days from dim_date"];
+        assert_eq!(millstream.ok("query", &[&asked[..], &warehouse].concat()), "days\n2192\n");
+    }
+    millstream.json("run", &["--once"]);
+    let delta = millstream.data.path().join("warehouse");
+    for schema in ["food_delivery", "orders"] {
+        let rows = python("compare_warehouses", &[delta.to_str().expect("UTF-8"), &database.address(), schema]);
+        assert!(number(&rows["fact_orders"]) > 100, "{rows}");
+    }
+    let said = millstream.say("check", &["--warehouse", "postgres://me:secret@127.0.0.1/db"]);
+    assert!(said.code == Some(2) && said.stderr.contains("PGPASSWORD") && !said.stderr.contains("secret"), "{said:?}");
+}
