@@ -8,7 +8,7 @@ use super::orders::{Sending, Wanted, put_orders};
 use super::output::{self, thousands};
 use super::query::print_report;
 use super::reach::must_be_local;
-use super::run::{seconds_since, show};
+use super::run::{seconds_since, show, tell_pause};
 use super::site::Site;
 use super::summary::Summary;
 use super::watch::{Line, watched};
@@ -68,6 +68,7 @@ pub(super) async fn demo(common: &Common, arguments: &Demo) -> Result<ExitCode> 
         return Ok(ExitCode::SUCCESS);
     }
     output::line(&summary)?;
+    tell_pause(&site)?;
     print_report(&site).await?;
     output::line(format_args!(
         "\nall of it is in {data}{tables}; ask it more: millstream query {pipeline} --data {data}{named} \"select * from fact_orders limit 5\"",

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use chrono::DateTime;
+
 use super::arguments::{Common, Run};
 use super::open;
 use super::output::{self, thousands};
@@ -56,9 +58,19 @@ pub(super) async fn run(common: &Common, arguments: &Run) -> Result<ExitCode> {
     if common.json {
         output::json(&summary)?
     } else {
-        output::line(&summary)?
+        output::line(&summary)?;
+        tell_pause(&site)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says why nothing is loaded, in a maintenance window.
+pub(super) fn tell_pause(site: &Site) -> Result<()> {
+    let paused_until = site.plan.pipeline.load.paused_until(site.context.clock.now_millis());
+    match paused_until.and_then(DateTime::from_timestamp_millis) {
+        Some(until) => output::line(format_args!("a maintenance window keeps loads from starting until {until}")),
+        None => Ok(()),
+    }
 }
 
 /// The time gone by, in seconds.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use chrono::DateTime;
 use serde::Serialize;
@@ -23,6 +24,9 @@ const TOLD: usize = 40;
 
 /// Entries that are read at a time.
 const ENTRIES: usize = 1_000;
+
+/// How long a warehouse may take to answer: one whose ledger somebody holds locked would answer never.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What there is to tell.
 struct Status {
@@ -63,7 +67,11 @@ pub(super) async fn status(common: &Common, folder: &Path) -> Result<ExitCode> {
     // Where the stream or the warehouse gives no answer, that is no reason to keep back what the others say.
     let asked = ask(common, &site, (&state, &workers)).await;
     let (shards, no_stream) = parted(asked);
-    let (loads, no_warehouse) = parted(loads(&site).await);
+    let patient = site.context.clock.sleep(PATIENCE);
+    let (loads, no_warehouse) = parted(tokio::select! {
+        told = loads(&site) => told,
+        () = patient => Err(no_answer()),
+    });
     let paused_until = site.plan.pipeline.load.paused_until(site.context.clock.now_millis());
     let (shards, warehouse) = (shards.unwrap_or_default(), site.warehouse.address().map(str::to_owned));
     let status = Status { state, warehouse, loads, workers, shards, paused_until };
@@ -80,6 +88,14 @@ pub(super) async fn status(common: &Common, folder: &Path) -> Result<ExitCode> {
             Err(warehouse)
         }
     }
+}
+
+fn no_answer() -> Error {
+    let seconds = PATIENCE.as_secs();
+    Error::transient(format!(
+        "the warehouse gave no answer for {seconds} s: look whether somebody holds the ledger locked there, and whether \
+         the way to it is open"
+    ))
 }
 
 fn parted<T>(outcome: Result<T>) -> (Option<T>, Option<Error>) {

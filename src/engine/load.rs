@@ -199,7 +199,8 @@ fn what_next(error: Error, failures: u32, last: bool, job: &Job) -> Result<Durat
     match error.kind() {
         ErrorKind::Fenced => tracing::info!(%error, "another worker has loaded; reading the ledger again"),
         ErrorKind::Transient if !last || failures < BACKOFF.attempts => {
-            tracing::warn!(%error, failures, "loading failed; trying again, reading goes on");
+            let meanwhile = if last { "nothing is left to read" } else { "reading goes on" };
+            tracing::warn!(%error, failures, "loading failed; trying again, {meanwhile}");
         }
         _ => {
             tracing::error!(%error, "loading has stopped; what is read is still staged and will be loaded later");

@@ -181,6 +181,7 @@ fn in_a_maintenance_window_reading_goes_on_and_status_tells_until_when_loading_w
     assert_eq!((number(&status["records"]), number(&status["loads"])), (400, 0), "{status}");
     assert!(number(&status["loading_paused_until"]) > 0 && number(&status["oldest_waiting_ms"]) > 0, "{status}");
     assert!(waiting.ok("status", &[]).contains("maintenance: no load starts before"));
+    assert!(waiting.ok("run", &["--once"]).contains("a maintenance window keeps loads from starting"));
     let said = waiting.ok("dims", &[]);
     assert!(said.contains("maintenance window"), "{said}");
     load(&on(&pipeline, "postgres"));
