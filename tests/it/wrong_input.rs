@@ -153,22 +153,41 @@ fn a_key_that_is_changed_under_the_rows() {
 }
 
 #[test]
-fn a_column_that_the_warehouse_does_not_have() {
+fn a_column_that_the_warehouse_has_in_another_type() {
     let mut millstream = Millstream::new();
     millstream.ok("dims", &[]);
     let entries = || fs::read_dir(millstream.data.path().join("lake/journal")).expect("the journal").count();
     let before = entries();
-    let changed = PipelineCopy::new().replace("dim_restaurants.sql", "from file", ", 1 as stars from file");
+    let rating = "cast(restaurant_rating as double) as restaurant_rating";
+    let changed = PipelineCopy::new().replace("dim_restaurants.sql", "restaurant_rating", rating);
     let pipeline = changed.pipeline.clone();
     let said = Millstream::say(&Millstream::over(pipeline.clone()), "check", &[]);
     assert_eq!(said.code, Some(0), "{said:?}");
     let old = std::mem::replace(&mut millstream.pipeline, pipeline);
     let said = millstream.say("run", &["--once"]);
     assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.stderr.contains("dim_restaurants") && said.stderr.contains("stars"), "{}", said.stderr);
+    assert!(said.stderr.contains("dim_restaurants") && said.stderr.contains("restaurant_rating"), "{}", said.stderr);
     millstream.pipeline = old;
     let after = fs::read_dir(millstream.data.path().join("lake/journal")).expect("the journal").count();
     assert_eq!(after, before, "nothing was staged");
+}
+
+#[test]
+fn a_column_that_the_warehouse_does_not_have_is_added() {
+    let mut millstream = Millstream::new();
+    millstream.ok("dims", &[]);
+    let changed = PipelineCopy::new().replace("dim_restaurants.sql", "from file", ", 1 as stars from file");
+    millstream.pipeline = changed.pipeline.clone();
+    let stars = |millstream: &Millstream| {
+        millstream.query("select count(*) as all, count(stars) as filled from dim_restaurants")
+    };
+    millstream.json("run", &["--once"]);
+    assert_eq!(
+        stars(&millstream)[0],
+        serde_json::json!({ "all": 50, "filled": 50 }),
+        "the changed SQL reads its file anew"
+    );
+    assert_eq!(millstream.json("audit", &[])["clean"], true);
 }
 
 #[test]
