@@ -70,12 +70,17 @@ pub(super) async fn demo(common: &Common, arguments: &Demo) -> Result<ExitCode> 
     output::line(&summary)?;
     tell_pause(&site)?;
     print_report(&site).await?;
+    tell_where(common, arguments, &site)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where all of it is, and how to ask it more.
+fn tell_where(common: &Common, arguments: &Demo, site: &Site) -> Result<()> {
     output::line(format_args!(
         "\nall of it is in {data}{tables}; ask it more: millstream query {pipeline} --data {data}{named} \"select * from fact_orders limit 5\"",
         data = site.address(),
         tables = site.warehouse.address().map_or(String::new(), |address| format!(", the star schema in {address}")),
         pipeline = arguments.pipeline.display(),
         named = common.warehouse.as_ref().map_or(String::new(), |url| format!(" --warehouse \"{url}\"")),
-    ))?;
-    Ok(ExitCode::SUCCESS)
+    ))
 }
