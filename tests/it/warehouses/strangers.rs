@@ -95,6 +95,7 @@ fn what_needs_no_database_is_answered_while_it_is_away() {
     assert!(said.code == Some(1) && said.stderr.contains("127.0.0.1:9"), "{said:?}");
     assert_eq!((number(&status["records"]), &status["loads"], &status["waiting"]), (300, &Value::Null, &Value::Null));
     let sql = "select count(*) as orders from staged.fact_orders";
-    assert!(here.ok("query", &[sql, "--format", "csv", "--warehouse", url]) > "orders\n1".to_owned());
+    let orders = here.ok("query", &[sql, "--format", "csv", "--warehouse", url]);
+    assert!(orders.starts_with("orders\n") && orders.trim_end() != "orders\n0", "{orders}");
     assert!(here.ok("rejects", &["--warehouse", url]).contains("missing_field"));
 }
