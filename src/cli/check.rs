@@ -1,6 +1,7 @@
 //! `check`: everything that can be wrong before a run, at once, with nothing written; with `--apply`, the warehouse made
 //! as the run would make it.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::arguments::{Check, Common};
@@ -8,7 +9,9 @@ use super::open::{self, Plan, partitions};
 use super::output::{self, counted};
 use super::reach::{Reach, chain};
 use super::site::Site;
+use super::warehouse::SiteWarehouse;
 use crate::config::{self, Fault, Target};
+use crate::engine;
 use crate::error::{Error, Result};
 use crate::host;
 use crate::query::{Holdings, Loaded, Query, QuerySettings};
@@ -33,7 +36,8 @@ pub(super) async fn check(common: &Common, arguments: &Check) -> Result<ExitCode
             reach.must_be_there(&Context::system()).await?;
         }
     }
-    let changes = changes(common, &plan).await?;
+    let warehouse = Site::warehouse(common, &plan).await?;
+    let changes = changes(common, &arguments.folder.pipeline, &warehouse).await?;
     if arguments.apply {
         Site::claim(common, &arguments.folder.pipeline).await?.warehouse.get().prepare().await?;
     }
@@ -51,27 +55,39 @@ pub(super) async fn check(common: &Common, arguments: &Check) -> Result<ExitCode
             "{}: {fields} fields, {checks} checks, {tables} tables, {reports} reports; no fault found",
             pipeline.name
         ))?;
-        tell(&changes, arguments.apply)?;
+        if let Some(address) = warehouse.address() {
+            tell(address, &changes, arguments.apply)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// What a database lacks of what the pipeline loads, as statements; Delta tables are made by the load that needs them.
-async fn changes(common: &Common, plan: &Plan) -> Result<Vec<String>> {
-    match Site::warehouse(common, plan).await?.sql() {
-        Some(warehouse) => warehouse.changes().await,
-        None => Ok(Vec::new()),
-    }
+/// One that another pipeline loads into, or that was filled from elsewhere, is refused before it is changed.
+async fn changes(common: &Common, folder: &Path, warehouse: &SiteWarehouse) -> Result<Vec<String>> {
+    let Some(warehouse) = warehouse.sql() else { return Ok(Vec::new()) };
+    let ledger = warehouse.ledger().await?;
+    let store = match Site::existing(common, folder).await {
+        Ok(site) => site.store,
+        // Nothing was ever run from here.
+        Err(_) => Store::memory("nowhere")?,
+    };
+    engine::belongs(&store, &ledger).await?;
+    warehouse.changes().await
 }
 
-fn tell(changes: &[String], applied: bool) -> Result<()> {
+fn tell(address: &str, changes: &[String], applied: bool) -> Result<()> {
     if changes.is_empty() {
-        return if applied { output::line("the warehouse has everything that the pipeline loads") } else { Ok(()) };
+        return output::line(format_args!("the warehouse has everything that the pipeline loads ({address})"));
     }
     let statements = counted(changes.len() as u64, "statement", "statements");
     output::line(match applied {
-        true => format!("the warehouse was changed by {statements}:"),
-        false => format!("the warehouse lacks what {statements} will make, when a run starts or by check --apply:"),
+        true => format!("the warehouse was changed by {statements} ({address}):"),
+        false => {
+            format!(
+                "the warehouse lacks what {statements} will make, when a run starts or by check --apply ({address}):"
+            )
+        }
     })?;
     changes.iter().try_for_each(|statement| output::line(format_args!("\n{};", statement.trim_end())))
 }

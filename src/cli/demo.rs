@@ -8,7 +8,7 @@ use super::orders::{Sending, Wanted, put_orders};
 use super::output::{self, thousands};
 use super::query::print_report;
 use super::reach::must_be_local;
-use super::run::{seconds_since, show};
+use super::run::{seconds_since, show, tell_pause};
 use super::site::Site;
 use super::summary::Summary;
 use super::watch::{Line, watched};
@@ -68,11 +68,19 @@ pub(super) async fn demo(common: &Common, arguments: &Demo) -> Result<ExitCode> 
         return Ok(ExitCode::SUCCESS);
     }
     output::line(&summary)?;
+    tell_pause(&site)?;
     print_report(&site).await?;
-    output::line(format_args!(
-        "\nall of it is in {data}; ask it more: millstream query {pipeline} --data {data} \"select * from fact_orders limit 5\"",
-        data = site.address(),
-        pipeline = arguments.pipeline.display()
-    ))?;
+    tell_where(common, arguments, &site)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where all of it is, and how to ask it more.
+fn tell_where(common: &Common, arguments: &Demo, site: &Site) -> Result<()> {
+    output::line(format_args!(
+        "\nall of it is in {data}{tables}; ask it more: millstream query {pipeline} --data {data}{named} \"select * from fact_orders limit 5\"",
+        data = site.address(),
+        tables = site.warehouse.address().map_or(String::new(), |address| format!(", the star schema in {address}")),
+        pipeline = arguments.pipeline.display(),
+        named = common.warehouse.as_ref().map_or(String::new(), |url| format!(" --warehouse \"{url}\"")),
+    ))
 }

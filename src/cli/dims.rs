@@ -31,7 +31,9 @@ pub(super) async fn dims(common: &Common, arguments: &Dims) -> Result<ExitCode> 
     if common.json {
         let tables: serde_json::Map<_, _> =
             staged.iter().map(|one| (one.table.clone(), one.entry.rows(&one.table).into())).collect();
-        output::json(&serde_json::json!({ "staged": tables, "loaded_through": loaded_through }))?;
+        output::json(&serde_json::json!({
+            "staged": tables, "loaded_through": loaded_through, "loaded": is_loaded,
+        }))?;
         return Ok(ExitCode::SUCCESS);
     }
     for one in &staged {

@@ -78,6 +78,11 @@ impl Session {
             Self::Here(query) => query.run(sql).await,
             Self::Warehouse(warehouse, _) => {
                 let Answer { schema, batches } = warehouse.query(sql).await?;
+                if schema.fields().is_empty() {
+                    let words = "the statement asks for nothing: in the warehouse too a query only reads, with SELECT, \
+                                 WITH, VALUES, SHOW or EXPLAIN";
+                    return Err(Error::invalid(words));
+                }
                 Ok(QueryResult::new(schema, batches))
             }
         }

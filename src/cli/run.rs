@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use chrono::DateTime;
+
 use super::arguments::{Common, Run};
 use super::open;
 use super::output::{self, thousands};
@@ -30,7 +32,8 @@ pub(super) async fn run(common: &Common, arguments: &Run) -> Result<ExitCode> {
     if arguments.once {
         controls.drain.cancel();
     }
-    tracing::info!(pipeline = site.plan.pipeline.name, stream = stream.place().await?, "running");
+    let warehouse = site.warehouse.address().unwrap_or("Delta tables");
+    tracing::info!(pipeline = site.plan.pipeline.name, stream = stream.place().await?, warehouse, "running");
 
     let started_at = site.context.clock.now_millis();
     let line = Line::new(None);
@@ -55,9 +58,19 @@ pub(super) async fn run(common: &Common, arguments: &Run) -> Result<ExitCode> {
     if common.json {
         output::json(&summary)?
     } else {
-        output::line(&summary)?
+        output::line(&summary)?;
+        tell_pause(&site)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says why nothing is loaded, in a maintenance window.
+pub(super) fn tell_pause(site: &Site) -> Result<()> {
+    let paused_until = site.plan.pipeline.load.paused_until(site.context.clock.now_millis());
+    match paused_until.and_then(DateTime::from_timestamp_millis) {
+        Some(until) => output::line(format_args!("a maintenance window keeps loads from starting until {until}")),
+        None => Ok(()),
+    }
 }
 
 /// The time gone by, in seconds.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use chrono::DateTime;
 use serde::Serialize;
@@ -11,7 +12,8 @@ use super::output::{self, bytes, counted, millis, thousands};
 use super::reach::Reach;
 use super::shard_status::{ShardStatus, Worst, living, shards};
 use super::site::Site;
-use crate::error::Result;
+use crate::engine;
+use crate::error::{Error, Result};
 use crate::journal::{self, State};
 use crate::load::Ledger;
 use crate::source::KinesisSource;
@@ -23,16 +25,27 @@ const TOLD: usize = 40;
 /// Entries that are read at a time.
 const ENTRIES: usize = 1_000;
 
+/// How long a warehouse may take to answer: one whose ledger somebody holds locked would answer never.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// What there is to tell.
 struct Status {
     state: State,
-    ledger: Ledger,
+    /// Where the warehouse is, where it is a database.
+    warehouse: Option<String>,
+    /// None where the warehouse does not tell.
+    loads: Option<Loads>,
     /// Of the workers that live.
     workers: Vec<Heartbeat>,
     shards: Vec<ShardStatus>,
-    waiting: Waiting,
     /// When the maintenance window that is open ends, ms since 1970 UTC.
     paused_until: Option<i64>,
+}
+
+/// What is loaded, and what is not.
+struct Loads {
+    ledger: Ledger,
+    waiting: Waiting,
 }
 
 /// What is staged and not loaded.
@@ -50,23 +63,46 @@ struct Waiting {
 pub(super) async fn status(common: &Common, folder: &Path) -> Result<ExitCode> {
     let site = Site::existing(common, folder).await?;
     let state = journal::fold(&site.store, &site.plan.pipeline.name).await?;
-    let ledger = site.warehouse.get().ledger().await?;
     let workers = living(&site.store, site.context.clock.as_ref()).await?;
-    // A stream that gives no answer is no reason to keep back what the journal and the warehouse say.
+    // Where the stream or the warehouse gives no answer, that is no reason to keep back what the others say.
     let asked = ask(common, &site, (&state, &workers)).await;
-    let waiting = waiting(&site, &ledger).await?;
+    let (shards, no_stream) = parted(asked);
+    let patient = site.context.clock.sleep(PATIENCE);
+    let (loads, no_warehouse) = parted(tokio::select! {
+        told = loads(&site) => told,
+        () = patient => Err(no_answer()),
+    });
     let paused_until = site.plan.pipeline.load.paused_until(site.context.clock.now_millis());
-    let (shards, failure) = match asked {
-        Ok(shards) => (shards, None),
-        Err(error) => (Vec::new(), Some(error)),
-    };
-    let status = Status { state, ledger, workers, shards, waiting, paused_until };
+    let (shards, warehouse) = (shards.unwrap_or_default(), site.warehouse.address().map(str::to_owned));
+    let status = Status { state, warehouse, loads, workers, shards, paused_until };
     if common.json {
         output::json(&status.json(&site.plan.pipeline.name))?;
     } else {
         status.print()?;
     }
-    failure.map_or(Ok(ExitCode::SUCCESS), Err)
+    match (no_stream, no_warehouse) {
+        (None, None) => Ok(ExitCode::SUCCESS),
+        (Some(error), None) | (None, Some(error)) => Err(error),
+        (Some(stream), Some(warehouse)) => {
+            output::note(format_args!("error: {stream}"));
+            Err(warehouse)
+        }
+    }
+}
+
+fn no_answer() -> Error {
+    let seconds = PATIENCE.as_secs();
+    Error::transient(format!(
+        "the warehouse gave no answer for {seconds} s: look whether somebody holds the ledger locked there, and whether \
+         the way to it is open"
+    ))
+}
+
+fn parted<T>(outcome: Result<T>) -> (Option<T>, Option<Error>) {
+    match outcome {
+        Ok(value) => (Some(value), None),
+        Err(error) => (None, Some(error)),
+    }
 }
 
 /// Where each shard stands.
@@ -79,6 +115,14 @@ async fn ask(common: &Common, site: &Site, (state, workers): (&State, &[Heartbea
     let asked = asked.await;
     let closed = stream.close().await;
     asked.and_then(|shards| closed.map(|()| shards))
+}
+
+/// What is loaded and what waits, by a ledger that belongs to the journal.
+async fn loads(site: &Site) -> Result<Loads> {
+    let ledger = site.warehouse.get().ledger().await?;
+    engine::belongs(&site.store, &ledger).await?;
+    let waiting = waiting(site, &ledger).await?;
+    Ok(Loads { ledger, waiting })
 }
 
 async fn waiting(site: &Site, ledger: &Ledger) -> Result<Waiting> {
@@ -102,7 +146,8 @@ async fn waiting(site: &Site, ledger: &Ledger) -> Result<Waiting> {
 
 impl Status {
     fn json(&self, pipeline: &str) -> serde_json::Value {
-        let Self { state, ledger, .. } = self;
+        let state = &self.state;
+        let (ledger, waiting) = self.loads.as_ref().map(|loads| (&loads.ledger, &loads.waiting)).unzip();
         let tables: serde_json::Map<_, _> = state
             .tables
             .iter()
@@ -123,11 +168,12 @@ impl Status {
             "records": state.counts.records,
             "quarantined": state.quarantine.rows,
             "staged": tables,
-            "loads": ledger.loads,
-            "loaded_through": ledger.loaded_through,
-            "last_load": ledger.last,
-            "oldest_waiting_ms": self.waiting.oldest_ms,
-            "waiting": self.waiting,
+            "warehouse": self.warehouse,
+            "loads": ledger.map(|ledger| ledger.loads),
+            "loaded_through": ledger.map(|ledger| ledger.loaded_through),
+            "last_load": ledger.and_then(|ledger| ledger.last.as_ref()),
+            "oldest_waiting_ms": waiting.and_then(|waiting| waiting.oldest_ms),
+            "waiting": waiting,
             "loading_paused_until": self.paused_until,
         })
     }
@@ -143,7 +189,20 @@ impl Status {
         }
         self.print_workers()?;
         self.print_journal()?;
-        let (ledger, waiting) = (&self.ledger, &self.waiting);
+        self.print_loads()?;
+        if let Some(address) = &self.warehouse {
+            output::line(format_args!("  into {address}"))?;
+        }
+        match self.paused_until.and_then(DateTime::from_timestamp_millis) {
+            Some(until) => output::line(format_args!("  maintenance: no load starts before {until}")),
+            None => Ok(()),
+        }
+    }
+
+    fn print_loads(&self) -> Result<()> {
+        let Some(Loads { ledger, waiting }) = &self.loads else {
+            return output::line("loads    the warehouse does not tell (see the error): how much waits is not known");
+        };
         let waits = match waiting.oldest_ms {
             Some(age) => {
                 let (entries, rows) = (counted(waiting.entries, "entry", "entries"), thousands(waiting.rows));
@@ -153,11 +212,7 @@ impl Status {
             None => "everything staged is loaded".to_owned(),
         };
         let loads = counted(ledger.loads, "load", "loads");
-        output::line(format_args!("loads    {loads} through entry {}; {waits}", ledger.loaded_through))?;
-        match self.paused_until.and_then(DateTime::from_timestamp_millis) {
-            Some(until) => output::line(format_args!("  maintenance: no load starts before {until}")),
-            None => Ok(()),
-        }
+        output::line(format_args!("loads    {loads} through entry {}; {waits}", ledger.loaded_through))
     }
 
     fn print_shards(&self) -> Result<()> {
@@ -197,8 +252,11 @@ impl Status {
             let rate: f64 = worker.shards.iter().map(|report| report.records_per_second).sum();
             let shards = counted(worker.shards.len() as u64, "shard", "shards");
             output::line(format_args!(
-                "worker   {} on {} (process {}): {shards}, {rate:.0} records/s",
-                worker.worker, worker.host.name, worker.host.pid
+                "worker   {} on {} (process {}): {shards}, {rate:.0} records/s{}",
+                worker.worker,
+                worker.host.name,
+                worker.host.pid,
+                if worker.loads { "" } else { "; LOADING HAS STOPPED there, and its log says why" }
             ))?;
         }
         Ok(())
@@ -239,6 +297,7 @@ fn told(worker: &Heartbeat) -> serde_json::Value {
     let shards: Vec<&str> = worker.shards.iter().map(|report| report.shard.as_str()).collect();
     serde_json::json!({
         "worker": worker.worker.as_str(), "host": worker.host.name, "pid": worker.host.pid,
-        "started_at": worker.started_at, "written_at": worker.written_at, "shards": shards,
+        "started_at": worker.started_at, "written_at": worker.written_at, "loads": worker.loads,
+        "shards": shards,
     })
 }

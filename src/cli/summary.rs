@@ -89,6 +89,9 @@ impl fmt::Display for Summary {
         let (stage, load) = (self.stage_latency_ms, self.load_latency_ms);
         let (p50, p99) = (millis(stage.p50), millis(stage.p99));
         write!(formatter, "\nfrom arrival to staged: half within {p50}, 99 of 100 within {p99}")?;
+        if self.loads == 0 {
+            return Ok(());
+        }
         let (p50, p99) = (millis(load.p50), millis(load.p99));
         write!(formatter, "\nfrom arrival to loaded: half within {p50}, 99 of 100 within {p99}")
     }
@@ -139,6 +142,12 @@ from arrival to loaded: half within 2.0 s, 99 of 100 within 3.0 s";
     fn a_run_without_records_has_no_latency_to_tell() {
         let text = Summary { records: 0, ..summary() }.to_string();
         assert!(text.ends_with("fact_orders 1,900") && !text.contains("arrival"), "{text}");
+    }
+
+    #[test]
+    fn a_run_without_loads_has_no_latency_of_them_to_tell() {
+        let text = Summary { loads: 0, ..summary() }.to_string();
+        assert!(text.contains("from arrival to staged") && !text.contains("from arrival to loaded"), "{text}");
     }
 
     #[test]

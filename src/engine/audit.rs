@@ -7,7 +7,7 @@
 //! | rows | passed = filtered + superseded + staged, for each one-to-one table |
 //! | rejects | rows in quarantine files = undecodable + failed checks |
 //! | files | each file that the journal names is on the store, with its bytes and rows |
-//! | loads | the loads join, and rows copied = rows staged for each |
+//! | loads | the loads join, rows copied = rows staged for each, and the last entry loaded is this journal's |
 //! | warehouse | each table is there, holds each key once, and as many as were staged (`compare`) |
 //!
 //! It trusts none of the checks that were made on the way in. It reads the ledger first, then the journal, then the
@@ -20,10 +20,11 @@ use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
 use std::collections::BTreeMap;
 
+use super::belongs::belongs;
 use super::compare::compare;
 use crate::batch::{DataFile, Entry, Position, Receipt, ShardId};
 use crate::error::{Error, ErrorKind, Result};
-use crate::load::{SqlWarehouse, Warehouse};
+use crate::load::{Ledger, SqlWarehouse, Warehouse};
 use crate::query::Query;
 use crate::schema::TableSpec;
 use crate::store::Store;
@@ -80,6 +81,7 @@ pub async fn audit(
     specs: &[TableSpec],
     counting: Option<Counting<'_>>,
 ) -> Result<Audit> {
+    let ledger = warehouse.ledger().await?;
     let receipts = warehouse.receipts(usize::MAX).await?;
     let loaded_through = receipts.iter().map(|receipt| receipt.loaded_through).max().unwrap_or(0);
     let mut loaded = Vec::new();
@@ -104,6 +106,7 @@ pub async fn audit(
     }
     auditor.files(store).await?;
     auditor.loads(receipts);
+    auditor.belongs(store, &ledger).await?;
     // Staged files that are gone or torn are told already, and cannot be counted.
     if let Some(Counting { open, warehouse }) = counting.filter(|_| auditor.audit.findings.is_empty()) {
         match open(loaded).await {
@@ -225,6 +228,18 @@ impl Auditor {
             loaded_through = through;
         }
         self.audit.waiting = self.audit.entries.saturating_sub(loaded_through);
+    }
+
+    async fn belongs(&mut self, store: &Store, ledger: &Ledger) -> Result<()> {
+        // What cannot be read of the journal is told already.
+        match belongs(store, ledger).await {
+            Err(error) if error.kind() != ErrorKind::Corrupt => Err(error),
+            Err(error) if !self.unreadable => {
+                self.found("loads", error.to_string());
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Rows by table in the entries `(after, through]`; none where the journal does not hold them.

@@ -11,13 +11,13 @@ use std::time::Duration;
 use chrono::DateTime;
 use tokio_util::sync::CancellationToken;
 
+use super::belongs::belongs;
 use super::share::Duty;
 use super::{Controls, Job};
 use crate::batch::Entry;
 use crate::config::LoadSettings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
-use crate::load::Ledger;
 use crate::runtime::{Backoff, Clock};
 
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(60), attempts: 6 };
@@ -115,7 +115,7 @@ impl<'a> Loader<'a> {
             None => {
                 job.warehouse.prepare().await?;
                 let ledger = job.warehouse.ledger().await?;
-                is_journaled(job, &ledger).await?;
+                belongs(&job.store, &ledger).await?;
                 self.controls.progress.loaded_elsewhere(ledger.loaded_through);
                 ledger.loaded_through
             }
@@ -147,28 +147,6 @@ impl<'a> Loader<'a> {
             self.paused_until = until;
         }
         until.is_some()
-    }
-}
-
-/// A ledger that is ahead of the journal, or of another one, would pass over entries.
-async fn is_journaled(job: &Job, ledger: &Ledger) -> Result<()> {
-    let loaded_through = ledger.loaded_through;
-    if loaded_through == 0 {
-        return Ok(());
-    }
-    let Some(entry) = journal::entries(&job.store, loaded_through - 1, 1).await?.pop() else {
-        return Err(Error::corrupt(format!(
-            "the warehouse has loaded entry {loaded_through}, which the journal does not hold: the object store is older \
-             than the warehouse. Put the newer one back; or move the warehouse away, and everything is loaded anew"
-        )));
-    };
-    match &ledger.attempt {
-        Some(attempt) if *attempt != entry.attempt => Err(Error::corrupt(format!(
-            "the warehouse has loaded another entry {loaded_through} than the journal holds: it was filled from another \
-             object store. Name the store that belongs to it; or give this one a schema of its own, and everything is \
-             loaded anew"
-        ))),
-        _ => Ok(()),
     }
 }
 
@@ -221,7 +199,8 @@ fn what_next(error: Error, failures: u32, last: bool, job: &Job) -> Result<Durat
     match error.kind() {
         ErrorKind::Fenced => tracing::info!(%error, "another worker has loaded; reading the ledger again"),
         ErrorKind::Transient if !last || failures < BACKOFF.attempts => {
-            tracing::warn!(%error, failures, "loading failed; trying again, reading goes on");
+            let meanwhile = if last { "nothing is left to read" } else { "reading goes on" };
+            tracing::warn!(%error, failures, "loading failed; trying again, {meanwhile}");
         }
         _ => {
             tracing::error!(%error, "loading has stopped; what is read is still staged and will be loaded later");

@@ -8,6 +8,7 @@
 
 mod assign;
 mod audit;
+mod belongs;
 mod budget;
 mod collect;
 mod compare;
@@ -41,6 +42,7 @@ use crate::stage::Stager;
 use crate::store::Store;
 
 pub use audit::{Audit, Counting, Finding, audit};
+pub use belongs::belongs;
 pub use dimensions::{Dimensions, StagedDimension};
 pub use load::load_all;
 pub use progress::{Latency, Progress, ShardProgress, Totals};

@@ -117,7 +117,8 @@ impl Share {
         if self.failures > 0 {
             tracing::info!(failures = self.failures, "heartbeats are written again");
         }
-        if loads != self.duty.is_ours() {
+        // Who can load no more has said so, and why.
+        if loads != self.duty.is_ours() && !self.duty.laid_down.is_cancelled() {
             let whose = if loads { "this worker's from now on" } else { "no longer this worker's" };
             tracing::info!("loading is {whose}");
         }

@@ -36,6 +36,7 @@ use futures::TryStreamExt;
 
 pub use output::{Format, write};
 pub use remote::{Rows, TableReader};
+pub use warehouse::LEDGER;
 
 use self::files::Files;
 use self::names::Names;

@@ -50,11 +50,12 @@ struct Source {
 }
 
 impl RemoteTable {
-    /// The table of this name, which has these columns; nested ones are shown as JSON text.
+    /// The table of this name, which has these columns; nested ones are shown as JSON text. Any of them may be null:
+    /// a column that the pipeline got later is, in older rows.
     pub(super) fn new(reader: Arc<dyn TableReader>, table: &str, columns: &Schema) -> Self {
         let fields = columns.fields().iter().map(|field| match field.data_type().is_nested() {
             true => Field::new(field.name(), DataType::Utf8, true),
-            false => field.as_ref().clone(),
+            false => field.as_ref().clone().with_nullable(true),
         });
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         Self(Arc::new(Source { reader, table: table.to_owned(), schema }))
@@ -203,6 +204,13 @@ mod tests {
         assert_eq!(asked[0], (vec!["id".to_owned()], Some(2)));
         assert_eq!(asked[1], (vec!["id".to_owned(), "tags".to_owned()], None));
         assert_eq!(asked[2], (vec!["id".to_owned()], None));
+    }
+
+    #[test]
+    fn a_column_that_came_later_is_null_in_older_rows() {
+        let columns = Schema::new(vec![Field::new("id", DataType::Int64, false)]);
+        let table = RemoteTable::new(Arc::new(Remembering::default()), "t", &columns);
+        assert!(table.schema().field(0).is_nullable());
     }
 
     #[tokio::test]

@@ -21,8 +21,8 @@ use crate::runtime::blocking;
 use crate::schema::{History, TableKind, TableSpec};
 use crate::store::{Folder, kind_of};
 
-/// The ledger's folder in the warehouse.
-pub(super) const LEDGER: &str = "_ledger";
+/// The ledger's name in the warehouse.
+pub const LEDGER: &str = "_ledger";
 
 /// How the Delta kernel begins what it says of an object store's error.
 const KERNEL_STORE_FAULT: &str = "Error interacting with object store";

@@ -60,7 +60,24 @@ async fn a_warehouse_that_was_filled_from_another_store_is_left_alone() {
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.to_string().contains("filled from another object store"), "{error}");
     assert_eq!((troubled.loads(), bench.journaled().await), (0, 200));
+    let found = audit(&bench.store, troubled.as_ref(), &[], None).await.expect("it audits").findings;
+    assert!(found.iter().any(|found| found.message.contains("another object store")), "{found:?}");
     troubled.filled_by(&last.attempt);
     run(Job { warehouse: troubled, ..job }, draining()).await.expect("it is ours");
     bench.is_whole(200, &warehouse).await;
+}
+
+#[tokio::test]
+async fn a_warehouse_that_is_ahead_of_the_journal_is_left_alone() {
+    let (full, bench) = (Bench::new(), Bench::new());
+    full.put(1..401);
+    let (job, warehouse) = full.job().await;
+    run(job, draining()).await.expect("it loads");
+    bench.put(1..2);
+    let (job, _) = bench.job().await;
+    let rows = loaded(&warehouse, "fact");
+    let error = run(Job { warehouse: warehouse.clone(), ..job }, draining()).await.expect_err("another journal");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("does not reach so far"), "{error}");
+    assert_eq!((bench.journaled().await, loaded(&warehouse, "fact")), (1, rows));
 }

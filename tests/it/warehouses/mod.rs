@@ -5,6 +5,7 @@
 
 mod kills;
 mod refusals;
+mod strangers;
 mod tap;
 
 use std::collections::HashMap;
@@ -180,9 +181,18 @@ fn ask_in_the_warehouse(all: &[Millstream]) {
             assert_eq!(there, here, "{report} in {:?}", millstream.target);
         }
     }
+    for millstream in all {
+        let rows = millstream.query("select loaded_through, loaded_at, copied from ledger order by 1 desc limit 1");
+        let last = &millstream.json("status", &[])["last_load"];
+        assert_eq!(rows[0]["loaded_through"], last["loaded_through"], "{rows:?}");
+        let copied = rows[0]["copied"].as_str().expect("JSON as text");
+        assert_eq!(serde_json::from_str::<Value>(copied).expect("JSON"), last["copied"], "{rows:?}");
+    }
     for millstream in &all[1..] {
         let said = millstream.say("query", &["--in", "warehouse", "delete from fact_orders"]);
         assert_eq!(said.code, Some(2), "a question changes nothing: {said:?}");
+        let said = millstream.say("query", &["--in", "warehouse", " ; "]);
+        assert!(said.code == Some(2) && said.stderr.contains("asks for nothing"), "{said:?}");
         let said = millstream.say("query", &["--in", "warehouse", "select nothing from fact_orders"]);
         assert!(said.code == Some(2) && said.stderr.contains("nothing"), "{said:?}");
     }

@@ -110,6 +110,9 @@ fn a_column_that_is_new_or_wider_is_made_and_every_other_change_is_refused_with_
         let counts = millstream.query(
             "select count(*) as orders, count(delivery_seconds) as filled from fact_orders where delivery_minutes is not null",
         );
+        let orders =
+            millstream.query("select delivery_seconds from fact_orders where delivery_seconds is null limit 1");
+        assert_eq!(orders.len(), 1, "{target}: an older row is read");
         let (orders, filled) = (number(&counts[0]["orders"]), number(&counts[0]["filled"]));
         assert!(filled > 0 && filled < orders, "{target}: older rows are null, newer ones filled: {counts:?}");
         assert!(millstream.ok("check", &["--apply"]).contains("no fault found"));
@@ -178,6 +181,7 @@ fn in_a_maintenance_window_reading_goes_on_and_status_tells_until_when_loading_w
     assert_eq!((number(&status["records"]), number(&status["loads"])), (400, 0), "{status}");
     assert!(number(&status["loading_paused_until"]) > 0 && number(&status["oldest_waiting_ms"]) > 0, "{status}");
     assert!(waiting.ok("status", &[]).contains("maintenance: no load starts before"));
+    assert!(waiting.ok("run", &["--once"]).contains("a maintenance window keeps loads from starting"));
     let said = waiting.ok("dims", &[]);
     assert!(said.contains("maintenance window"), "{said}");
     load(&on(&pipeline, "postgres"));
