@@ -101,7 +101,7 @@ impl Copies<'_> {
         if refusal::passes(&words) {
             let (place, shown) = (transaction.place(), first_line(&words));
             return Error::transient(format!(
-                "{place} could not copy staged files now: {shown}; staged files wait and nothing is lost, it is tried again"
+                "{place} could not copy staged files now: {shown}; staged files wait and nothing is lost"
             ));
         }
         let row = self.load_error(transaction, copy).await;

@@ -6,15 +6,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Field, Schema};
 use arrow::util::display::array_value_to_string;
-use bytes::Bytes;
 
 use super::lake::Lake;
 use super::load_error::LoadError;
 use crate::error::Result;
-use crate::load::plan::{Copy, StagedFile};
+use crate::load::plan::Copy;
 use crate::load::{arrow_bug, staged};
 use crate::runtime::blocking;
 
@@ -41,53 +40,69 @@ struct Found {
 
 async fn look(copy: &Copy, lake: &Lake, error: &LoadError) -> Result<Option<Found>> {
     let Some(staged) = lake.file(copy, &error.file) else { return Ok(None) };
-    let column = copy.columns.fields().iter().find(|field| field.name().eq_ignore_ascii_case(&error.column));
+    let fields = copy.columns.fields();
+    let column = fields.iter().position(|field| field.name().eq_ignore_ascii_case(&error.column));
     let (Some(column), width, row) = (column, error.length.parse().ok(), error.row()) else { return Ok(None) };
     let bytes = staged::fetch(lake.store(), staged.entry, &staged.file).await?;
-    let (staged, column) = (staged.clone(), column.as_ref().clone().with_nullable(true));
-    blocking(move || search(bytes, &staged, column, (width, row))).await
+    let nullable: Vec<Field> = fields.iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+    let (staged, columns) = (staged.clone(), Arc::new(Schema::new(nullable)));
+    blocking(move || {
+        let mut search = Search { column, width, row, before: 0, too_wide: None, of_row: None };
+        staged::each_batch(bytes, &staged, &columns, |batch| search.look(&batch))?;
+        Ok(search.too_wide.or(search.of_row))
+    })
+    .await
 }
 
-/// The first value of more bytes than the width, else the one of this row.
-fn search(
-    bytes: Bytes,
-    file: &StagedFile,
-    column: Field,
-    (width, row): (Option<usize>, Option<u64>),
-) -> Result<Option<Found>> {
-    let columns = Arc::new(Schema::new(vec![column]));
-    let (mut before, mut too_wide, mut of_row) = (0, None, None);
-    staged::each_batch(bytes, file, &columns, |batch| {
-        let found = |index: usize| value(&batch, index).map(|value| Found { row: before + index as u64 + 1, value });
-        let rows = batch.num_rows() as u64;
-        if too_wide.is_none() {
-            too_wide = width.and_then(|width| wider(&batch, width)).map(found).transpose()?;
-        }
-        if let Some(row) = row.filter(|row| (before + 1..=before + rows).contains(row)) {
-            of_row = Some(found(usize::try_from(row - before - 1).unwrap_or_default())?);
-        }
-        before += rows;
+/// Looks for the first value of more bytes than the width, else for the one of this row.
+struct Search {
+    /// Where the column stands in the file.
+    column: usize,
+    width: Option<usize>,
+    row: Option<u64>,
+    /// Rows of the batches so far.
+    before: u64,
+    too_wide: Option<Found>,
+    of_row: Option<Found>,
+}
+
+impl Search {
+    fn look(&mut self, batch: &RecordBatch) -> Result<()> {
+        let (values, rows) = (batch.column(self.column), batch.num_rows() as u64);
+        let found =
+            |index: usize| value(values, index).map(|value| Found { row: self.before + index as u64 + 1, value });
+        let too_wide = match (&self.too_wide, self.width) {
+            (None, Some(width)) => wider(values, width).map(found).transpose()?,
+            _ => None,
+        };
+        let is_here = |row: &u64| (self.before + 1..=self.before + rows).contains(row);
+        let of_row = match self.row.filter(is_here) {
+            Some(row) => Some(found(usize::try_from(row - self.before - 1).unwrap_or_default())?),
+            None => None,
+        };
+        self.too_wide = self.too_wide.take().or(too_wide);
+        self.of_row = self.of_row.take().or(of_row);
+        self.before += rows;
         Ok(())
-    })?;
-    Ok(too_wide.or(of_row))
+    }
 }
 
 /// Where the first text of more bytes is.
-fn wider(batch: &RecordBatch, width: usize) -> Option<usize> {
-    let texts = batch.column(0).as_string_opt::<i32>()?;
+fn wider(values: &ArrayRef, width: usize) -> Option<usize> {
+    let texts = values.as_string_opt::<i32>()?;
     texts.iter().position(|text| text.is_some_and(|text| text.len() > width))
 }
 
-fn value(batch: &RecordBatch, index: usize) -> Result<String> {
-    match batch.column(0).is_null(index) {
+fn value(values: &ArrayRef, index: usize) -> Result<String> {
+    match values.is_null(index) {
         true => Ok("null".to_owned()),
-        false => array_value_to_string(batch.column(0), index).map_err(arrow_bug),
+        false => array_value_to_string(values, index).map_err(arrow_bug),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{ArrayRef, Int32Array, StringArray};
+    use arrow::array::{Int32Array, StringArray};
     use parquet::arrow::ArrowWriter;
 
     use super::*;

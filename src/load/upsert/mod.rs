@@ -29,7 +29,7 @@ use super::session::Session;
 use super::shape::{Shape, shapes};
 use super::{Answer, Held, Ledger, SqlWarehouse, Warehouse, arrow_bug, staged};
 use crate::batch::{Entry, Receipt};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{Backoff, Context, retry};
 use crate::schema::TableSpec;
 use crate::store::Store;
@@ -159,12 +159,14 @@ impl UpsertWarehouse {
 #[async_trait]
 impl Warehouse for UpsertWarehouse {
     async fn prepare(&self) -> Result<()> {
-        let mut attempt = 1;
+        let (mut attempt, mut refused) = (1, None);
         loop {
             let statements = self.missing().await?;
             let Err(error) = self.session.execute(&statements).await else { return Ok(()) };
-            // Another one may have made meanwhile what this one was about to make.
-            if attempt >= PREPARATIONS.attempts {
+            // Another one may have made meanwhile what this one was about to make; then something else is missing.
+            let is_final = error.kind() != ErrorKind::Transient && refused.as_ref() == Some(&statements);
+            refused = Some(statements);
+            if is_final || attempt >= PREPARATIONS.attempts {
                 return Err(error.context(format!("the tables of {} cannot be made", self.address)));
             }
             self.context.clock.sleep(PREPARATIONS.pause(attempt, &self.context)).await;

@@ -15,13 +15,17 @@ impl UpsertWarehouse {
     /// What would make the tables fit, and whether one that was loaded into is gone.
     pub(super) async fn missing(&self) -> Result<Vec<String>> {
         let found = self.found().await?;
+        let is_there = |table: &str| found.iter().any(|column| column.table.eq_ignore_ascii_case(table));
+        if is_there(LEDGER) {
+            // Another pipeline's tables are not to be made fit.
+            self.read_ledger().await?;
+        }
         let mut statements = tables::changes(&self.target, &self.shapes, &found)?.statements;
         if found.is_empty() && self.has_schema().await? {
             // To make one takes a right on the database, also where it is there.
             let schema = tables::create_schema(&self.target);
             statements.retain(|statement| *statement != schema);
         }
-        let is_there = |table: &str| found.iter().any(|column| column.table.eq_ignore_ascii_case(table));
         let (there, gone): (Vec<_>, Vec<_>) = self.shapes.iter().partition(|shape| is_there(&shape.name));
         if !is_there(LEDGER) {
             for shape in there {

@@ -287,7 +287,13 @@ async fn two_pipelines_do_not_share_a_schema() {
     warehouse.prepare().await.expect("prepared");
     warehouse.load(&bed.entries).await.expect("loaded");
     let other = bed.open("s", "q");
-    for error in [other.ledger().await.err(), other.receipts(1).await.err(), other.load(&[]).await.err()] {
+    let errors = [
+        other.prepare().await.err(),
+        other.ledger().await.err(),
+        other.receipts(1).await.err(),
+        other.load(&[]).await.err(),
+    ];
+    for error in errors {
         let error = error.expect("another's");
         assert!(error.kind() == ErrorKind::Invalid || error.to_string().contains("no entries"), "{error}");
     }

@@ -35,8 +35,7 @@ pub(in crate::load) fn fault(place: &Place, error: &tokio_postgres::Error) -> Er
     match error.as_db_error() {
         Some(refused) => answered(place, refused),
         None => Error::transient(format!(
-            "the connection to {place} was lost ({}); what was not committed is rolled back, {SAFE}: the load is tried \
-             again over a new connection",
+            "the connection to {place} was lost ({}); what was not committed is rolled back, {SAFE}",
             reason(error)
         )),
     }
@@ -75,8 +74,8 @@ pub(super) fn connecting(place: &Place, error: &tokio_postgres::Error, asked: As
         ));
     }
     Error::transient(format!(
-        "cannot reach {place}: {reason}; {SAFE}, it is tried again; if it lasts, look whether the server runs and its \
-         port can be reached from here"
+        "cannot reach {place}: {reason}; {SAFE}; if it lasts, look whether the server runs and its port can be reached \
+         from here"
     ))
 }
 
@@ -90,10 +89,11 @@ fn answered(place: &Place, refused: &DbError) -> Error {
     let code = refused.code().code();
     let words = words(refused);
     match kind(refused) {
-        ErrorKind::Transient => Error::transient(format!(
-            "{place} could not do it now: {words} (SQLSTATE {code}); {SAFE}, it is tried again"
-        )),
-        kind => Error::new(kind, format!("{place} refuses: {words} (SQLSTATE {code}); {SAFE}")),
+        ErrorKind::Transient => {
+            Error::transient(format!("{place} could not do it now: {words} (SQLSTATE {code}); {SAFE}"))
+        }
+        // A right, a name, a question: what becomes of data is for whoever asked to say.
+        kind => Error::new(kind, format!("{place} refuses: {words} (SQLSTATE {code})")),
     }
 }
 

@@ -194,8 +194,7 @@ impl Wire {
         answered.unwrap_or_else(|_| {
             let (place, seconds) = (&self.place, self.prompt.as_secs());
             Err(Error::transient(format!(
-                "{place} opened no session or transaction within {seconds} s; staged files wait and nothing is lost, it \
-                 is tried again over a new connection"
+                "{place} opened no session or transaction within {seconds} s; staged files wait and nothing is lost"
             )))
         })
     }

@@ -62,7 +62,7 @@ fn loading_stops_and_reading_goes_on_where_another_journal_has_filled_the_databa
 }
 
 #[test]
-fn a_check_finds_the_pipeline_that_a_schema_belongs_to_before_it_changes_anything() {
+fn every_command_finds_the_pipeline_that_a_schema_belongs_to_before_it_changes_anything() {
     let bench = Bench::new();
     let first = bench.folder("1");
     first.json("run", &bench.with(&["--once"]));
@@ -72,8 +72,8 @@ fn a_check_finds_the_pipeline_that_a_schema_belongs_to_before_it_changes_anythin
         "    tip_amount,\n    order_id as one_more,\n",
     );
     let other = Millstream::over(other.pipeline.clone());
-    for arguments in [&[][..], &["--apply"]] {
-        let said = other.say("check", &bench.with(arguments));
+    for (command, arguments) in [("check", &[][..]), ("check", &["--apply"]), ("run", &["--once"]), ("dims", &[])] {
+        let said = other.say(command, &bench.with(arguments));
         assert!(said.code == Some(2) && said.stderr.contains("holds the pipeline food_delivery"), "{said:?}");
     }
     let said = first.ok("check", &bench.with(&[]));
