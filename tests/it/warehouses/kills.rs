@@ -66,4 +66,5 @@ fn loads_into_redshift_killed_at_each_step_leave_what_delta_holds() {
     let (hosted, bucket) = (Hosted::start(&source), Bucket::new(s3_servers()[0]));
     let server = redshift(&bucket, Isolation::Snapshot);
     is_whole_after_kills(Some(&server), &bucket, &hosted);
+    parse_redshift(&server.statements());
 }

@@ -54,6 +54,7 @@ fn commits_that_are_lost_and_transactions_that_collide_load_each_entry_once() {
     load(&delta);
     is_the_same(&bench.bucket, &database);
     Oracle::of_stream(bench.hosted.port, STREAM).compare(bench.bucket.warehouse().path());
+    parse_redshift(&server.statements());
 }
 
 #[test]
@@ -118,6 +119,7 @@ fn a_column_that_is_new_or_wider_is_made_and_every_other_change_is_refused_with_
         assert!(millstream.ok("check", &["--apply"]).contains("no fault found"));
     }
     databases.iter().for_each(|database| drop(is_the_same(&bench.bucket, database)));
+    parse_redshift(&server.statements());
     let pipeline = pipeline.replace(
         "fact_orders.sql",
         "    delivery_minutes,\n",
