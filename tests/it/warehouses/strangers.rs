@@ -38,6 +38,8 @@ fn loading_stops_and_reading_goes_on_where_another_journal_has_filled_the_databa
     let said = second.say("check", &bench.with(&["--apply"]));
     assert!(said.code == Some(1) && said.stderr.contains("does not reach so far"), "{said:?}");
 
+    // Else a status that is asked before the run has begun would host the stream, and take it along when it ends.
+    let _host = second.host_stream();
     let running = second.start("run", &bench.with(&[]));
     until("all is read and the worker says that it loads no more", || {
         let said = second.say("status", &bench.with(&["--json"]));
