@@ -3,12 +3,15 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// The longest that a process may take to its end: loading the rest of a test's data, on a busy machine.
+const ENDS_WITHIN: Duration = Duration::from_secs(180);
 
 /// The pipeline that comes with the project.
 pub(crate) fn food_delivery() -> PathBuf {
@@ -118,9 +121,7 @@ impl Millstream {
 
     /// Runs a command to its end.
     pub(crate) fn say(&self, name: &str, arguments: &[&str]) -> Said {
-        let output = self.command(name, arguments).output().expect("the binary runs");
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-        Said { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        said_to_its_end(&mut self.command(name, arguments), "")
     }
 
     /// Runs a command that must succeed.
@@ -165,25 +166,19 @@ impl Millstream {
 
     /// Types lines at the prompt.
     pub(crate) fn type_at_prompt(&self, typed: &str) -> Said {
-        let mut command = self.command("query", &[]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the binary runs");
-        child.stdin.take().expect("piped").write_all(typed.as_bytes()).expect("typed");
-        let output = child.wait_with_output().expect("it ends");
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-        Said { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        said_to_its_end(self.command("query", &[]).stdin(Stdio::piped()), typed)
     }
 }
 
 /// A process that is killed where the test ends before it does.
 pub(crate) struct Running {
     child: Child,
-    stderr: Option<thread::JoinHandle<String>>,
+    stderr: Option<thread::JoinHandle<Vec<u8>>>,
 }
 
 impl Running {
     fn new(mut child: Child) -> Self {
-        let stderr = child.stderr.take().map(collect);
+        let stderr = child.stderr.take().map(|pipe| collect(Some(pipe)));
         Self { child, stderr }
     }
 
@@ -208,16 +203,18 @@ impl Running {
         assert!(sent.success());
     }
 
-    /// Ctrl-C, and what it then says on its way to the end.
+    /// What Ctrl-C does, and what it then says on its way to the end. It is a SIGTERM: a program that a shell has
+    /// started in the background ignores SIGINT until it listens for it.
     pub(crate) fn interrupt(self) -> Said {
-        self.signal("INT");
+        self.signal("TERM");
         self.wait()
     }
 
     /// Waits for its end, and gives what it said.
     pub(crate) fn wait(mut self) -> Said {
-        let status = self.child.wait().expect("it ends");
+        let status = end_of(&mut self.child);
         let stderr = self.stderr.take().map(|reader| reader.join().expect("read")).unwrap_or_default();
+        let stderr = String::from_utf8_lossy(&stderr).into_owned();
         Said { code: status.code(), stdout: String::new(), stderr }
     }
 }
@@ -230,11 +227,42 @@ impl Drop for Running {
     }
 }
 
-fn collect(mut stderr: ChildStderr) -> thread::JoinHandle<String> {
+/// Runs a command to its end, which must be within minutes; where it reads its stdin, this is typed there.
+pub(crate) fn said_to_its_end(command: &mut Command, typed: &str) -> Said {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    let (stdout, stderr) = (collect(child.stdout.take()), collect(child.stderr.take()));
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(typed.as_bytes()).expect("typed");
+    }
+    let status = end_of(&mut child);
+    let text = |reader: thread::JoinHandle<Vec<u8>>| String::from_utf8(reader.join().expect("read")).expect("UTF-8");
+    Said { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// How a process ends, which must be within minutes.
+///
+/// # Panics
+/// Where it does not end; it is killed then.
+pub(crate) fn end_of(child: &mut Child) -> ExitStatus {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("its state") {
+            return status;
+        }
+        if started.elapsed() > ENDS_WITHIN {
+            let _ = child.kill();
+            panic!("process {} was to end by itself and has not in {ENDS_WITHIN:?}", child.id());
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Reads a pipe to its end beside whatever else happens: a full one would hold up the process.
+fn collect(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Vec<u8>> {
     thread::spawn(move || {
-        let mut text = String::new();
-        let _ = stderr.read_to_string(&mut text);
-        text
+        let mut bytes = Vec::new();
+        let _ = pipe.expect("piped").read_to_end(&mut bytes);
+        bytes
     })
 }
 

@@ -10,7 +10,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::command::{Millstream, until};
+use crate::command::{Millstream, end_of, until};
 use crate::python::python;
 
 /// A run that serves metrics on a free port.
@@ -41,13 +41,14 @@ impl Served {
         python("scrape", &[&format!("http://{}/metrics", self.address)])
     }
 
-    /// Ctrl-C; how it ended, and its summary.
+    /// SIGTERM; how it ended, and its summary.
     fn interrupt(mut self) -> (ExitStatus, Value) {
-        let sent = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().expect("kill runs");
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
         assert!(sent.success());
+        // A summary fits into the pipe.
+        let status = end_of(&mut self.child);
         let mut summary = String::new();
         self.child.stdout.take().expect("piped").read_to_string(&mut summary).expect("a summary");
-        let status = self.child.wait().expect("it ends");
         (status, serde_json::from_str(&summary).unwrap_or_else(|error| panic!("{error} in {summary:?}")))
     }
 }
