@@ -109,6 +109,9 @@ OTHERS = ["null", "true", "false", "[]", "[1]", '["a"]', "[null]", '[" "]', "[[]
           '"\\u0000"', '"\\ud83d\\ude00"', '"\\ud83d"', '"\\ude00x"', '"a\\u0000b"', '"4\\u0032"', '"\\/\\b\\n"',
           '["2024-10-27 02:30","2024-03-31 02:30"]', '["2024-10-27 02:30",1714566896.5,null,""]']
 
+# Beside the event itself 63 more may be open.
+DEEP = ["[" * 63 + "]" * 63, "[" * 64 + "]" * 64, "[" * 64, '{"a":' * 63 + "1" + "}" * 63, '{"a":' * 64 + "1" + "}" * 64]
+
 NO_JSON = ["NaN", "Infinity", "-Infinity", "+1", "01", "-01", "1.", ".5", "1e", "1e+", "0x1F", "-", "'a'", "True", "nul", "tru", "undefined", "",
            '"a\tb"', '"a\nb"', '"\\x"', '"\\u12"', '"\\ud83d', "[1,]", "[,1]", "{,}", "{a:1}", "[1 2]", "/**/1", "1//", "\ufeff1", "\u00a01"]
 
@@ -116,7 +119,7 @@ NO_JSON = ["NaN", "Infinity", "-Infinity", "+1", "01", "-01", "1.", ".5", "1e", 
 def values():
     texts = [json.dumps(text, ensure_ascii=False) for text in TEXTS]
     return (NUMBERS + texts + [json.dumps(number) for number in NUMBERS] + [json.dumps(time) for time in TIMES] + OTHERS
-            + NO_JSON)
+            + DEEP + NO_JSON)
 
 
 def placed(field, value, key=None):
@@ -182,11 +185,22 @@ def figure(dice):
     return dice.choice(["", "", "-"]) + number
 
 
+# Hours around changes of the clocks, forward and back, in the zones above.
+CHANGES = [f"{day}T{hour}" for day, hours in {
+    "2024-03-31": "01 02 03", "2024-10-27": "01 02 03", "2026-03-08": "01 02 03", "2026-11-01": "00 01 02",
+    "2024-10-06": "01 02 03", "2024-04-07": "01 02", "2018-11-04": "00 01", "2019-02-16": "22 23", "2011-12-30": "00 12 23",
+    "1985-12-31": "23", "1986-01-01": "00", "1916-04-30": "22 23", "1945-05-24": "01 02 03", "2100-03-28": "02", "2100-10-31": "02",
+}.items() for hour in hours.split()]
+
+
 def time(dice):
     """A time in some form, often at a change of the clocks."""
     if dice.randrange(5) == 0:
         number = str(dice.choice([10 ** 9, 10 ** 11, 10 ** 12, 253402300800, 1714566896]) + dice.randint(-10 ** 6, 10 ** 6))
         return number + dice.choice(["", ".5", ".123456789", "e0", "e3", "000", "000000"])
+    if dice.randrange(3) == 0:
+        text = dice.choice(CHANGES) + f":{dice.choice([0, 1, 15, 29, 30, 31, 45, 59]):02d}" + dice.choice(["", ":00", ":59.999999"])
+        return json.dumps(text + dice.choice(["", "", "", "Z", "+01"]))
     year = dice.choice([1, 1850, 1893, 1916, 1918, 1945, 1949, 1986, 2011, 2018, 2019, 2024, 2026, 2037, 2099, 2100, 2399, 9999,
                         dice.randint(1, 9999)])
     month, number = dice.choice([(3, dice.randint(1, 31)), (4, dice.randint(1, 30)), (9, dice.randint(20, 30)),
