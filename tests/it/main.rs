@@ -14,6 +14,8 @@ mod aggregates;
 #[cfg(test)]
 mod aws;
 #[cfg(test)]
+mod browser;
+#[cfg(test)]
 mod command;
 #[cfg(test)]
 #[path = "../stand_ins/mod.rs"]
@@ -28,6 +30,8 @@ mod main_job;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
+mod node;
+#[cfg(test)]
 mod oracle;
 #[cfg(test)]
 mod python;
@@ -35,6 +39,8 @@ mod python;
 mod redshift_stand_in;
 #[cfg(test)]
 mod s3;
+#[cfg(test)]
+mod slow_clients;
 #[cfg(test)]
 mod soak;
 #[cfg(test)]
