@@ -35,7 +35,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, Common};
+use reach::must_be_local;
 
 use crate::error::{Error, Result};
 use crate::telemetry::{self, LogFormat};
@@ -73,11 +74,14 @@ fn execute(arguments: Arguments) -> Result<ExitCode> {
 }
 
 async fn dispatch(arguments: Arguments) -> Result<ExitCode> {
-    let common = arguments.common;
+    let common = Common { reset_stream: arguments.command.resets_stream(), ..arguments.common };
+    if common.reset_stream {
+        must_be_local(&common, "--reset-stream")?;
+    }
     match arguments.command {
         Command::Demo(demo) => demo::demo(&common, &demo).await,
         Command::Run(run) => run::run(&common, &run).await,
-        Command::Stream(folder) => stream::stream(&common, &folder.pipeline).await,
+        Command::Stream(stream) => stream::stream(&common, &stream.folder.pipeline).await,
         Command::Generate(generate) => generate::generate(&common, &generate).await,
         Command::Query(query) => query::query(&common, &query).await,
         Command::Check(check) => check::check(&common, &check).await,

@@ -48,6 +48,8 @@ mod sqlfluff;
 #[cfg(test)]
 mod stand_ins;
 #[cfg(test)]
+mod stream_states;
+#[cfg(test)]
 mod target;
 #[cfg(test)]
 mod tidy;
