@@ -39,11 +39,13 @@ use arguments::{Arguments, Command, Common};
 use reach::must_be_local;
 
 use crate::error::{Error, Result};
+use crate::runtime;
 use crate::telemetry::{self, LogFormat};
 
 /// Reads the arguments, does the command, and says how it went.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    runtime::keep_private();
     let format = if arguments.common.json { LogFormat::Json } else { LogFormat::Text };
     // A person at a demo, a question or a prompt wants the answer; the stream job's log is its answer.
     let quiet = !matches!(arguments.command, Command::Run(_) | Command::Stream(_));

@@ -34,6 +34,8 @@ mod node;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
+mod private;
+#[cfg(test)]
 mod python;
 #[cfg(test)]
 mod redshift_stand_in;
