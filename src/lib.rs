@@ -29,7 +29,7 @@
 //! floor 4  engine                                                            the loops, supervision, audit
 //! floor 3  source host generate  decode clean stage journal load query       crafts; siblings are strangers
 //!          workers
-//! floor 2  store sql                                                         object store; DataFusion session
+//! floor 2  store sql http                                                    object store; DataFusion session; HTTP servers
 //! floor 1  config runtime telemetry aws                                      settings; clock, dice, tasks; logs; AWS chain
 //! floor 0  error batch schema                                                plain types, pure functions
 //! ```
@@ -58,6 +58,7 @@ pub mod engine;
 pub mod error;
 pub mod generate;
 pub mod host;
+pub mod http;
 pub mod journal;
 pub mod load;
 pub mod query;

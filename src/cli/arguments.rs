@@ -40,6 +40,37 @@ pub(super) struct Common {
     /// Answer with one JSON object (logs too are JSON)
     #[arg(long, global = true)]
     pub(super) json: bool,
+    /// As [`Reset`] says, where the command has it.
+    #[arg(skip)]
+    pub(super) reset_stream: bool,
+}
+
+/// Of commands that host the local stream.
+#[derive(Debug, Args)]
+pub(super) struct Reset {
+    /// Begin with an empty local stream: what is in it is moved to kinesis/before-reset-TIME in the data folder, and the
+    /// records that nobody has read yet are not read any more
+    #[arg(long)]
+    pub(super) reset_stream: bool,
+}
+
+impl Command {
+    /// Whether the local stream is to be reset.
+    pub(super) fn resets_stream(&self) -> bool {
+        match self {
+            Self::Demo(Demo { reset, .. })
+            | Self::Run(Run { reset, .. })
+            | Self::Stream(Stream { reset, .. })
+            | Self::Generate(Generate { reset, .. }) => reset.reset_stream,
+            Self::Query(_)
+            | Self::Check(_)
+            | Self::Dims(_)
+            | Self::Status(_)
+            | Self::Audit(_)
+            | Self::Rejects(_)
+            | Self::Ddl(_) => false,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -49,7 +80,7 @@ pub(super) enum Command {
     /// The stream job: read, clean, stage and load until stopped (Ctrl-C drains, a second one ends at once)
     Run(Run),
     /// Only host the local target's stream, so that other commands and AWS clients can come and go
-    Stream(Folder),
+    Stream(Stream),
     /// Put mock orders into the stream
     #[command(after_help = super::orders::mess_help())]
     Generate(Generate),
@@ -78,6 +109,14 @@ pub(super) struct Folder {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Stream {
+    #[command(flatten)]
+    pub(super) folder: Folder,
+    #[command(flatten)]
+    pub(super) reset: Reset,
+}
+
+#[derive(Debug, Args)]
 #[command(after_help = super::orders::mess_help())]
 pub(super) struct Demo {
     /// The pipeline's folder
@@ -92,6 +131,8 @@ pub(super) struct Demo {
     /// The same seed makes the same orders
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
+    #[command(flatten)]
+    pub(super) reset: Reset,
 }
 
 #[derive(Debug, Args)]
@@ -107,6 +148,8 @@ pub(super) struct Run {
     /// Serve metrics for Prometheus at http://ADDR/metrics: PORT (on 127.0.0.1) or HOST:PORT; 0 takes any free port
     #[arg(long, value_name = "ADDR")]
     pub(super) metrics: Option<String>,
+    #[command(flatten)]
+    pub(super) reset: Reset,
 }
 
 #[derive(Debug, Args)]
@@ -125,6 +168,8 @@ pub(super) struct Generate {
     /// Pack orders as the Kinesis producer library does: many in one Kinesis record
     #[arg(long)]
     pub(super) aggregate: bool,
+    #[command(flatten)]
+    pub(super) reset: Reset,
 }
 
 #[derive(Debug, Args)]

@@ -7,14 +7,21 @@
 //! | `lake/` | the object store: `journal/`, `staged/`, `quarantine/` |
 //! | `warehouse/` | the Delta tables |
 //! | `query_history` | what was typed at the prompt |
+//!
+//! The folder is its user's alone (0700).
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::owner::{OWNER, Owner};
 use crate::config::Pipeline;
 use crate::error::{Error, Result, is_storage_full};
+
+/// A folder's mode where it is its user's alone, and the bits that let others in.
+const PRIVATE: u32 = 0o700;
+const OTHERS: u32 = 0o077;
 
 /// The folder, known to belong to the pipeline at hand.
 #[derive(Debug, Clone)]
@@ -30,10 +37,14 @@ impl DataFolder {
         match read_owner(folder)? {
             Some(owner) => match owner.joined(ours, &told(folder))? {
                 Some(joined) => ours = joined,
-                None => return Ok(Self(folder.to_owned())),
+                None => {
+                    make_private(folder);
+                    return Ok(Self(folder.to_owned()));
+                }
             },
             None => must_be_free(folder)?,
         }
+        make_private(folder);
         write_owner(folder, &ours.bytes()?).map_err(|error| cannot("write", folder, error))?;
         Ok(Self(folder.to_owned()))
     }
@@ -82,6 +93,24 @@ impl DataFolder {
 
     pub(super) fn query_history(&self) -> PathBuf {
         self.0.join("query_history")
+    }
+}
+
+/// Takes a folder that others could look into from them: what is in it, they must not read. Where that cannot be done it
+/// is told, and no reason to stop.
+fn make_private(folder: &Path) {
+    let Ok(found) = fs::metadata(folder) else { return };
+    if found.permissions().mode() & OTHERS == 0 {
+        return;
+    }
+    let folder_name = folder.display();
+    match fs::set_permissions(folder, Permissions::from_mode(PRIVATE)) {
+        Ok(()) => {
+            tracing::warn!(folder = %folder_name, "others could look into the data folder; it is private now (0700)")
+        }
+        Err(error) => {
+            tracing::warn!(folder = %folder_name, %error, "others can look into the data folder: make it private (chmod 700)");
+        }
     }
 }
 

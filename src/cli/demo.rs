@@ -19,7 +19,7 @@ use crate::journal;
 /// Puts orders and runs the pipeline beside, until all of them are loaded.
 pub(super) async fn demo(common: &Common, arguments: &Demo) -> Result<ExitCode> {
     // Mock orders have no place in a stream that others read.
-    must_be_local(common, "demo")?;
+    must_be_local(common, "`millstream demo`")?;
     let (site, stream) = Site::with_stream(common, open::plan(common, &arguments.pipeline).await?).await?;
     let journaled = journal::fold(&site.store, &site.plan.pipeline.name).await?.counts.records;
     let wanted =

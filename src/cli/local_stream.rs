@@ -35,24 +35,30 @@ impl LocalStream {
     pub(super) async fn open(common: &Common, plan: &Plan, context: &Context) -> Result<Self> {
         DataFolder::could_be_claimed(&common.data, &plan.pipeline)?;
         let stream = Self {
-            settings: HostSettings { folder: common.data.clone(), port: common.port },
+            settings: HostSettings { folder: common.data.clone(), port: common.port, reset: false },
             stream: plan.pipeline.source.stream.clone(),
             shards: plan.pipeline.source.shards,
             context: context.clone(),
             hosting: Arc::default(),
         };
+        // Once, and not again where this process hosts it anew later.
+        stream.host(HostSettings { reset: common.reset_stream, ..stream.settings.clone() }).await?;
         stream.settings().await?;
         Ok(stream)
     }
 
     /// Where the stream is now; hosts it where whoever hosted it has gone.
     pub(super) async fn endpoint(&self) -> Result<StreamEndpoint> {
+        self.host(self.settings.clone()).await
+    }
+
+    async fn host(&self, settings: HostSettings) -> Result<StreamEndpoint> {
         let mut hosting = self.hosting.lock().await;
         if let Some(host) = hosting.as_ref().filter(|host| !host.has_ended()) {
             return Ok(host.endpoint());
         }
         *hosting = None;
-        match host_or_connect(&self.settings).await? {
+        match host_or_connect(&settings).await? {
             Hosting::Connected(endpoint) => Ok(endpoint),
             Hosting::Hosting(host) => {
                 let endpoint = host.endpoint();

@@ -35,14 +35,17 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, Common};
+use reach::must_be_local;
 
 use crate::error::{Error, Result};
+use crate::runtime;
 use crate::telemetry::{self, LogFormat};
 
 /// Reads the arguments, does the command, and says how it went.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    runtime::keep_private();
     let format = if arguments.common.json { LogFormat::Json } else { LogFormat::Text };
     // A person at a demo, a question or a prompt wants the answer; the stream job's log is its answer.
     let quiet = !matches!(arguments.command, Command::Run(_) | Command::Stream(_));
@@ -73,11 +76,14 @@ fn execute(arguments: Arguments) -> Result<ExitCode> {
 }
 
 async fn dispatch(arguments: Arguments) -> Result<ExitCode> {
-    let common = arguments.common;
+    let common = Common { reset_stream: arguments.command.resets_stream(), ..arguments.common };
+    if common.reset_stream {
+        must_be_local(&common, "--reset-stream")?;
+    }
     match arguments.command {
         Command::Demo(demo) => demo::demo(&common, &demo).await,
         Command::Run(run) => run::run(&common, &run).await,
-        Command::Stream(folder) => stream::stream(&common, &folder.pipeline).await,
+        Command::Stream(stream) => stream::stream(&common, &stream.folder.pipeline).await,
         Command::Generate(generate) => generate::generate(&common, &generate).await,
         Command::Query(query) => query::query(&common, &query).await,
         Command::Check(check) => check::check(&common, &check).await,

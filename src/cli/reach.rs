@@ -151,12 +151,12 @@ impl Reach {
 ///
 /// # Errors
 /// Invalid where the target is another.
-pub(super) fn must_be_local(common: &Common, command: &str) -> Result<()> {
+pub(super) fn must_be_local(common: &Common, what: &str) -> Result<()> {
     match common.target.as_str() {
         "local" => Ok(()),
-        target => Err(Error::invalid(format!(
-            "`millstream {command}` is for the local target only, not for {target}: leave --target out"
-        ))),
+        target => {
+            Err(Error::invalid(format!("{what} is for the local target only, not for {target}: leave --target out")))
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::runtime::Context;
 
 /// Hosts until stopped.
 pub(super) async fn stream(common: &Common, folder: &Path) -> Result<ExitCode> {
-    must_be_local(common, "stream")?;
+    must_be_local(common, "`millstream stream`")?;
     let plan = open::plan(common, folder).await?;
     let context = Context::system();
     let stream = LocalStream::open(common, &plan, &context).await?;

@@ -15,14 +15,12 @@ use ferrokinesis::sequence::shard_ix_to_hex;
 use ferrokinesis::store::Store;
 use ferrokinesis::types::{Consumer, ConsumerStatus, StoredRecord, Stream, StreamStatus};
 
-use super::log::{Log, write_frame};
+use super::files;
+use super::frame::write_frame;
+use super::log::Log;
 use super::saved::{Saved, SavedStream};
 use crate::runtime::{Clock, SystemClock};
 
-/// The log of records in the stream's folder.
-pub(super) const RECORDS: &str = "records.log";
-/// The description of the streams in the stream's folder.
-pub(super) const STREAMS: &str = "streams.json";
 /// The engine applies a change at once, but on a task of its own: so often is looked, 1 ms apart.
 const LOOKS: usize = 3000;
 /// Expired records taken out of memory at a time.
@@ -187,7 +185,6 @@ impl Durable {
         let settled = self.settle().await;
         self.state = State::Closed;
         settled?;
-        self.log.sync()?;
         Ok(self.unreserve()?)
     }
 
@@ -281,19 +278,22 @@ impl Durable {
                 next.streams[new.place].counters[new.shard] = new.counter + RESERVED;
             }
         }
-        if let Some(next) = next {
-            next.save(&self.folder.join(STREAMS))?;
-            self.saved = next;
-        }
+        next.map_or(Ok(()), |next| self.save(next))
+    }
+
+    fn save(&mut self, mut next: Saved) -> io::Result<()> {
+        files::save(&self.folder, &mut next, &mut self.log)?;
+        self.saved = next;
         Ok(())
     }
 
-    /// Gives back the numbers that are reserved and were not handed out.
+    /// Gives back the numbers that are reserved and were not handed out, all synced.
     fn unreserve(&mut self) -> io::Result<()> {
-        for (stream, tail) in self.saved.streams.iter_mut().zip(&self.tails) {
+        let mut next = self.saved.clone();
+        for (stream, tail) in next.streams.iter_mut().zip(&self.tails) {
             stream.counters = tail.shards.iter().map(|end| end.counter).collect();
         }
-        self.saved.save(&self.folder.join(STREAMS))
+        self.save(next)
     }
 
     async fn save_streams(&mut self) -> Result<(), Refusal> {
@@ -328,8 +328,7 @@ impl Durable {
         let is_gone = |old: &&SavedStream| next.streams.iter().all(|stream| stream.number != old.number);
         let newest_gone = self.saved.streams.iter().filter(is_gone).map(SavedStream::created).max();
         next.newest_deleted = next.newest_deleted.max(newest_gone.unwrap_or_default());
-        next.save(&self.folder.join(STREAMS))?;
-        self.saved = next;
+        self.save(next)?;
         self.tails = tails;
         Ok(())
     }

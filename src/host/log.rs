@@ -1,34 +1,35 @@
 //! The log of records: one file of frames, appended by one write a put, read back whole or cut at its torn end.
 //!
-//! Owns the file's format. It does not know what a frame's stream number means (`saved` does) nor when a record has
-//! expired (`restore` does). All numbers are little-endian:
+//! Owns the file's format but for its frames (`frame` does). It does not know what a frame's stream number means (`saved`
+//! does), nor when a record has expired (`restore` does), nor what the head's numbers are compared with (`files` does). All
+//! numbers are little-endian:
 //!
 //! | part   | bytes |
 //! |--------|-------|
-//! | file   | `MSRECLG1`, then frames to the end |
-//! | frame  | u32 length of the body, u32 CRC-32 of the body, body |
-//! | body   | u32 stream number, u32 shard index, then records to the end, oldest first |
-//! | record | u8 digits of the sequence number; the digits, two a byte, an odd one followed by a 0 |
-//! |        | f64 arrival, seconds since 1970 UTC |
-//! |        | u16 length of the partition key; the key, UTF-8 |
-//! |        | u32 length of the data, the top bit set where it is not canonical base64; the data: decoded, or that text |
+//! | file   | head, then frames to the end |
+//! | head   | `MSRECLG2`, 16 bytes id, 16 bytes id of the machine's boot, u64 bytes of the file that clients were told are kept, |
+//! |        | u64 revision of `streams.json`, u32 CRC-32 of all this |
 //!
-//! A write that failed is undone by cutting the file back; where that fails too, nothing is appended any more. A frame
-//! that ends early, or whose body does not fit its CRC and is the last, is the torn end of a killed process.
+//! A write that failed is undone by cutting the file back; where that fails too, nothing is appended any more. What a
+//! killed process leaves is a frame that ends early: a torn end. A frame that is all there and does not fit its CRC is
+//! damage, wherever it is. Format 1, of earlier versions, has `MSRECLG1` for a head and frames without the third number;
+//! it is read, and never written.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use ferrokinesis::types::StoredRecord;
+use uuid::Uuid;
 
-const MAGIC: &[u8; 8] = b"MSRECLG1";
-const FRAME_HEAD: usize = 8;
-/// More than one put can write: what is left after a bad frame is torn only below it.
+use super::frame::{FRAME_HEAD, Frame, frame_head, parse, take};
+
+const MAGIC: &[u8; 8] = b"MSRECLG2";
+const FIRST_MAGIC: &[u8; 8] = b"MSRECLG1";
+/// The file's head.
+pub(super) const HEAD: u64 = 60;
+const FIRST_FRAME_HEAD: usize = 8;
+/// More than one put can write: what is left after a bad frame of format 1 is torn only below it.
 const LONGEST_TAIL: u64 = 32 << 20;
-const VERBATIM: u32 = 1 << 31;
 
 /// Why the log cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -44,28 +45,68 @@ pub(super) enum LogError {
     /// Another file, or a later format.
     #[error("{0} is not a log of records that this version of millstream reads")]
     Foreign(String),
-    /// Damage before the end.
+    /// Bytes that are not as they were written.
     #[error(
-        "{path} is damaged at byte {at} of {length}: the records before it are whole, those after it are in doubt; \
-         keep a copy, then either cut the file there (truncate -s {at}) or move the folder away to start empty"
+        "{path} is damaged at byte {at} of {length}: the records before it are whole, those at and after it are in doubt"
     )]
     Damaged {
         /// The log.
         path: String,
-        /// Where the bad frame starts.
+        /// Where what is damaged starts.
         at: u64,
         /// The file's length.
         length: u64,
     },
 }
 
-/// A file that can be written at its end and cut; a seam for a disk that is full.
-pub(super) trait Medium: Write {
+/// What a log says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Head {
+    /// Which log it is; nil in format 1.
+    pub(super) id: Uuid,
+    /// The machine's boot in which it was written: within one, no byte that was written is lost. Nil where unknown.
+    pub(super) boot: Uuid,
+    /// So many of its bytes hold what clients were told is kept.
+    pub(super) acknowledged: u64,
+    /// The revision of `streams.json` that goes with it, or a later one.
+    pub(super) revision: u64,
+}
+
+impl Head {
+    fn bytes(&self) -> Vec<u8> {
+        let (acknowledged, revision) = (self.acknowledged.to_le_bytes(), self.revision.to_le_bytes());
+        let mut bytes = [&MAGIC[..], self.id.as_bytes(), self.boot.as_bytes(), &acknowledged, &revision].concat();
+        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+        bytes
+    }
+
+    /// What follows the magic number, where it is as it was written.
+    fn parse(mut rest: &[u8]) -> Option<Self> {
+        let id = Uuid::from_bytes(take(&mut rest)?);
+        let boot = Uuid::from_bytes(take(&mut rest)?);
+        let acknowledged = u64::from_le_bytes(take(&mut rest)?);
+        let revision = u64::from_le_bytes(take(&mut rest)?);
+        let head = Self { id, boot, acknowledged, revision };
+        let bytes = head.bytes();
+        (rest == &bytes[bytes.len() - 4..]).then_some(head)
+    }
+}
+
+/// A file that can be written anywhere and cut; a seam for a disk that is full.
+pub(super) trait Medium {
+    /// Writes all bytes at this place.
+    fn write_at(&mut self, bytes: &[u8], at: u64) -> io::Result<()>;
+
     /// Shortens it to `length` bytes.
     fn cut(&mut self, length: u64) -> io::Result<()>;
 }
 
 impl Medium for File {
+    fn write_at(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.seek(SeekFrom::Start(at))?;
+        self.write_all(bytes)
+    }
+
     fn cut(&mut self, length: u64) -> io::Result<()> {
         self.set_len(length)
     }
@@ -75,21 +116,29 @@ impl Medium for File {
 #[derive(Debug)]
 pub(super) struct Log<M = File> {
     medium: M,
+    head: Head,
     length: u64,
     broken: bool,
 }
 
 impl Log {
-    /// Opens the log for appending after its first `whole` bytes (as [`Frames::whole`] found them) and cuts off the
-    /// rest; makes it where it is missing.
-    pub(super) fn open(path: &Path, whole: u64) -> Result<Self, LogError> {
+    /// Makes an empty log, or empties the one that is there; synced.
+    pub(super) fn create(path: &Path, head: Head) -> Result<Self, LogError> {
         let failed = |source| LogError::Io { path: path.display().to_string(), source };
-        let mut file = OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
+        let mut log = Self::over(File::create(path).map_err(failed)?, head, HEAD);
+        log.tell(HEAD).and_then(|()| log.medium.sync_all()).map_err(failed)?;
+        Ok(log)
+    }
+
+    /// Opens the log for appending after its first `whole` bytes (as [`Frames::whole`] found them), cuts off the rest, and
+    /// writes the head anew.
+    pub(super) fn open(path: &Path, head: Head, whole: u64) -> Result<Self, LogError> {
+        let failed = |source| LogError::Io { path: path.display().to_string(), source };
+        let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
         file.set_len(whole).map_err(failed)?;
-        if whole == 0 {
-            file.write_all(MAGIC).map_err(failed)?;
-        }
-        Ok(Self::over(file, whole.max(MAGIC.len() as u64)))
+        let mut log = Self::over(file, head, whole);
+        log.tell(whole).map_err(failed)?;
+        Ok(log)
     }
 
     /// Makes it last through a power cut.
@@ -100,8 +149,18 @@ impl Log {
 
 impl<M: Medium> Log<M> {
     /// A log over a medium that holds `length` bytes.
-    pub(super) fn over(medium: M, length: u64) -> Self {
-        Self { medium, length, broken: false }
+    pub(super) fn over(medium: M, head: Head, length: u64) -> Self {
+        Self { medium, head, length, broken: false }
+    }
+
+    /// What it says of itself.
+    pub(super) fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Its bytes.
+    pub(super) fn length(&self) -> u64 {
+        self.length
     }
 
     /// Whether an earlier failure forbids any further append.
@@ -109,90 +168,51 @@ impl<M: Medium> Log<M> {
         self.broken
     }
 
-    /// Appends frames with one write. After an error none of them is in the file.
+    /// Appends frames with one write, and says in the head that they are kept. After an error none of them is in the file.
     pub(super) fn append(&mut self, frames: &[u8]) -> io::Result<()> {
         if self.broken {
             return Err(io::Error::other("an earlier write failed and could not be undone"));
         }
-        match self.medium.write_all(frames) {
+        let longer = self.length + frames.len() as u64;
+        match self.medium.write_at(frames, self.length).and_then(|()| self.tell(longer)) {
             Ok(()) => {
-                self.length += frames.len() as u64;
+                self.length = longer;
                 Ok(())
             }
             Err(error) => {
-                self.broken = self.medium.cut(self.length).is_err();
+                let undone = self.medium.cut(self.length).and_then(|()| self.tell(self.length));
+                self.broken = undone.is_err();
                 Err(error)
             }
         }
     }
-}
 
-/// Adds a frame of records (key `shard/sequence` and record, in order) of one shard to `buffer`.
-pub(super) fn write_frame(buffer: &mut Vec<u8>, stream: u32, shard: u32, records: &[(String, StoredRecord)]) {
-    let start = buffer.len();
-    buffer.extend_from_slice(&[0; FRAME_HEAD]);
-    buffer.extend_from_slice(&stream.to_le_bytes());
-    buffer.extend_from_slice(&shard.to_le_bytes());
-    for (key, record) in records {
-        write_record(buffer, sequence_of(key), record);
+    /// Says in the head which revision of `streams.json` is on disk.
+    pub(super) fn note_revision(&mut self, revision: u64) -> io::Result<()> {
+        self.head.revision = revision;
+        self.tell(self.length)
     }
-    let body = start + FRAME_HEAD;
-    let length = (buffer.len() - body) as u32;
-    let crc = crc32fast::hash(&buffer[body..]);
-    buffer[start..start + 4].copy_from_slice(&length.to_le_bytes());
-    buffer[start + 4..body].copy_from_slice(&crc.to_le_bytes());
-}
 
-/// The sequence number in a key `shard/sequence`.
-pub(super) fn sequence_of(key: &str) -> &str {
-    key.rsplit_once('/').map_or("", |(_, sequence)| sequence)
-}
-
-fn write_record(buffer: &mut Vec<u8>, sequence: &str, record: &StoredRecord) {
-    buffer.push(sequence.len() as u8);
-    for pair in sequence.as_bytes().chunks(2) {
-        let low = pair.get(1).map_or(0, |digit| digit & 15);
-        buffer.push((pair[0] << 4) | low);
+    fn tell(&mut self, acknowledged: u64) -> io::Result<()> {
+        self.head.acknowledged = acknowledged;
+        self.medium.write_at(&self.head.bytes(), 0)
     }
-    buffer.extend_from_slice(&record.approximate_arrival_timestamp.to_le_bytes());
-    buffer.extend_from_slice(&(record.partition_key.len() as u16).to_le_bytes());
-    buffer.extend_from_slice(record.partition_key.as_bytes());
-    let at = buffer.len();
-    buffer.extend_from_slice(&[0; 4]);
-    // The engine refuses what is not canonical, so decoded bytes encode to the same text again.
-    let verbatim = match BASE64.decode_vec(&record.data, buffer) {
-        Ok(()) => 0,
-        Err(_) => {
-            buffer.truncate(at + 4);
-            buffer.extend_from_slice(record.data.as_bytes());
-            VERBATIM
-        }
-    };
-    let length = (buffer.len() - at - 4) as u32 | verbatim;
-    buffer[at..at + 4].copy_from_slice(&length.to_le_bytes());
-}
-
-/// A frame read back.
-pub(super) struct Frame {
-    /// The stream's number.
-    pub(super) stream: u32,
-    /// The shard's index.
-    pub(super) shard: u32,
-    /// Key `shard/sequence` and record, oldest first.
-    pub(super) records: Vec<(String, StoredRecord)>,
 }
 
 /// The frames of a log, in order.
+#[derive(Debug)]
 pub(super) struct Frames {
     path: String,
     reader: BufReader<File>,
     length: u64,
     whole: u64,
+    /// None in format 1.
+    head: Option<Head>,
     body: Vec<u8>,
 }
 
 impl Frames {
-    /// Opens a log for reading; none where there is no log, or not even its first bytes.
+    /// Opens a log for reading; none where there is no file.
     pub(super) fn open(path: &Path) -> Result<Option<Self>, LogError> {
         let name = path.display().to_string();
         let failed = |source| LogError::Io { path: name.clone(), source };
@@ -202,14 +222,33 @@ impl Frames {
         };
         let length = file.metadata().map_err(failed)?.len();
         let mut reader = BufReader::with_capacity(1 << 18, file);
-        let mut magic = [0; MAGIC.len()];
-        let read = MAGIC.len().min(usize::try_from(length).unwrap_or(usize::MAX));
-        reader.read_exact(&mut magic[..read]).map_err(failed)?;
-        if magic[..read] != MAGIC[..read] {
+        let mut start = Vec::new();
+        reader.by_ref().take(FIRST_MAGIC.len() as u64).read_to_end(&mut start).map_err(failed)?;
+        // In format 1 a process that was killed at its first start may have left less than the magic number.
+        let is_first = FIRST_MAGIC.starts_with(&start);
+        if !is_first && !MAGIC.starts_with(&start) {
             return Err(LogError::Foreign(name));
         }
-        let whole = MAGIC.len() as u64;
-        Ok((read == MAGIC.len()).then(|| Self { path: name, reader, length, whole, body: Vec::new() }))
+        let mut frames = Self { path: name, reader, length, whole: start.len() as u64, head: None, body: Vec::new() };
+        if !is_first {
+            frames.read_head()?;
+        }
+        Ok(Some(frames))
+    }
+
+    fn read_head(&mut self) -> Result<(), LogError> {
+        let mut rest = Vec::new();
+        let read = self.reader.by_ref().take(HEAD - self.whole).read_to_end(&mut rest);
+        read.map_err(|source| LogError::Io { path: self.path.clone(), source })?;
+        self.whole = 0;
+        self.head = Some(Head::parse(&rest).ok_or_else(|| self.damaged())?);
+        self.whole = HEAD;
+        Ok(())
+    }
+
+    /// What the log says of itself; none in format 1.
+    pub(super) fn head(&self) -> Option<Head> {
+        self.head
     }
 
     /// The bytes up to the end of the last frame that was read: once all are read, what a torn end leaves.
@@ -222,42 +261,38 @@ impl Frames {
         self.length
     }
 
-    /// The bytes of the frame that was read last, with its head.
-    pub(super) fn copy_last(&self, to: &mut impl Write) -> io::Result<()> {
-        to.write_all(&(self.body.len() as u32).to_le_bytes())?;
-        to.write_all(&crc32fast::hash(&self.body).to_le_bytes())?;
-        to.write_all(&self.body)
-    }
-
     /// The next frame; none at the end, be it clean or torn.
     pub(super) fn next(&mut self) -> Result<Option<Frame>, LogError> {
         let left = self.length - self.whole;
-        if left < FRAME_HEAD as u64 {
+        let head_length = if self.head.is_some() { FRAME_HEAD } else { FIRST_FRAME_HEAD };
+        if left < head_length as u64 {
             return Ok(None);
         }
         let mut head = [0; FRAME_HEAD];
-        self.fill_head(&mut head)?;
-        let length = u64::from(u32::from_le_bytes([head[0], head[1], head[2], head[3]]));
-        let crc = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
-        let after = self.whole + FRAME_HEAD as u64 + length;
-        if after > self.length {
-            return if left <= LONGEST_TAIL { Ok(None) } else { Err(self.damaged()) };
+        self.fill(&mut head[..head_length])?;
+        if self.head.is_some() && head[8..] != crc32fast::hash(&head[..8]).to_le_bytes() {
+            return Err(self.damaged());
         }
-        self.body.resize(length as usize, 0);
-        let read = self.reader.read_exact(&mut self.body);
-        read.map_err(|source| LogError::Io { path: self.path.clone(), source })?;
-        match parse(&self.body).filter(|_| crc32fast::hash(&self.body) == crc) {
+        let length = u64::from(u32::from_le_bytes([head[0], head[1], head[2], head[3]]));
+        let after = self.whole + head_length as u64 + length;
+        if after > self.length {
+            return if self.head.is_some() || left <= LONGEST_TAIL { Ok(None) } else { Err(self.damaged()) };
+        }
+        let mut body = std::mem::take(&mut self.body);
+        body.resize(length as usize, 0);
+        self.fill(&mut body)?;
+        self.body = body;
+        match parse(&self.body).filter(|_| crc32fast::hash(&self.body).to_le_bytes() == head[4..8]) {
             Some(frame) => {
                 self.whole = after;
                 Ok(Some(frame))
             }
-            None if after == self.length => Ok(None),
             None => Err(self.damaged()),
         }
     }
 
-    fn fill_head(&mut self, head: &mut [u8]) -> Result<(), LogError> {
-        self.reader.read_exact(head).map_err(|source| LogError::Io { path: self.path.clone(), source })
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), LogError> {
+        self.reader.read_exact(buffer).map_err(|source| LogError::Io { path: self.path.clone(), source })
     }
 
     fn damaged(&self) -> LogError {
@@ -266,72 +301,37 @@ impl Frames {
 }
 
 /// Copies the frames that `keep` wants into a new log at `to`, synced; the old one is untouched.
-pub(super) fn copy_frames(from: &Path, to: &Path, keep: impl Fn(&Frame) -> bool) -> Result<u64, LogError> {
+pub(super) fn copy_frames(
+    from: &Path,
+    (to, head): (&Path, Head),
+    keep: impl Fn(&Frame) -> bool,
+) -> Result<Log, LogError> {
     let failed = |source| LogError::Io { path: to.display().to_string(), source };
-    let mut writer = io::BufWriter::with_capacity(1 << 18, File::create(to).map_err(failed)?);
-    writer.write_all(MAGIC).map_err(failed)?;
+    let log = Log::create(to, head)?;
+    let mut writer = BufWriter::with_capacity(1 << 18, log.medium);
     if let Some(mut frames) = Frames::open(from)? {
         while let Some(frame) = frames.next()? {
             if keep(&frame) {
-                frames.copy_last(&mut writer).map_err(failed)?;
+                let written = writer.write_all(&frame_head(&frames.body)).and_then(|()| writer.write_all(&frames.body));
+                written.map_err(failed)?;
             }
         }
     }
     let mut file = writer.into_inner().map_err(|error| failed(error.into_error()))?;
-    file.sync_all().map_err(failed)?;
-    file.seek(SeekFrom::End(0)).map_err(failed)
-}
-
-fn parse(body: &[u8]) -> Option<Frame> {
-    let mut rest = body;
-    let stream = u32::from_le_bytes(take(&mut rest)?);
-    let shard = u32::from_le_bytes(take(&mut rest)?);
-    let shard_text = ferrokinesis::sequence::shard_ix_to_hex(i64::from(shard));
-    let mut records = Vec::new();
-    while !rest.is_empty() {
-        records.push(parse_record(&mut rest, &shard_text)?);
-    }
-    Some(Frame { stream, shard, records })
-}
-
-fn parse_record(rest: &mut &[u8], shard: &str) -> Option<(String, StoredRecord)> {
-    let [digits] = take::<1>(rest)?;
-    let packed = take_slice(rest, usize::from(digits).div_ceil(2))?;
-    let mut key = String::with_capacity(shard.len() + 1 + usize::from(digits));
-    key.push_str(shard);
-    key.push('/');
-    key.extend((0..usize::from(digits)).map(|place| {
-        let pair = packed[place / 2];
-        char::from(b'0' + if place % 2 == 0 { pair >> 4 } else { pair & 15 })
-    }));
-    let approximate_arrival_timestamp = f64::from_le_bytes(take(rest)?);
-    let key_length = usize::from(u16::from_le_bytes(take(rest)?));
-    let partition_key = std::str::from_utf8(take_slice(rest, key_length)?).ok()?.to_owned();
-    let length = u32::from_le_bytes(take(rest)?);
-    let bytes = take_slice(rest, (length & !VERBATIM) as usize)?;
-    let data = match length & VERBATIM {
-        0 => BASE64.encode(bytes),
-        _ => std::str::from_utf8(bytes).ok()?.to_owned(),
-    };
-    Some((key, StoredRecord { partition_key, data, approximate_arrival_timestamp }))
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (taken, left) = rest.split_first_chunk::<N>()?;
-    *rest = left;
-    Some(*taken)
-}
-
-fn take_slice<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
-    let (taken, left) = rest.split_at_checked(length)?;
-    *rest = left;
-    Some(taken)
+    let length = file.seek(SeekFrom::End(0)).map_err(failed)?;
+    let mut log = Log::over(file, head, length);
+    log.tell(length).and_then(|()| log.medium.sync_all()).map_err(failed)?;
+    Ok(log)
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+    use ferrokinesis::types::StoredRecord;
     use proptest::prelude::*;
 
+    use super::super::frame::write_frame;
     use super::*;
 
     fn record(key: &str, data: &str, arrival: f64) -> StoredRecord {
@@ -352,27 +352,21 @@ mod tests {
         (rows, frames.whole())
     }
 
+    fn head() -> Head {
+        Head { id: Uuid::from_u128(1), boot: Uuid::from_u128(2), acknowledged: HEAD, revision: 3 }
+    }
+
     #[test]
-    fn a_frame_has_exactly_these_bytes() {
-        let mut buffer = Vec::new();
-        let records =
-            [("00000002/123".to_owned(), record("k", "aGk=", 2.0)), ("x/45".to_owned(), record("", "%", 0.5))];
-        write_frame(&mut buffer, 7, 2, &records);
-        let body: Vec<u8> = [
-            &[7, 0, 0, 0, 2, 0, 0, 0][..],
-            &[3, 0x12, 0x30],
-            &[0, 0, 0, 0, 0, 0, 0, 0x40],
-            &[1, 0, b'k'],
-            &[2, 0, 0, 0, b'h', b'i'],
-            &[2, 0x45],
-            &[0, 0, 0, 0, 0, 0, 0xe0, 0x3f],
-            &[0, 0],
-            &[1, 0, 0, 0x80, b'%'],
-        ]
-        .concat();
-        assert_eq!(buffer[..4], (body.len() as u32).to_le_bytes());
-        assert_eq!(buffer[4..8], crc32fast::hash(&body).to_le_bytes());
-        assert_eq!(buffer[8..], body);
+    fn the_head_has_exactly_these_bytes() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("log");
+        let mut log = Log::create(&path, head()).expect("made");
+        log.append(&[7; 5]).expect("append");
+        log.note_revision(4).expect("noted");
+        let numbers = [&[0; 15][..], &[1], &[0; 15], &[2], &[65, 0, 0, 0, 0, 0, 0, 0], &[4, 0, 0, 0, 0, 0, 0, 0]];
+        let expected = [&b"MSRECLG2"[..], &numbers.concat()].concat();
+        let crc = crc32fast::hash(&expected).to_le_bytes();
+        assert_eq!(std::fs::read(&path).expect("read"), [&expected[..], &crc, &[7; 5]].concat());
     }
 
     proptest! {
@@ -394,7 +388,7 @@ mod tests {
                 .collect();
             let mut buffer = Vec::new();
             write_frame(&mut buffer, 9, 3, &records);
-            let mut log = Log::open(&path, 0).expect("open");
+            let mut log = Log::create(&path, head()).expect("made");
             log.append(&buffer).expect("append");
             log.append(&buffer).expect("append");
             let expected: Vec<_> = records
@@ -419,46 +413,48 @@ mod tests {
         for torn in 0..second.len() {
             let folder = tempfile::tempdir().expect("folder");
             let path = folder.path().join("log");
-            let mut log = Log::open(&path, 0).expect("open");
+            let mut log = Log::create(&path, head()).expect("made");
             log.append(&first).expect("append");
             log.append(&second[..torn]).expect("append");
             let (found, whole) = rows(&path);
             assert_eq!(found.len(), 1, "torn after {torn}");
-            Log::open(&path, whole).expect("open").append(&second).expect("append");
+            Log::open(&path, head(), whole).expect("open").append(&second).expect("append");
             assert_eq!(rows(&path).0.len(), 2, "torn after {torn}");
         }
     }
 
     #[test]
-    fn damage_before_the_end_is_told_and_damage_at_the_end_is_torn() {
+    fn a_flipped_bit_is_damage_wherever_it_is() {
         let (first, second) = two_frames();
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("log");
-        let mut log = Log::open(&path, 0).expect("open");
-        log.append(&first).expect("append");
-        log.append(&second).expect("append");
-        let mut bytes = std::fs::read(&path).expect("read");
-        let last = bytes.len() - 1;
-        bytes[last] ^= 1;
-        std::fs::write(&path, &bytes).expect("write");
-        assert_eq!(rows(&path).0.len(), 1);
-        bytes[MAGIC.len() + FRAME_HEAD + 12] ^= 1;
-        std::fs::write(&path, &bytes).expect("write");
-        let error = Frames::open(&path).expect("open").expect("a log").next().err().expect("damaged").to_string();
-        assert!(error.contains("damaged at byte 8 of"), "{error}");
-        assert!(error.contains("truncate -s 8"), "{error}");
+        let mut log = Log::create(&path, head()).expect("made");
+        log.append(&[first, second].concat()).expect("append");
+        let bytes = std::fs::read(&path).expect("read");
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            std::fs::write(&path, &flipped).expect("write");
+            let read = Frames::open(&path).and_then(|frames| {
+                let mut frames = frames.expect("a log");
+                while frames.next()?.is_some() {}
+                Ok(())
+            });
+            let is_told = matches!(read, Err(LogError::Damaged { .. }));
+            assert!(is_told || at < 8 && matches!(read, Err(LogError::Foreign(_))), "byte {at}: {read:?}");
+        }
     }
 
     #[test]
-    fn another_file_is_refused_and_a_torn_beginning_is_a_new_log() {
+    fn another_file_is_refused_and_a_torn_beginning_of_format_1_is_empty() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("log");
         std::fs::write(&path, b"something else").expect("write");
         assert!(matches!(Frames::open(&path), Err(LogError::Foreign(_))));
-        std::fs::write(&path, &MAGIC[..3]).expect("write");
-        assert!(Frames::open(&path).expect("open").is_none());
-        Log::open(&path, 0).expect("open");
-        assert_eq!(rows(&path), (Vec::new(), 8));
+        for length in 0..=FIRST_MAGIC.len() {
+            std::fs::write(&path, &FIRST_MAGIC[..length]).expect("write");
+            assert_eq!(rows(&path), (Vec::new(), length as u64));
+        }
     }
 
     /// Holds so many bytes, then is full; may refuse to be cut.
@@ -468,22 +464,14 @@ mod tests {
         cuts: bool,
     }
 
-    impl Write for FullMedium {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let fits = bytes.len().min(self.room - self.bytes.len());
-            if fits == 0 {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            self.bytes.extend_from_slice(&bytes[..fits]);
-            Ok(fits)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     impl Medium for FullMedium {
+        fn write_at(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
+            let (at, end) = (at as usize, (at as usize + bytes.len()).min(self.room));
+            self.bytes.resize(self.bytes.len().max(end), 0);
+            self.bytes[at..end].copy_from_slice(&bytes[..end - at]);
+            if end - at < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+
         fn cut(&mut self, length: u64) -> io::Result<()> {
             if !self.cuts {
                 return Err(io::ErrorKind::ReadOnlyFilesystem.into());
@@ -493,24 +481,28 @@ mod tests {
         }
     }
 
+    /// A log on a medium that has room for so many bytes of frames.
+    fn on_full_medium(room: usize, cuts: bool) -> Log<FullMedium> {
+        Log::over(FullMedium { bytes: vec![0; HEAD as usize], room: HEAD as usize + room, cuts }, head(), HEAD)
+    }
+
     #[test]
     fn a_full_disk_leaves_nothing_half_written_and_the_log_goes_on_when_there_is_room() {
         let (first, second) = two_frames();
-        let medium = FullMedium { bytes: Vec::new(), room: first.len() + 5, cuts: true };
-        let mut log = Log::over(medium, 0);
+        let mut log = on_full_medium(first.len() + 5, true);
         log.append(&first).expect("it fits");
         assert_eq!(log.append(&second).expect_err("full").kind(), io::ErrorKind::StorageFull);
-        assert_eq!(log.medium.bytes, first);
+        assert_eq!(log.medium.bytes[HEAD as usize..], first);
+        assert_eq!(Head::parse(&log.medium.bytes[8..HEAD as usize]).expect("a head").acknowledged, log.length);
         log.medium.room = 1000;
         log.append(&second).expect("there is room");
-        assert_eq!(log.medium.bytes, [first, second].concat());
+        assert_eq!(log.medium.bytes[HEAD as usize..], [first, second].concat());
     }
 
     #[test]
     fn a_write_that_cannot_be_undone_ends_all_appending() {
         let (first, second) = two_frames();
-        let medium = FullMedium { bytes: Vec::new(), room: first.len() + 5, cuts: false };
-        let mut log = Log::over(medium, 0);
+        let mut log = on_full_medium(first.len() + 5, false);
         log.append(&first).expect("it fits");
         log.append(&second).expect_err("full");
         log.medium.room = 1000;
@@ -523,11 +515,13 @@ mod tests {
         let (first, second) = two_frames();
         let folder = tempfile::tempdir().expect("folder");
         let (path, copy) = (folder.path().join("log"), folder.path().join("copy"));
-        let mut log = Log::open(&path, 0).expect("open");
+        let mut log = Log::create(&path, head()).expect("made");
         log.append(&first).expect("append");
         log.append(&second).expect("append");
-        let length = copy_frames(&path, &copy, |frame| frame.records[0].1.partition_key == "b").expect("copy");
-        let expected = [&MAGIC[..], &second].concat();
-        assert_eq!((std::fs::read(&copy).expect("read"), length), (expected.clone(), expected.len() as u64));
+        let wanted = |frame: &Frame| frame.records[0].1.partition_key == "b";
+        let copied = copy_frames(&path, (&copy, head()), wanted).expect("copy");
+        let expected = [copied.head().bytes(), second].concat();
+        assert_eq!((std::fs::read(&copy).expect("read"), copied.length()), (expected.clone(), expected.len() as u64));
+        assert_eq!(copied.head().acknowledged, copied.length());
     }
 }

@@ -10,11 +10,15 @@
 //! numbers are not given again: numbers are reserved ahead, synced, so whoever read to a position that is lost misses
 //! nothing that comes after. After a kill numbers skip ahead, after a graceful end they go on without a gap.
 //!
+//! A start deletes nothing that a client was told is kept: a folder that is not as it was left is refused (`files`).
+//!
 //! It does not know what records mean and makes no stream. It speaks HTTP/1.1 and HTTP/2 without TLS (prior knowledge);
 //! fan-out is served over both.
 
 mod claim;
 mod durable;
+mod files;
+mod frame;
 mod log;
 mod restore;
 mod saved;
@@ -46,6 +50,8 @@ pub struct HostSettings {
     pub folder: PathBuf,
     /// The port on 127.0.0.1; 0 for any free one.
     pub port: u16,
+    /// Whether to begin with an empty stream; what is there is moved to `DIR/kinesis/before-reset-TIME`.
+    pub reset: bool,
 }
 
 /// Where the stream is reached.
@@ -93,10 +99,10 @@ pub struct Host {
 /// themselves; Transient where a host is there that does not answer within 10 s.
 pub async fn host_or_connect(settings: &HostSettings) -> Result<Hosting> {
     for look in 0..LOOKS {
-        let HostSettings { folder, port } = settings.clone();
+        let HostSettings { folder, port, .. } = settings.clone();
         match blocking(move || claim::claim(&folder, port)).await? {
             Claim::Ours(lock, listener) => {
-                return start(settings.folder.clone(), lock, listener).await.map(Hosting::Hosting);
+                return start(settings.clone(), lock, listener).await.map(Hosting::Hosting);
             }
             Claim::PortInUse if look + 1 >= PORT_LOOKS => return Err(claim::port_in_use(settings.port)),
             Claim::PortInUse | Claim::Taken => {}
@@ -104,6 +110,12 @@ pub async fn host_or_connect(settings: &HostSettings) -> Result<Hosting> {
         if let Some(endpoint) = endpoint_of(&settings.folder)
             && claim::answers(endpoint.port).await
         {
+            if settings.reset {
+                return Err(Error::invalid(format!(
+                    "another process hosts the stream in {}: end it, then reset the stream",
+                    settings.folder.display()
+                )));
+            }
             if settings.port != 0 && settings.port != endpoint.port {
                 tracing::info!(asked = settings.port, running = endpoint.port, "the stream runs on another port");
             }
@@ -162,11 +174,18 @@ impl Host {
     }
 }
 
-async fn start(folder: PathBuf, lock: Lock, listener: std::net::TcpListener) -> Result<Host> {
+async fn start(
+    HostSettings { folder, reset, .. }: HostSettings,
+    lock: Lock,
+    listener: std::net::TcpListener,
+) -> Result<Host> {
     let unknown = |error| Error::internal("the listener has no address").with_source(error);
     let port = listener.local_addr().map_err(unknown)?.port();
     let stop = CancellationToken::new();
     let (ready, is_ready) = oneshot::channel();
+    if reset {
+        set_aside(claim::stream_folder(&folder)).await?;
+    }
     let server = serve::Server { folder: claim::stream_folder(&folder), listener, stop: stop.clone() };
     let in_folder = folder.clone();
     let gone = CancellationToken::new();
@@ -198,6 +217,18 @@ async fn start(folder: PathBuf, lock: Lock, listener: std::net::TcpListener) -> 
             Err(error)
         }
     }
+}
+
+async fn set_aside(folder: PathBuf) -> Result<()> {
+    let moved = blocking(move || {
+        files::set_aside(&folder, SystemClock.now_millis() / 1000).map_err(|error| {
+            Error::invalid(format!("the stream in {} cannot be set aside", folder.display())).with_source(error)
+        })
+    });
+    if let Some(kept_in) = moved.await? {
+        tracing::warn!(kept_in = %kept_in.display(), "the stream was reset: it is empty now, what it held is kept there");
+    }
+    Ok(())
 }
 
 async fn said(outcome: oneshot::Receiver<Result<()>>) -> Result<()> {

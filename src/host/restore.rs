@@ -1,6 +1,6 @@
 //! Brings the streams back as they were: the same names and creation times, the same sequence numbers and arrivals.
 //!
-//! Owns the reading of the stream's folder at a start. Records past their retention and those of deleted streams are
+//! Owns the reading of the stream's folder at a start, once `files` has found that it can be read. Records past their retention and those of deleted streams are
 //! left out, and once they are a quarter of the log it is written anew without them. A shard's numbers go on behind all
 //! that are reserved in `streams.json`: after a graceful end that is the next number; after a kill or a power cut, which
 //! may have cost the log its end, up to [`super::durable::RESERVED`] are skipped. The engine's counters can only be
@@ -15,10 +15,12 @@ use ferrokinesis::sequence::{parse_sequence, shard_ix_to_hex};
 use ferrokinesis::store::Store;
 use ferrokinesis::types::{HashKeyRange, SequenceNumberRange, StoredRecord, Stream};
 
-use super::durable::{Durable, OnDisk, RECORDS, STREAMS, Tail};
-use super::log::{Frame, Frames, Log, LogError, copy_frames, sequence_of};
-use super::saved::{Saved, SavedError, SavedStream, beside};
-use crate::error::{Error, ErrorKind, Result, is_storage_full};
+use super::durable::{Durable, OnDisk, Tail};
+use super::files::{self, FilesError, RECORDS};
+use super::frame::{Frame, sequence_of};
+use super::log::{Frames, Head, Log, LogError, copy_frames};
+use super::saved::{Saved, SavedStream, beside};
+use crate::error::{Error, Result};
 
 /// Sequence numbers drawn and thrown away at a time.
 const DRAWN_AT_ONCE: u64 = 4096;
@@ -39,50 +41,61 @@ struct Found {
 /// Reads the stream's folder into an empty engine; `now` in seconds since 1970 UTC decides what has expired.
 ///
 /// # Errors
-/// Corrupt where the files contradict themselves, Invalid where they are not ours or the disk is full.
+/// Corrupt where the files are not as they were left, Invalid where they are not ours or the disk is full.
 pub(super) async fn restore(folder: &Path, store: Store, now: i64) -> Result<Durable> {
-    let mut saved = Saved::load(&folder.join(STREAMS)).map_err(unreadable)?;
-    let path = folder.join(RECORDS);
-    let (mut found, mut whole) = (Found::default(), 0);
-    if let Some(mut frames) = Frames::open(&path).map_err(damaged)? {
-        while let Some(frame) = frames.next().map_err(damaged)? {
-            let before = whole;
-            whole = frames.whole();
-            let (frame, wanted) = found.take_note(frame, &saved, now);
-            if !wanted {
-                found.dead_bytes += whole - before;
-            } else {
-                let stream = stream_of(&saved, frame.stream).map(SavedStream::name).unwrap_or_default();
-                found.records += frame.records.len() as u64;
-                store.put_records_batch(stream, &frame.records).await.map_err(refused)?;
-            }
+    let odd = |error: FilesError| error.refusal(folder);
+    let (mut saved, mut frames) = files::open(folder).map_err(odd)?;
+    let mut found = Found::default();
+    let mut before = frames.whole();
+    while let Some(frame) = frames.next().map_err(|error| odd(error.into()))? {
+        if frame.stream >= saved.next_number {
+            return Err(odd(FilesError::UnknownStream(frame.stream)));
         }
-        whole = frames.whole();
-        if frames.length() > whole {
-            tracing::warn!(bytes = frames.length() - whole, "the end of the stream's log was torn and is cut off");
+        let bytes = frames.whole() - std::mem::replace(&mut before, frames.whole());
+        let (frame, wanted) = found.take_note(frame, &saved, now);
+        if !wanted {
+            found.dead_bytes += bytes;
+        } else {
+            let stream = stream_of(&saved, frame.stream).map(SavedStream::name).unwrap_or_default();
+            found.records += frame.records.len() as u64;
+            store.put_records_batch(stream, &frame.records).await.map_err(refused)?;
         }
     }
-    let mut log = Log::open(&path, whole).map_err(damaged)?;
-    let reserved = reserved_in(&saved);
+    files::check_end(&frames, &saved).map_err(odd)?;
     let tails = put_streams(&store, &mut saved, &found).await?;
-    if reserved_in(&saved) != reserved {
-        // The log is ahead, and not synced.
-        let path = folder.join(STREAMS);
-        let unwritable = |source| LogError::Io { path: path.display().to_string(), source };
-        saved.save(&path).map_err(unwritable).map_err(damaged)?;
-    }
-    if found.dead_bytes * 4 > whole {
-        match rewrite(folder, &saved, now) {
-            Ok(shorter) => log = shorter,
-            Err(error) => tracing::warn!(%error, "expired records stay in the stream's log until the next start"),
-        }
-    }
+    let log = open_log(folder, &mut saved, (&frames, &found), now).map_err(odd)?;
     tracing::debug!(streams = tails.len(), records = found.records, "the stream is back");
     Ok(Durable::new(store, folder.to_owned(), OnDisk { log, saved, tails, newest_arrival: found.newest_arrival }))
 }
 
-fn reserved_in(saved: &Saved) -> Vec<Vec<u64>> {
-    saved.streams.iter().map(|stream| stream.counters.clone()).collect()
+/// The log, open for appending; written anew where it is of an earlier format, or holds much that is not wanted.
+fn open_log(
+    folder: &Path,
+    saved: &mut Saved,
+    (frames, found): (&Frames, &Found),
+    now: i64,
+) -> std::result::Result<Log, FilesError> {
+    if frames.head().is_none() || found.dead_bytes * 4 > frames.whole() {
+        match copy_wanted(folder, saved, now) {
+            Ok(copied) => return files::replace_log(folder, saved, copied),
+            Err(error) if frames.head().is_none() => return Err(error.into()),
+            Err(error) => tracing::warn!(%error, "expired records stay in the stream's log until the next start"),
+        }
+    }
+    let head = Head { boot: files::boot(), ..frames.head().unwrap_or_default() };
+    Ok(Log::open(&folder.join(RECORDS), head, frames.whole())?)
+}
+
+/// A log without the dead frames, beside the one that is there; after an error there is none.
+fn copy_wanted(folder: &Path, saved: &Saved, now: i64) -> std::result::Result<Log, LogError> {
+    let (path, copy) = (folder.join(RECORDS), beside(&folder.join(RECORDS)));
+    let keep = |frame: &Frame| stream_of(saved, frame.stream).is_some_and(|stream| is_wanted(frame, stream, now));
+    let copied = copy_frames(&path, (&copy, files::new_head(saved)), keep);
+    if copied.is_err() {
+        // What is left of the copy helps nobody; that it cannot be removed either changes nothing.
+        let _ = std::fs::remove_file(&copy);
+    }
+    copied
 }
 
 impl Found {
@@ -170,46 +183,6 @@ async fn raise_counter(store: &Store, stream: &Stream, shard: usize, counter: u6
         at = now_at;
     }
     Ok(())
-}
-
-/// Replaces the log by one without its dead frames; after an error the old one is in place, untouched. The counters
-/// are saved first: they must outlast the records.
-fn rewrite(folder: &Path, saved: &Saved, now: i64) -> std::result::Result<Log, LogError> {
-    let (path, copy) = (folder.join(RECORDS), beside(&folder.join(RECORDS)));
-    let failed = |source| LogError::Io { path: copy.display().to_string(), source };
-    saved.save(&folder.join(STREAMS)).map_err(failed)?;
-    let keep = |frame: &Frame| stream_of(saved, frame.stream).is_some_and(|stream| is_wanted(frame, stream, now));
-    let replaced = copy_frames(&path, &copy, keep).and_then(|length| Log::open(&copy, length)).and_then(|log| {
-        std::fs::rename(&copy, &path).map_err(failed)?;
-        Ok(log)
-    });
-    if replaced.is_err() {
-        // What is left of the copy helps nobody; that it cannot be removed either changes nothing.
-        let _ = std::fs::remove_file(&copy);
-    }
-    replaced
-}
-
-fn unreadable(error: SavedError) -> Error {
-    let kind = match error {
-        SavedError::Io { .. } | SavedError::Newer { .. } => ErrorKind::Invalid,
-        SavedError::Malformed { .. } => ErrorKind::Corrupt,
-    };
-    Error::new(kind, error.to_string()).with_source(error)
-}
-
-fn damaged(error: LogError) -> Error {
-    if is_storage_full(&error) {
-        return Error::invalid(format!(
-            "{error}: no space left; every record is safe: free some space and start again"
-        ))
-        .with_source(error);
-    }
-    let kind = match error {
-        LogError::Io { .. } | LogError::Foreign(_) => ErrorKind::Invalid,
-        LogError::Damaged { .. } => ErrorKind::Corrupt,
-    };
-    Error::new(kind, error.to_string()).with_source(error)
 }
 
 fn refused(error: KinesisErrorResponse) -> Error {

@@ -1,8 +1,9 @@
 //! What is kept of the streams themselves: one small JSON file, replaced as a whole.
 //!
 //! Owns `streams.json`: each stream's description with what its serialised form leaves out, its number in the log of
-//! records, the sequence numbers reserved for its shards, and its consumers. A stream that is made anew under the same name gets another
-//! number, so frames of the old one are known to be dead. Records are none of its business.
+//! records, the sequence numbers reserved for its shards, and its consumers. A stream that is made anew under the same name
+//! gets another number, so frames of the old one are known to be dead. Records are none of its business, but for which log
+//! they are in. Its first line holds a CRC-32 of all that follows it; format 1, of earlier versions, has none.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,8 +12,10 @@ use std::path::{Path, PathBuf};
 
 use ferrokinesis::types::{Consumer, Stream};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+const FIRST_VERSION: u32 = 1;
 
 /// Why the file cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -26,15 +29,18 @@ pub(super) enum SavedError {
         source: io::Error,
     },
     /// Not the JSON that this module writes.
-    #[error(
-        "{path} does not describe streams: {source}; the records beside it cannot be read without it: put back a copy, \
-         or move the folder away to start with an empty stream"
-    )]
+    #[error("{path} does not describe streams, and the records beside it cannot be read without it: {source}")]
     Malformed {
         /// The file.
         path: String,
         /// Where it stops making sense.
         source: serde_json::Error,
+    },
+    /// Bytes that are not as they were written.
+    #[error("{path} is damaged (its checksum does not fit), and the records beside it cannot be read without it")]
+    Damaged {
+        /// The file.
+        path: String,
     },
     /// A later format.
     #[error("{path} was written by a newer millstream (format {found}, this one reads {VERSION}): use that one")]
@@ -50,7 +56,15 @@ pub(super) enum SavedError {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Saved {
-    version: u32,
+    /// Of format 1 alone; later ones have it on the first line.
+    #[serde(default, skip_serializing, rename = "version")]
+    _version: u32,
+    /// Counts the file's replacements.
+    #[serde(default)]
+    pub(super) revision: u64,
+    /// The log that goes with it.
+    #[serde(default)]
+    pub(super) log: LogSeen,
     /// The number that the next new stream gets.
     pub(super) next_number: u32,
     /// The latest creation time of a stream that was deleted, seconds since 1970 UTC.
@@ -59,6 +73,31 @@ pub(super) struct Saved {
     pub(super) streams: Vec<SavedStream>,
     /// Their fan-out consumers.
     pub(super) consumers: Vec<Consumer>,
+}
+
+/// The log as it was when the file was saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LogSeen {
+    #[serde(with = "as_text")]
+    /// Its id; nil for one of format 1.
+    pub(super) id: Uuid,
+    /// Its bytes, all synced.
+    pub(super) bytes: u64,
+}
+
+mod as_text {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use uuid::Uuid;
+
+    pub(super) fn serialize<S: Serializer>(id: &Uuid, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(id)
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Uuid, D::Error> {
+        Uuid::parse_str(&String::deserialize(from)?).map_err(D::Error::custom)
+    }
 }
 
 /// A stream as it was saved.
@@ -123,35 +162,61 @@ impl SavedStream {
 
 impl Default for Saved {
     fn default() -> Self {
-        Self { version: VERSION, next_number: 1, newest_deleted: 0, streams: Vec::new(), consumers: Vec::new() }
+        Self {
+            _version: 0,
+            revision: 0,
+            log: LogSeen::default(),
+            next_number: 1,
+            newest_deleted: 0,
+            streams: Vec::new(),
+            consumers: Vec::new(),
+        }
     }
 }
 
 impl Saved {
-    /// Reads the file; no stream where it is missing.
-    pub(super) fn load(path: &Path) -> Result<Self, SavedError> {
+    /// Reads the file; none where it is missing.
+    pub(super) fn load(path: &Path) -> Result<Option<Self>, SavedError> {
         let name = path.display().to_string();
-        let text = match std::fs::read(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+        let bytes = match std::fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             read => read.map_err(|source| SavedError::Io { path: name.clone(), source })?,
         };
+        Self::parse(name, &bytes).map(Some)
+    }
+
+    fn parse(path: String, bytes: &[u8]) -> Result<Self, SavedError> {
         #[derive(Deserialize)]
         struct Version {
             version: u32,
         }
-        let malformed = |source| SavedError::Malformed { path: name.clone(), source };
-        let Version { version: found } = serde_json::from_slice(&text).map_err(malformed)?;
-        if found != VERSION {
-            return Err(SavedError::Newer { path: name, found });
+        let malformed = |source| SavedError::Malformed { path: path.clone(), source };
+        let (first, rest) = bytes.split_at(bytes.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+        if first == first_line(rest) {
+            return serde_json::from_slice(&[b"{", rest].concat()).map_err(malformed);
         }
-        serde_json::from_slice(&text).map_err(malformed)
+        match serde_json::from_slice(bytes).map_err(malformed)? {
+            Version { version: FIRST_VERSION } => serde_json::from_slice(bytes).map_err(malformed),
+            Version { version: found } if found > VERSION => Err(SavedError::Newer { path, found }),
+            Version { .. } => Err(SavedError::Damaged { path }),
+        }
     }
 
     /// Replaces the file, synced: after a crash it is the old one or the new one.
     pub(super) fn save(&self, path: &Path) -> io::Result<()> {
-        let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
-        replace(path, &text, true)
+        replace(path, &self.text()?, true)
     }
+
+    fn text(&self) -> io::Result<Vec<u8>> {
+        let object = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+        let rest = [object.strip_prefix(b"{\n").unwrap_or(&object), b"\n"].concat();
+        Ok([first_line(&rest), rest].concat())
+    }
+}
+/// What stands before `rest`.
+fn first_line(rest: &[u8]) -> Vec<u8> {
+    let crc = crc32fast::hash(rest);
+    format!("{{ \"version\": {VERSION}, \"crc32_of_the_lines_below\": \"{crc:08x}\",\n").into_bytes()
 }
 
 /// Replaces a file as a whole, by way of a temporary one beside it; with `sync`, so that a power cut does not undo it.
@@ -200,6 +265,8 @@ mod tests {
             consumer_creation_timestamp: EpochSeconds(8.0),
         };
         Saved {
+            revision: 3,
+            log: LogSeen { id: Uuid::from_u128(9), bytes: 60 },
             next_number: 5,
             newest_deleted: 6,
             streams: vec![SavedStream::new(4, vec![1, 9], stream)],
@@ -213,7 +280,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("streams.json");
         saved().save(&path).expect("save");
-        let loaded = Saved::load(&path).expect("load");
+        let loaded = Saved::load(&path).expect("load").expect("a file");
         let stream = loaded.streams[0].stream();
         assert_eq!(stream.tags.get("a").map(String::as_str), Some("b"));
         assert_eq!(stream.key_id.as_deref(), Some("key"));
@@ -225,21 +292,39 @@ mod tests {
     }
 
     #[test]
-    fn the_file_has_exactly_these_bytes() {
-        let expected = include_str!("fixtures/streams.json");
-        let text = serde_json::to_string_pretty(&saved()).expect("json");
-        assert_eq!(text, expected.trim_end());
+    fn the_file_has_exactly_these_bytes_and_format_1_is_read() {
+        let text = saved().text().expect("text");
+        assert_eq!(String::from_utf8(text).expect("UTF-8"), include_str!("fixtures/streams-format-2.json"));
+        let first = Saved::parse(String::new(), include_bytes!("fixtures/streams-format-1.json")).expect("format 1");
+        let expected = Saved { revision: 0, log: LogSeen::default(), ..saved() };
+        let fields = |saved: &Saved| serde_json::to_string(saved).expect("json");
+        assert_eq!(fields(&first), fields(&expected));
     }
 
     #[test]
     fn what_cannot_be_read_is_told_apart() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("streams.json");
-        assert_eq!(Saved::load(&path).expect("no file").next_number, 1);
-        for (text, word) in [("{\"version\": 2}", "newer millstream"), ("{", "does not describe streams")] {
+        assert!(Saved::load(&path).expect("no file").is_none());
+        let texts =
+            [("{\"version\": 3}", "newer millstream"), ("{", "does not describe"), ("{\"version\": 2}", "is damaged")];
+        for (text, word) in texts {
             std::fs::write(&path, text).expect("write");
             let error = Saved::load(&path).expect_err(text).to_string();
             assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_and_no_shorter_file_is_read() {
+        let text = saved().text().expect("text");
+        for (at, bit) in (0..text.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+            let mut flipped = text.clone();
+            flipped[at] ^= 1 << bit;
+            assert!(Saved::parse(String::new(), &flipped).is_err(), "bit {bit} of byte {at}");
+        }
+        for length in 0..text.len() {
+            assert!(Saved::parse(String::new(), &text[..length]).is_err(), "{length} bytes");
         }
     }
 

@@ -16,11 +16,10 @@ use axum::Router;
 use axum::body::{Body, HttpBody, to_bytes};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::serve::ListenerExt;
 use ferrokinesis::store::{Store, StoreOptions};
-use futures::future::{Either, FutureExt, select};
+use futures::future::FutureExt;
 use tokio::sync::{RwLock, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +27,7 @@ use super::durable::{Durable, Refusal};
 use super::restore::restore;
 use super::subscription::{Reading, Subscription};
 use crate::error::{Error, Result};
+use crate::http::{self, Limits};
 use crate::runtime::{Clock, SystemClock, Tasks};
 
 /// The largest request: 10 MiB of records (the service's own limit) in base64, with their keys.
@@ -36,8 +36,15 @@ const LARGEST_REQUEST: usize = 16 << 20;
 const SHARDS: u32 = 1024;
 /// How often expired records are looked for.
 const TRIM_EVERY: Duration = Duration::from_secs(60);
-/// How long requests under way may take once the server is to end.
-const DRAIN: Duration = Duration::from_secs(5);
+/// Clients keep their connections, and reading many shards takes many of them.
+const LIMITS: Limits = Limits {
+    connections: 512,
+    first_request: Duration::from_secs(5),
+    next_request: Duration::from_secs(60),
+    life: None,
+    buffer: 64 << 10,
+    drain: Duration::from_secs(5),
+};
 
 /// What a hosted stream's server is given.
 pub(super) struct Server {
@@ -79,33 +86,10 @@ impl Server {
         });
         // Nobody may be waiting any more: then the stop follows at once.
         let _ = ready.send(());
-        serve(listener, app, self.stop).await?;
+        http::serve(listener, app, (LIMITS, Arc::new(SystemClock)), self.stop).await;
         tasks.join().await?;
         let closed = gate.durable.write().await.close().await;
         closed.map_err(|refusal| Error::invalid(format!("the stream's end could not be synced: {refusal}")))
-    }
-}
-
-async fn serve(listener: tokio::net::TcpListener, app: Router, stop: CancellationToken) -> Result<()> {
-    // Answers are small and awaited one by one: without this each would wait for the other side's acknowledgement.
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "a connection stays slow");
-        }
-    });
-    let serving = axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let drained = async {
-        stop.cancelled().await;
-        SystemClock.sleep(DRAIN).await;
-    };
-    match select(std::pin::pin!(serving.into_future()), std::pin::pin!(drained)).await {
-        Either::Left((served, _)) => {
-            served.map_err(|error| Error::internal("the stream's server failed").with_source(error))
-        }
-        Either::Right(((), _)) => {
-            tracing::debug!("some client of the stream did not finish its request in time");
-            Ok(())
-        }
     }
 }
 
@@ -125,6 +109,7 @@ fn router(store: Store, gate: Arc<Gate>) -> Router {
     ferrokinesis::create_router(store)
         .layer(DefaultBodyLimit::max(LARGEST_REQUEST))
         .layer(from_fn_with_state(gate, pass))
+        .layer(from_fn(admitted))
 }
 
 async fn trim(gate: Arc<Gate>) {
@@ -158,9 +143,19 @@ impl Access {
     }
 }
 
+/// Nobody but programs of this machine comes as far as the engine, which would let any web page in.
+async fn admitted(request: Request, next: Next) -> Response {
+    let Err(refused) = http::admit(&request) else { return next.run(request).await };
+    refusal(StatusCode::FORBIDDEN, "AccessDeniedException", &refused.to_string(), is_cbor(request.headers()))
+}
+
+fn is_cbor(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == CBOR)
+}
+
 async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let Some(access) = Access::of(request.headers()) else { return next.run(request).await };
-    let is_cbor = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == CBOR);
+    let is_cbor = is_cbor(request.headers());
     let (head, body) = request.into_parts();
     let is_announced_too_large = body.size_hint().lower() > LARGEST_REQUEST as u64;
     let body = if is_announced_too_large { None } else { to_bytes(body, LARGEST_REQUEST).await.ok() };

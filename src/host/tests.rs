@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -15,13 +15,16 @@ use futures::FutureExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::durable::{Durable, OnDisk, RECORDS, RESERVED, Refusal, STREAMS};
-use super::log::{Frames, Log, write_frame};
+use super::durable::{Durable, OnDisk, RESERVED, Refusal};
+use super::files::{self, RECORDS, STREAMS};
+use super::frame::{sequence_of, write_frame};
+use super::log::{Frames, HEAD, Head, Log};
 use super::restore::restore;
 use super::saved::Saved;
 use super::*;
 use crate::error::ErrorKind;
 
+mod odd_states;
 mod subscriptions;
 
 /// A client that knows just enough HTTP.
@@ -127,7 +130,7 @@ fn sequences(records: &BTreeMap<String, Vec<Value>>, shard: &str) -> Vec<String>
 }
 
 async fn host(folder: &Path) -> Host {
-    match host_or_connect(&HostSettings { folder: folder.to_owned(), port: 0 }).await.expect("a stream") {
+    match host_or_connect(&HostSettings { folder: folder.to_owned(), port: 0, reset: false }).await.expect("a stream") {
         Hosting::Hosting(host) => host,
         Hosting::Connected(endpoint) => panic!("another hosts at {}", endpoint.url),
     }
@@ -138,11 +141,19 @@ fn killed(folder: &Path) -> TempDir {
     let copy = tempfile::tempdir().expect("folder");
     std::fs::create_dir(copy.path().join("kinesis")).expect("folder");
     for name in ["stream.port", "kinesis/lock", "kinesis/records.log", "kinesis/streams.json"] {
-        // A host that was never asked to make a stream has no description of one.
-        if folder.join(name).exists() {
-            std::fs::copy(folder.join(name), copy.path().join(name)).expect(name);
-        }
+        std::fs::copy(folder.join(name), copy.path().join(name)).expect(name);
     }
+    copy
+}
+
+/// The same where it was the machine that went down: the log has another boot's id, and only so many of its bytes.
+fn power_cut(folder: &Path, bytes: u64) -> TempDir {
+    let copy = killed(folder);
+    let log = copy.path().join("kinesis").join(RECORDS);
+    let head = Frames::open(&log).expect("open").and_then(|frames| frames.head()).expect("a head");
+    let length = std::fs::metadata(&log).expect("a log").len();
+    Log::open(&log, Head { boot: uuid::Uuid::from_u128(1), ..head }, length).expect("written");
+    File::options().write(true).open(&log).expect("open").set_len(bytes).expect("cut");
     copy
 }
 
@@ -201,11 +212,13 @@ async fn a_torn_end_costs_only_what_no_client_was_told() {
     let mut client = Client::new(&first.endpoint());
     client.create(1);
     client.put(0..5);
-    let whole = std::fs::read(folder.path().join("kinesis").join(RECORDS)).expect("read");
+    let mut whole = std::fs::read(folder.path().join("kinesis").join(RECORDS)).expect("read");
     client.put(5..9);
     let copy = killed(folder.path());
     let log = copy.path().join("kinesis").join(RECORDS);
-    File::options().write(true).open(&log).expect("open").set_len(whole.len() as u64 + 31).expect("tear");
+    let longer = std::fs::read(&log).expect("read");
+    whole.extend_from_slice(&longer[whole.len()..][..31]);
+    std::fs::write(&log, whole).expect("tear");
     let second = host(copy.path()).await;
     let mut client = Client::new(&second.endpoint());
     assert_eq!(count(&client.records()), 5);
@@ -229,15 +242,14 @@ async fn a_log_that_lost_its_end_costs_records_and_gives_no_number_a_second_time
     let mut client = Client::new(&first.endpoint());
     client.create(1);
     let log = |folder: &Path| folder.join("kinesis").join(RECORDS);
-    let mut lengths = vec![0];
+    let mut lengths = vec![HEAD];
     for put in 0..2 {
         client.put(put * 10..put * 10 + 10);
         lengths.push(std::fs::metadata(log(folder.path())).expect("a log").len());
     }
     let position = sequences(&client.records(), SHARD).pop().expect("records");
     for length in lengths {
-        let copy = killed(folder.path());
-        File::options().write(true).open(log(copy.path())).expect("open").set_len(length).expect("cut");
+        let copy = power_cut(folder.path(), length);
         let second = host(copy.path()).await;
         let mut client = Client::new(&second.endpoint());
         client.put(100..103);
@@ -328,7 +340,7 @@ async fn the_second_connects_and_the_next_after_a_graceful_end_hosts() {
     let text = std::fs::read_to_string(folder.path().join("stream.port")).expect("read");
     assert_eq!(text, format!("{}\n", endpoint.port));
     for port in [0, endpoint.port, endpoint.port.wrapping_add(1).max(1024)] {
-        let settings = HostSettings { folder: folder.path().to_owned(), port };
+        let settings = HostSettings { folder: folder.path().to_owned(), port, reset: false };
         let Ok(Hosting::Connected(found)) = host_or_connect(&settings).await else { panic!("two hosts") };
         assert_eq!(found, endpoint, "asked for {port}");
     }
@@ -347,7 +359,8 @@ async fn a_port_in_use_is_told_and_nothing_is_written() {
     let inside = folder.path().join("data");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
     let port = taken.local_addr().expect("an address").port();
-    let error = host_or_connect(&HostSettings { folder: inside.clone(), port }).await.expect_err("in use");
+    let error =
+        host_or_connect(&HostSettings { folder: inside.clone(), port, reset: false }).await.expect_err("in use");
     assert_eq!(error.kind(), ErrorKind::Invalid);
     let expected = format!("port {port} is in use by another program; choose another with --port, or --port 0 for");
     assert!(error.to_string().starts_with(&expected), "{error}");
@@ -360,7 +373,7 @@ async fn files_that_are_not_ours_are_told_and_the_folder_is_free_again() {
     std::fs::create_dir(folder.path().join("kinesis")).expect("folder");
     std::fs::write(folder.path().join("kinesis").join(RECORDS), "a diary of mine").expect("write");
     for _ in 0..2 {
-        let settings = HostSettings { folder: folder.path().to_owned(), port: 0 };
+        let settings = HostSettings { folder: folder.path().to_owned(), port: 0, reset: false };
         let error = host_or_connect(&settings).await.expect_err("not ours");
         assert!(error.to_string().contains("records.log is not a log of records"), "{error}");
     }
@@ -432,7 +445,7 @@ async fn consumers_tags_and_a_larger_record_size_survive_a_kill() {
     client.call("RegisterStreamConsumer", &json!({ "StreamARN": arn, "ConsumerName": "fan" }));
     client.call("AddTagsToStream", &json!({ "StreamName": "orders", "Tags": { "team": "food" } }));
     client.call("UpdateMaxRecordSize", &json!({ "StreamARN": arn, "MaxRecordSizeInKiB": 2048 }));
-    let saved = Saved::load(&folder.path().join("kinesis").join(STREAMS)).expect("load");
+    let saved = Saved::load(&folder.path().join("kinesis").join(STREAMS)).expect("load").expect("a file");
     assert_eq!(saved.streams[0].stream().max_record_size_kib, 2048);
 
     let copy = killed(folder.path());
@@ -449,7 +462,7 @@ fn logged(folder: &Path) -> Vec<String> {
     let mut numbers = Vec::new();
     let mut frames = Frames::open(&folder.join(RECORDS)).expect("open").expect("a log");
     while let Some(frame) = frames.next().expect("a frame") {
-        numbers.extend(frame.records.into_iter().map(|(key, _)| super::log::sequence_of(&key).to_owned()));
+        numbers.extend(frame.records.into_iter().map(|(key, _)| sequence_of(&key).to_owned()));
     }
     numbers
 }
@@ -502,7 +515,7 @@ async fn a_request_that_is_too_large_is_refused_and_a_large_one_is_not() {
     let request = json!({ "StreamName": "orders", "Records": vec![record.clone(); 5] });
     assert_eq!(client.call("PutRecords", &request)["FailedRecordCount"], 0);
     let head = format!(
-        "POST / HTTP/1.1\r\nhost: a\r\nx-amz-target: Kinesis_20131202.PutRecords\r\ncontent-length: {}\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: localhost\r\nx-amz-target: Kinesis_20131202.PutRecords\r\ncontent-length: {}\r\n\r\n",
         17 << 20
     );
     client.connection.write_all(head.as_bytes()).expect("send");
@@ -510,16 +523,18 @@ async fn a_request_that_is_too_large_is_refused_and_a_large_one_is_not() {
     assert_eq!((status, &answer["__type"]), (413, &json!("SerializationException")));
 }
 
-/// An engine with one stream of one shard, over the given log.
-async fn durable(folder: &Path, log: Log) -> Durable {
-    durable_within(folder, log, 1, None).await
+/// An engine with one stream of one shard.
+async fn durable(folder: &Path) -> Durable {
+    durable_within(folder, 1, None).await
 }
 
 /// The same with some shards and a bound on the engine's memory, bytes.
-async fn durable_within(folder: &Path, log: Log, shards: u32, max_retained_bytes: Option<u64>) -> Durable {
+async fn durable_within(folder: &Path, shards: u32, max_retained_bytes: Option<u64>) -> Durable {
     let options =
         StoreOptions { create_stream_ms: 0, delete_stream_ms: 0, max_retained_bytes, ..StoreOptions::default() };
-    let disk = OnDisk { log, saved: Saved::default(), tails: Vec::new(), newest_arrival: 0 };
+    let (saved, frames) = files::make(folder).expect("made");
+    let log = Log::open(&folder.join(RECORDS), frames.head().expect("a head"), HEAD).expect("open");
+    let disk = OnDisk { log, saved, tails: Vec::new(), newest_arrival: 0 };
     let mut durable = Durable::new(Store::new(options), folder.to_owned(), disk);
     durable.begin(true).await.expect("begin");
     let request = json!({ "StreamName": "orders", "ShardCount": shards });
@@ -533,16 +548,10 @@ async fn put_one(durable: &Durable) {
     dispatch(&durable.store, Operation::PutRecord, request).await.expect("put");
 }
 
-fn files() -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().expect("folder");
-    let log = folder.path().join(RECORDS);
-    (folder, log)
-}
-
 #[tokio::test]
 async fn what_a_vanished_client_left_is_logged_by_the_next_one() {
-    let (folder, log) = files();
-    let mut durable = durable(folder.path(), Log::open(&log, 0).expect("open")).await;
+    let folder = tempfile::tempdir().expect("folder");
+    let mut durable = durable(folder.path()).await;
     durable.begin(false).await.expect("begin");
     put_one(&durable).await;
     assert!(!durable.is_settled(), "readers see that they must settle first");
@@ -553,9 +562,12 @@ async fn what_a_vanished_client_left_is_logged_by_the_next_one() {
 
 #[tokio::test]
 async fn a_put_that_finds_no_room_is_refused_and_not_seen() {
-    let (folder, _) = files();
+    let folder = tempfile::tempdir().expect("folder");
     let full = File::options().write(true).open("/dev/full").expect("a full device");
-    let mut durable = durable(folder.path(), Log::over(full, 8)).await;
+    let mut durable = durable(folder.path()).await;
+    durable.log = Log::over(full, durable.log.head(), durable.log.length());
+    // It has numbers to give out, and so does not write the other file.
+    durable.saved.streams[0].counters = vec![100];
     durable.begin(false).await.expect("begin");
     put_one(&durable).await;
     assert!(matches!(durable.settle().await, Err(Refusal::Full)));
@@ -567,8 +579,8 @@ async fn a_put_that_finds_no_room_is_refused_and_not_seen() {
 
 #[tokio::test]
 async fn streams_that_cannot_be_saved_hold_up_everything_until_they_can() {
-    let (folder, log) = files();
-    let mut durable = durable(folder.path(), Log::open(&log, 0).expect("open")).await;
+    let folder = tempfile::tempdir().expect("folder");
+    let mut durable = durable(folder.path()).await;
     let gone = durable.folder.join("gone");
     let there = std::mem::replace(&mut durable.folder, gone);
     durable.begin(true).await.expect("begin");
@@ -579,13 +591,13 @@ async fn streams_that_cannot_be_saved_hold_up_everything_until_they_can() {
     }
     durable.folder = there;
     durable.begin(true).await.expect("the folder is back");
-    assert_eq!(Saved::load(&folder.path().join(STREAMS)).expect("load").streams.len(), 0);
+    assert_eq!(Saved::load(&folder.path().join(STREAMS)).expect("load").expect("a file").streams.len(), 0);
 }
 
 #[tokio::test]
 async fn after_the_end_nothing_is_taken() {
-    let (folder, log) = files();
-    let mut durable = durable(folder.path(), Log::open(&log, 0).expect("open")).await;
+    let folder = tempfile::tempdir().expect("folder");
+    let mut durable = durable(folder.path()).await;
     durable.close().await.expect("close");
     assert!(matches!(durable.begin(false).await, Err(Refusal::Closed)));
     assert!(matches!(durable.settle().await, Err(Refusal::Closed)));
@@ -593,8 +605,8 @@ async fn after_the_end_nothing_is_taken() {
 
 #[tokio::test]
 async fn expired_records_leave_memory_while_running_and_the_log_at_a_start_and_numbers_go_on() {
-    let (folder, log) = files();
-    let mut durable = durable(folder.path(), Log::open(&log, 0).expect("open")).await;
+    let folder = tempfile::tempdir().expect("folder");
+    let mut durable = durable(folder.path()).await;
     durable.begin(false).await.expect("begin");
     for _ in 0..1500 {
         put_one(&durable).await;
@@ -623,13 +635,13 @@ async fn expired_records_leave_memory_while_running_and_the_log_at_a_start_and_n
 }
 
 fn reserved(folder: &Path) -> Vec<u64> {
-    Saved::load(&folder.join(STREAMS)).expect("load").streams[0].counters.clone()
+    Saved::load(&folder.join(STREAMS)).expect("load").expect("a file").streams[0].counters.clone()
 }
 
 #[tokio::test]
 async fn numbers_are_reserved_a_block_at_a_time_and_given_back_at_the_end() {
-    let (folder, log) = files();
-    let mut durable = durable(folder.path(), Log::open(&log, 0).expect("open")).await;
+    let folder = tempfile::tempdir().expect("folder");
+    let mut durable = durable(folder.path()).await;
     assert_eq!(reserved(folder.path()), [1]);
     let mut put = async |drawn: u64| {
         durable.begin(false).await.expect("begin");
@@ -651,8 +663,8 @@ async fn numbers_are_reserved_a_block_at_a_time_and_given_back_at_the_end() {
 
 #[tokio::test]
 async fn a_put_whose_numbers_cannot_be_reserved_is_refused_and_not_seen() {
-    let (folder, log) = files();
-    let mut durable = durable(folder.path(), Log::open(&log, 0).expect("open")).await;
+    let folder = tempfile::tempdir().expect("folder");
+    let mut durable = durable(folder.path()).await;
     let there = std::mem::replace(&mut durable.folder, folder.path().join("gone"));
     durable.begin(false).await.expect("begin");
     put_one(&durable).await;
@@ -666,25 +678,12 @@ async fn a_put_whose_numbers_cannot_be_reserved_is_refused_and_not_seen() {
 }
 
 #[tokio::test]
-async fn a_log_that_is_ahead_of_the_reserved_numbers_has_them_reserved_at_the_start() {
-    let (folder, log) = files();
-    let mut durable = durable(folder.path(), Log::open(&log, 0).expect("open")).await;
-    let before = std::fs::read(folder.path().join(STREAMS)).expect("read");
-    durable.begin(false).await.expect("begin");
-    put_one(&durable).await;
-    durable.settle().await.expect("settle");
-    std::fs::write(folder.path().join(STREAMS), before).expect("an older copy");
-    restore(folder.path(), Store::new(StoreOptions::default()), 0).await.expect("restore");
-    assert_eq!(reserved(folder.path()), [2]);
-}
-
-#[tokio::test]
 async fn a_put_that_cannot_be_stamped_leaves_nothing_in_any_shard() {
     // Records of 20 and 28 bytes, each there twice while it is stamped: with room for 70 the first is stamped and the
     // second is not, with room for 50 neither is.
     for room in [50, 70] {
-        let (folder, log) = files();
-        let mut durable = durable_within(folder.path(), Log::open(&log, 0).expect("open"), 2, Some(room)).await;
+        let folder = tempfile::tempdir().expect("folder");
+        let mut durable = durable_within(folder.path(), 2, Some(room)).await;
         durable.begin(false).await.expect("begin");
         let records = [("0".to_owned(), "aGkgdGhl"), (u128::MAX.to_string(), "aGkgdGhlcmVoaSB0")]
             .map(|(key, data)| json!({ "PartitionKey": "k", "ExplicitHashKey": key, "Data": data }));
@@ -700,8 +699,8 @@ async fn a_put_that_cannot_be_stamped_leaves_nothing_in_any_shard() {
 
 #[tokio::test]
 async fn after_a_restart_and_a_step_of_the_clock_no_arrival_is_older_than_the_newest_in_the_log() {
-    let (folder, log) = files();
-    let mut first = durable(folder.path(), Log::open(&log, 0).expect("open")).await;
+    let folder = tempfile::tempdir().expect("folder");
+    let mut first = durable(folder.path()).await;
     first.begin(false).await.expect("begin");
     put_one(&first).await;
     first.settle().await.expect("settle");

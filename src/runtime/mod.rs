@@ -1,9 +1,11 @@
-//! Time, randomness, tasks and retries: the only door to the clock, the dice and the scheduler.
+//! Time, randomness, tasks and retries: the only door to the clock, the dice and the scheduler. And what the process asks
+//! of the system for itself.
 //!
 //! Everything above takes a [`Context`] and asks it; so a test or a simulation can turn the clock and fix the dice.
 //! Tasks are owned by a [`Tasks`] set that joins them all; nothing is spawned and forgotten.
 
 mod clock;
+mod private;
 mod random;
 mod retry;
 mod tasks;
@@ -11,6 +13,7 @@ mod tasks;
 use std::sync::Arc;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use private::keep_private;
 pub use random::{Dice, Random};
 pub use retry::{Backoff, retry};
 pub use tasks::{Tasks, blocking, on_own_threads};

@@ -5,7 +5,6 @@
 //! decides nothing and changes nothing. The contract: serving never holds up the work beside it, neither while it runs
 //! nor at its end.
 
-mod connection;
 mod families;
 mod server;
 mod snapshot;

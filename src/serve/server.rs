@@ -3,9 +3,10 @@
 //! Owns the address and the server's life. Health says that the process lives and answers; whether it does what it
 //! should, the metrics say.
 
-use std::future::{Future, IntoFuture};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -13,21 +14,28 @@ use axum::http::{HeaderValue, StatusCode, Version, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use futures::future::{Either, select};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::Bounded;
 use super::snapshot::Snapshot;
 use crate::engine::Progress;
 use crate::error::{Error, Result};
+use crate::http::{self, Limits};
 use crate::runtime::{Context, Tasks};
 
 /// Whoever names no host is heard on this machine only: metrics are open to everyone who reaches them.
 const LOOPBACK: &str = "127.0.0.1";
 
-/// How long scrapes under way may take once the work is done.
-const DRAIN: std::time::Duration = std::time::Duration::from_secs(1);
+/// More than all who scrape one worker; an answer takes no longer than Prometheus itself waits for it, unless told
+/// otherwise.
+const LIMITS: Limits = Limits {
+    connections: 256,
+    first_request: Duration::from_secs(5),
+    next_request: Duration::from_secs(5),
+    life: Some(Duration::from_secs(10)),
+    buffer: 16 << 10,
+    drain: Duration::from_secs(1),
+};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -85,21 +93,10 @@ impl MetricsServer {
 
     async fn serve(self, told: Told, done: CancellationToken) -> Result<()> {
         tracing::info!(metrics = format!("http://{}/metrics", self.address), "serving metrics");
-        let (clock, listener) = (told.context.clock.clone(), Bounded::new(self.listener, told.context.clone()));
-        let serving = axum::serve(listener, router(told)).with_graceful_shutdown(done.clone().cancelled_owned());
-        let drained = async {
-            done.cancelled().await;
-            clock.sleep(DRAIN).await;
-        };
-        match select(std::pin::pin!(serving.into_future()), std::pin::pin!(drained)).await {
-            Either::Left((served, _)) => {
-                served.map_err(|error| Error::internal("the metrics server failed").with_source(error))
-            }
-            Either::Right(((), _)) => {
-                tracing::debug!("some scrape did not end in time");
-                Ok(())
-            }
-        }
+        let clock = told.context.clock.clone();
+        let router = router(told, self.address.ip().is_loopback());
+        http::serve(self.listener, router, (LIMITS, clock), done).await;
+        Ok(())
     }
 }
 
@@ -128,12 +125,20 @@ fn refusal(address: &str, error: &io::Error) -> String {
     format!("metrics cannot be served on {address} ({advice}); nothing has been started")
 }
 
-fn router(told: Told) -> Router {
-    Router::new()
+fn router(told: Told, is_on_loopback: bool) -> Router {
+    let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/health", get(async || "ok"))
         .layer(from_fn(close_after))
-        .with_state(told)
+        .with_state(told);
+    if is_on_loopback { router.layer(from_fn(admitted)) } else { router }
+}
+
+async fn admitted(request: Request, next: Next) -> Response {
+    match http::admit(&request) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => (StatusCode::FORBIDDEN, format!("{refused}\n")).into_response(),
+    }
 }
 
 async fn metrics(State(told): State<Told>) -> Response {

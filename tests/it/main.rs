@@ -14,6 +14,8 @@ mod aggregates;
 #[cfg(test)]
 mod aws;
 #[cfg(test)]
+mod browser;
+#[cfg(test)]
 mod command;
 #[cfg(test)]
 #[path = "../stand_ins/mod.rs"]
@@ -32,7 +34,11 @@ mod main_job;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
+mod node;
+#[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod private;
 #[cfg(test)]
 mod python;
 #[cfg(test)]
@@ -40,11 +46,15 @@ mod redshift_stand_in;
 #[cfg(test)]
 mod s3;
 #[cfg(test)]
+mod slow_clients;
+#[cfg(test)]
 mod soak;
 #[cfg(test)]
 mod sqlfluff;
 #[cfg(test)]
 mod stand_ins;
+#[cfg(test)]
+mod stream_states;
 #[cfg(test)]
 mod target;
 #[cfg(test)]

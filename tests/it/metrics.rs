@@ -14,14 +14,14 @@ use crate::command::{Millstream, end_of, until};
 use crate::python::python;
 
 /// A run that serves metrics on a free port.
-struct Served {
+pub(crate) struct Served {
     child: Child,
     /// `127.0.0.1:PORT`.
     address: String,
 }
 
 impl Served {
-    fn start(millstream: &Millstream) -> Self {
+    pub(crate) fn start(millstream: &Millstream) -> Self {
         let mut command = millstream.command("run", &["--metrics", "127.0.0.1:0", "--json"]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
         let log = BufReader::new(child.stderr.take().expect("piped"));
@@ -37,7 +37,12 @@ impl Served {
         Self { child, address }
     }
 
-    fn scrape(&self) -> Value {
+    /// `127.0.0.1:PORT`.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(crate) fn scrape(&self) -> Value {
         python("scrape", &[&format!("http://{}/metrics", self.address)])
     }
 

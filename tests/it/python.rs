@@ -272,7 +272,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn boto3_subscribes_to_the_hosted_stream() {
         let folder = tempfile::tempdir().expect("folder");
-        let settings = HostSettings { folder: folder.path().to_owned(), port: 0 };
+        let settings = HostSettings { folder: folder.path().to_owned(), port: 0, reset: false };
         let hosting = host_or_connect(&settings).await.expect("a host");
         let port = hosting.endpoint().port.to_string();
         python("create_stream", &[&port, "orders", "2"]);

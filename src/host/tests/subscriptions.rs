@@ -155,8 +155,8 @@ struct Bare {
 }
 
 impl Bare {
-    async fn new(folder: &Path, log: Log) -> Self {
-        let durable = durable(folder, log).await;
+    async fn new(folder: &Path) -> Self {
+        let durable = durable(folder).await;
         let store = durable.store.clone();
         let arn = store.get_stream("orders").await.expect("a stream").stream_arn;
         let named = json!({ "StreamARN": arn, "ConsumerName": "fan" });
@@ -185,8 +185,8 @@ impl Bare {
 
 #[tokio::test]
 async fn what_a_vanished_client_left_is_logged_before_a_subscriber_sees_it() {
-    let (folder, log) = files();
-    let mut bare = Bare::new(folder.path(), Log::open(&log, 0).expect("open")).await;
+    let folder = tempfile::tempdir().expect("folder");
+    let mut bare = Bare::new(folder.path()).await;
     assert!(bare.event().await.is_empty());
     {
         let mut durable = bare.durable.write().await;
@@ -203,8 +203,8 @@ async fn what_a_vanished_client_left_is_logged_before_a_subscriber_sees_it() {
 
 #[tokio::test]
 async fn a_subscriber_sees_nothing_while_a_put_is_under_way() {
-    let (folder, log) = files();
-    let mut bare = Bare::new(folder.path(), Log::open(&log, 0).expect("open")).await;
+    let folder = tempfile::tempdir().expect("folder");
+    let mut bare = Bare::new(folder.path()).await;
     assert!(bare.event().await.is_empty());
     let gate = bare.durable.clone();
     let mut durable = gate.write().await;
@@ -221,8 +221,8 @@ async fn a_subscriber_sees_nothing_while_a_put_is_under_way() {
 
 #[tokio::test]
 async fn a_subscriber_that_sleeps_or_is_not_read_holds_nothing() {
-    let (folder, log) = files();
-    let mut bare = Bare::new(folder.path(), Log::open(&log, 0).expect("open")).await;
+    let folder = tempfile::tempdir().expect("folder");
+    let mut bare = Bare::new(folder.path()).await;
     for _ in 0..3 {
         assert!(bare.durable.try_write().is_ok(), "between two messages nobody reads on");
         assert!(bare.event().await.is_empty());
@@ -235,8 +235,8 @@ async fn a_subscriber_that_sleeps_or_is_not_read_holds_nothing() {
 
 #[tokio::test]
 async fn a_subscriber_whose_records_cannot_be_logged_is_cut_off_and_sees_nothing() {
-    let (folder, log) = files();
-    let mut bare = Bare::new(folder.path(), Log::open(&log, 0).expect("open")).await;
+    let folder = tempfile::tempdir().expect("folder");
+    let mut bare = Bare::new(folder.path()).await;
     bare.durable.write().await.close().await.expect("closed");
     let error = bare.body.next().await.expect("an error").expect_err("the host has closed");
     assert!(error.to_string().contains("the host of the stream is ending"), "{error}");

@@ -11,7 +11,7 @@ use super::{Source, Violation, is_test, item_attributes};
 pub(super) const FLOORS: [&[&str]; 7] = [
     &["error", "batch", "schema"],
     &["config", "runtime", "telemetry", "aws"],
-    &["store", "sql"],
+    &["store", "sql", "http"],
     &["source", "host", "generate", "decode", "clean", "stage", "journal", "load", "query", "workers"],
     &["engine"],
     &["serve"],
@@ -22,7 +22,7 @@ pub(super) const FLOORS: [&[&str]; 7] = [
 const FOR_TESTS: [&str; 1] = ["stand_ins"];
 
 /// The outside crates with a door, and the modules that are it.
-pub(super) const DOORS: [(&str, &[&str]); 19] = [
+pub(super) const DOORS: [(&str, &[&str]); 21] = [
     ("aws_config", &["aws"]),
     ("aws_credential_types", &["aws", "source", "store"]),
     ("aws_sdk_kinesis", &["source"]),
@@ -31,7 +31,9 @@ pub(super) const DOORS: [(&str, &[&str]); 19] = [
     ("aws_sdk_redshiftserverless", &["load"]),
     ("aws_sdk_secretsmanager", &["load"]),
     ("ferrokinesis", &["host"]),
-    ("axum", &["host", "serve"]),
+    ("axum", &["host", "http", "serve"]),
+    ("hyper_util", &["http"]),
+    ("nix", &["runtime"]),
     ("object_store", &["store"]),
     ("deltalake", &["load", "query"]),
     ("datafusion", &["sql", "clean", "load", "query"]),
@@ -295,7 +297,7 @@ mod tests {
         let cases = [
             ("load/mod.rs", "use aws_sdk_kinesis::Client;", "load uses aws_sdk_kinesis, whose door is source/"),
             ("source/mod.rs", "use ferrokinesis::Store;", "whose door is host/"),
-            ("source/mod.rs", "fn a() { ::axum::serve(b); }", "whose door is host/, serve/"),
+            ("source/mod.rs", "fn a() { ::axum::serve(b); }", "whose door is host/, http/, serve/"),
             ("query/mod.rs", "use object_store::path::Path;", "whose door is store/"),
             ("query/mod.rs", "use datafusion::object_store::path::Path;", "query uses object_store"),
             ("stage/mod.rs", "use {bytes::Bytes, deltalake::DeltaTable};", "whose door is load/, query/"),

@@ -5,6 +5,7 @@
 
 mod kills;
 mod refusals;
+mod secrets;
 mod strangers;
 mod tap;
 

@@ -1,0 +1,185 @@
+//! Serving many clients at once, none of whom can hold up another.
+//!
+//! Owns the connections: their number, how long each may take to say what it wants, and their end. A client that has a
+//! place and has asked for nothing yet loses it to one that comes later. How long an answer may take is not decided
+//! here, but for servers whose connections have a fixed life.
+
+use std::future::pending;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::map_request_with_state;
+use axum::serve::Listener;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Result;
+use crate::runtime::{Clock, Tasks};
+
+/// What a client may take.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections at a time.
+    pub connections: usize,
+    /// Until a new connection's first request is known, headers and all.
+    pub first_request: Duration,
+    /// The same for each later one: so long an idle connection is kept.
+    pub next_request: Duration,
+    /// From a connection's beginning to its end, whatever it does; none for as long as it likes.
+    pub life: Option<Duration>,
+    /// Bytes of a connection's buffer, which its headers must fit into. At least 8,192.
+    pub buffer: usize,
+    /// How long requests under way may take once the server is to end.
+    pub drain: Duration,
+}
+
+/// A connection's place.
+#[derive(Default)]
+struct Seat {
+    /// Whether it has asked for anything yet.
+    has_asked: AtomicBool,
+    /// Gives the place away.
+    leave: CancellationToken,
+}
+
+/// Answers HTTP/1.1 and HTTP/2 (prior knowledge) until told to stop, then lets requests under way finish.
+pub async fn serve(
+    mut listener: TcpListener,
+    router: Router,
+    (limits, clock): (Limits, Arc<dyn Clock>),
+    stop: CancellationToken,
+) {
+    let (limits, mut seats, mut connections) = (Arc::new(limits), Vec::new(), Tasks::new());
+    loop {
+        let stream = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(ended) = connections.next() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended");
+                }
+                continue;
+            }
+            (stream, _) = Listener::accept(&mut listener) => stream,
+        };
+        if !make_place(&mut seats, limits.connections) {
+            // It is told so where its socket takes it at once, and left in any case.
+            let _ =
+                stream.try_write(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            continue;
+        }
+        let seat = Arc::new(Seat::default());
+        seats.push(Arc::clone(&seat));
+        let router = router.clone().layer(map_request_with_state(Arc::clone(&seat), asked));
+        let connection = Connection { stream, seat, limits: Arc::clone(&limits), clock: Arc::clone(&clock) };
+        connections.spawn("a client", connection.serve(router, stop.clone()));
+    }
+    drop(listener);
+    tokio::select! {
+        _ = connections.join() => {}
+        () = clock.sleep(limits.drain) => tracing::debug!("some client did not finish its request in time"),
+    }
+}
+
+/// Whether there is a place for one more; the oldest connection that has asked for nothing makes one where there is none.
+fn make_place(seats: &mut Vec<Arc<Seat>>, places: usize) -> bool {
+    if seats.len() < places {
+        return true;
+    }
+    // Whose connection has ended is known here alone.
+    seats.retain(|seat| Arc::strong_count(seat) > 1);
+    if seats.len() < places {
+        return true;
+    }
+    let silent = seats.iter().position(|seat| !seat.has_asked.load(Ordering::Relaxed));
+    silent.map(|place| seats.remove(place).leave.cancel()).is_some()
+}
+
+async fn asked(State(seat): State<Arc<Seat>>, request: Request) -> Request {
+    seat.has_asked.store(true, Ordering::Relaxed);
+    request
+}
+
+struct Connection {
+    stream: TcpStream,
+    seat: Arc<Seat>,
+    limits: Arc<Limits>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Connection {
+    async fn serve(self, router: Router, stop: CancellationToken) -> Result<()> {
+        let Self { stream, seat, limits, clock } = self;
+        // Answers are small and awaited one by one: without this each would wait for the other side's acknowledgement.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection stays slow");
+        }
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.next_request).max_buf_size(limits.buffer);
+        let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+        let served = tokio::select! {
+            // A request that has come counts, however late this task is.
+            biased;
+            served = serving.as_mut() => served,
+            () = is_over(&seat, &limits, &*clock) => Ok(()),
+            () = seat.leave.cancelled() => Ok(()),
+            () = stop.cancelled() => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        };
+        // That a client went away amid a request is its own affair.
+        if let Err(error) = served {
+            tracing::trace!(error, "a connection broke off");
+        }
+        Ok(())
+    }
+}
+
+/// Resolves when a connection has had its time.
+async fn is_over(seat: &Seat, limits: &Limits, clock: &dyn Clock) {
+    clock.sleep(limits.first_request).await;
+    if seat.has_asked.load(Ordering::Relaxed) {
+        match limits.life {
+            Some(life) => clock.sleep(life.saturating_sub(limits.first_request)).await,
+            None => pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Places taken by connections that have asked, or have not.
+    fn seats(asked: &[bool]) -> (Vec<Arc<Seat>>, Vec<Arc<Seat>>) {
+        let seat = |asked: &bool| Arc::new(Seat { has_asked: AtomicBool::new(*asked), ..Seat::default() });
+        let seats: Vec<_> = asked.iter().map(seat).collect();
+        (seats.clone(), seats)
+    }
+
+    #[test]
+    fn a_newcomer_takes_the_place_of_the_oldest_that_has_asked_for_nothing() {
+        let (mut taken, connections) = seats(&[true, false, false, true]);
+        assert!(make_place(&mut taken, 4));
+        let left: Vec<bool> = connections.iter().map(|seat| seat.leave.is_cancelled()).collect();
+        assert_eq!((left, taken.len()), (vec![false, true, false, false], 3));
+    }
+
+    #[test]
+    fn where_all_have_asked_a_newcomer_waits_for_one_to_end() {
+        let (mut taken, mut connections) = seats(&[true, true]);
+        assert!(!make_place(&mut taken, 2));
+        assert!(make_place(&mut taken, 3));
+        connections.pop();
+        assert!(make_place(&mut taken, 2));
+        assert_eq!(taken.len(), 1);
+    }
+}
