@@ -44,6 +44,8 @@ mod stand_ins;
 #[cfg(test)]
 mod target;
 #[cfg(test)]
+mod terminal;
+#[cfg(test)]
 mod tidy;
 #[cfg(test)]
 mod warehouses;
