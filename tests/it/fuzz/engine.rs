@@ -29,8 +29,8 @@ const HUNG: Duration = Duration::from_secs(90);
 const ENOUGH: usize = 5;
 const ENOUGH_ALIKE: u32 = 500;
 
-/// Executions that shortening a find may take.
-const SHORTENING: usize = 300;
+/// What shortening a find may take.
+const SHORTENING: Duration = Duration::from_secs(20);
 
 /// What is fuzzed, and from what.
 pub(super) struct Target<'a> {
@@ -185,13 +185,12 @@ impl Watched {
 
 /// The input with as much taken out of it as it fails without.
 fn shortened(mut input: Vec<u8>, mut fails: impl FnMut(&[u8]) -> bool) -> Vec<u8> {
-    let (mut size, mut tries) = (input.len() / 2, 0);
-    while size > 0 && tries < SHORTENING {
+    let (mut size, started) = (input.len() / 2, Instant::now());
+    while size > 0 && started.elapsed() < SHORTENING {
         let mut start = 0;
-        while start < input.len() && tries < SHORTENING {
+        while start < input.len() && started.elapsed() < SHORTENING {
             let end = input.len().min(start + size);
             let shorter = [&input[..start], &input[end..]].concat();
-            tries += 1;
             if fails(&shorter) { input = shorter } else { start = end }
         }
         size /= 2;

@@ -22,6 +22,9 @@ use crate::databases::postgres::{USER, database, postgres};
 /// Stands between what the server says at once and what it says after the client has spoken again.
 const TURN: &[u8] = b"\x00\xff<turn>\xff\x00";
 
+/// The most of them.
+const TURNS: usize = 20;
+
 /// How long a side may be silent before the other goes on.
 const SILENCE: Duration = Duration::from_millis(30);
 
@@ -115,9 +118,12 @@ fn parrot() -> (u16, mpsc::Sender<Vec<u8>>) {
     (port, say)
 }
 
+/// At most [`TURNS`]: for each the client is waited for.
 fn split(saying: &[u8]) -> Vec<&[u8]> {
     let (mut turns, mut start) = (Vec::new(), 0);
-    while let Some(at) = saying[start..].windows(TURN.len()).position(|part| part == TURN) {
+    while let Some(at) = saying[start..].windows(TURN.len()).position(|part| part == TURN)
+        && turns.len() < TURNS
+    {
         turns.push(&saying[start..start + at]);
         start += at + TURN.len();
     }
