@@ -26,6 +26,8 @@ mod decoding;
 #[cfg(test)]
 mod food_producer;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod kinesis;
@@ -57,6 +59,8 @@ mod stand_ins;
 mod stream_states;
 #[cfg(test)]
 mod target;
+#[cfg(test)]
+mod terminal;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
