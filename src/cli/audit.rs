@@ -1,11 +1,10 @@
 //! `audit`: the identities, from the journal to the warehouse.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use futures::future::BoxFuture;
 
-use super::arguments::Common;
+use super::arguments::{Audit as Arguments, Common};
 use super::output::{self, counted, thousands};
 use super::query::over;
 use super::site::Site;
@@ -14,14 +13,15 @@ use crate::error::Result;
 use crate::query::Query;
 
 /// Checks them all; exit code 1 where one is broken.
-pub(super) async fn audit(common: &Common, folder: &Path) -> Result<ExitCode> {
-    let site = Site::existing(common, folder).await?;
+pub(super) async fn audit(common: &Common, arguments: &Arguments) -> Result<ExitCode> {
+    let site = Site::existing(common, &arguments.folder.pipeline).await?;
     let open = |entries: Vec<_>| -> BoxFuture<'_, Result<Query>> {
         let site = &site;
         Box::pin(async move { over(site, &entries, false).await })
     };
     let specs = site.plan.cleaner.specs();
-    let counting = Counting { open: &open, warehouse: site.warehouse.sql().map(AsRef::as_ref) };
+    let warehouse = site.warehouse.sql().map(AsRef::as_ref);
+    let counting = Counting { open: &open, warehouse, fast: arguments.fast };
     let audit = engine::audit(&site.store, site.warehouse.get().as_ref(), specs, Some(counting)).await?;
     if common.json {
         let findings: Vec<_> = audit
