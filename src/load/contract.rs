@@ -354,7 +354,7 @@ async fn files_that_lie_are_corrupt_and_named() {
     lake.stage_batches(&[("fact_clicks", other.expect("a batch"))]).await;
     let other = lake.entries[1].tables["fact_clicks"].clone();
     lake.store.put("staged/text", "no parquet".into()).await.expect("put");
-    let text = DataFile { path: "staged/text".to_owned(), rows: 1, bytes: 10 };
+    let text = DataFile::of("staged/text".to_owned(), 1, b"no parquet");
     type Alter<'a> = &'a dyn Fn(&mut Vec<DataFile>);
     let cases: [(Alter<'_>, &str); 5] = [
         (&|files| files[0].rows = 3, "has 2 rows, and entry 1 of the journal says 3"),
