@@ -8,7 +8,7 @@
 //! | rejects | rows in quarantine files = undecodable + failed checks + refused by single tables |
 //! | files | each file that the journal names is on the store, with its bytes and rows |
 //! | loads | the loads join, rows copied = rows staged for each, and the last entry loaded is this journal's |
-//! | warehouse | each table is there, holds each key once, and as many as were staged (`compare`) |
+//! | warehouse | its files are what was written; each table is there, holds each key once, and as many as were staged (`compare`) |
 //!
 //! It trusts none of the checks that were made on the way in. It reads the ledger first, then the journal, then the
 //! listing, so that a job that goes on meanwhile breaks nothing: each of them may only be behind the next. Files that no entry names are what a killed worker
@@ -107,6 +107,9 @@ pub async fn audit(
     auditor.files(store).await?;
     auditor.loads(receipts);
     auditor.belongs(store, &ledger).await?;
+    for damage in warehouse.damages().await? {
+        auditor.found("warehouse", damage);
+    }
     // Staged files that are gone or torn are told already, and cannot be counted.
     if let Some(Counting { open, warehouse }) = counting.filter(|_| auditor.audit.findings.is_empty()) {
         match open(loaded).await {

@@ -122,6 +122,14 @@ pub trait Warehouse: Send + Sync {
     /// fit the pipeline. Transient.
     async fn load(&self, entries: &[Arc<Entry>]) -> Result<Receipt>;
 
+    /// What is damaged of the files that the warehouse itself consists of, in sentences; a database guards its own.
+    ///
+    /// # Errors
+    /// Transient.
+    async fn damages(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     /// The last entry that a table holds: the ledger's; or a later one, where loads change one table after the other and
     /// the last one was cut off between them.
     ///

@@ -112,6 +112,11 @@ impl Compared<'_> {
                     self.members(facts, &reference.column).and_then(|members| rows.union(members)).map_err(planning)?;
             }
         }
+        // Behind the union: of columns that are one in each of its parts it does not know that they are.
+        let schema = staged_schema(self.spec);
+        let names = schema.fields().iter().map(|field| field.name().as_str()).chain([ENTRY]);
+        let all = names.map(ident).chain(self.key_columns(&schema)).collect::<Vec<_>>();
+        let rows = rows.select(all).map_err(planning)?;
         let [arrived_at, position] = VERSION_COLUMNS;
         let version = [arrived_at, position, ENTRY].map(|column| ident(column).sort(true, true));
         let order = self.key_order().chain(version);
@@ -139,7 +144,6 @@ impl Compared<'_> {
         });
         let mut columns = columns.collect::<Result<Vec<_>, _>>()?;
         columns.push(ident(ENTRY));
-        columns.extend(self.key_columns(&schema));
         frame.select(columns)
     }
 
@@ -163,10 +167,7 @@ impl Compared<'_> {
         });
         let mut columns = columns.collect::<Result<Vec<Expr>, DataFusionError>>()?;
         columns.push(ident(ENTRY));
-        let members = members.select(columns)?;
-        let names = schema.fields().iter().map(|field| field.name().as_str()).chain([ENTRY]);
-        let all = names.map(ident).chain(self.key_columns(&schema)).collect::<Vec<_>>();
-        members.select(all)
+        members.select(columns)
     }
 
     fn key_columns(&self, schema: &SchemaRef) -> Vec<Expr> {

@@ -81,8 +81,8 @@ impl DeepAudit<'_> {
             let form = Form::of(spec, self.sql.is_some_and(SqlWarehouse::pads_texts))?;
             let Sides { staged, loaded } = self.sides(spec, entries, form.pads_texts).await?;
             let form = Arc::new(form);
-            let staged = Cursor::staged(staged, &form).await?;
-            let loaded = Cursor::loaded(loaded, &form).await?;
+            let staged = Cursor::of(staged, &form).await?;
+            let loaded = Cursor::of(loaded, &form).await?;
             walk(&form, staged, loaded, &mut deep).await?;
         }
         Ok(deep)

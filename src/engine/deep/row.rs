@@ -169,30 +169,20 @@ fn text(column: &ArrayRef) -> Option<String> {
 pub(super) struct Cursor {
     rows: QueryResult,
     form: Arc<Form>,
-    is_staged: bool,
     keys: RowConverter,
     values: RowConverter,
     current: Option<Row>,
 }
 
 impl Cursor {
-    /// The staged side, at its first row.
-    pub(super) async fn staged(rows: QueryResult, form: &Arc<Form>) -> Result<Self> {
-        Self::of(rows, form, true).await
-    }
-
-    /// The warehouse's side, at its first row.
-    pub(super) async fn loaded(rows: QueryResult, form: &Arc<Form>) -> Result<Self> {
-        Self::of(rows, form, false).await
-    }
-
-    async fn of(rows: QueryResult, form: &Arc<Form>, is_staged: bool) -> Result<Self> {
+    /// One side, at its first row.
+    pub(super) async fn of(rows: QueryResult, form: &Arc<Form>) -> Result<Self> {
         let schema = rows.schema();
         let keys = key_columns(&schema).map(|index| SortField::new(schema.field(index).data_type().clone()));
         let keys = RowConverter::new(keys.collect()).map_err(arrow_bug)?;
         let values = form.shared.iter().map(|field| SortField::new(field.data_type().clone()));
         let values = RowConverter::new(values.collect()).map_err(arrow_bug)?;
-        let mut cursor = Self { rows, form: Arc::clone(form), is_staged, keys, values, current: None };
+        let mut cursor = Self { rows, form: Arc::clone(form), keys, values, current: None };
         cursor.fetch().await?;
         Ok(cursor)
     }

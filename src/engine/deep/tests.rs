@@ -331,7 +331,13 @@ async fn meddle_with_delta(kept: &TempDir, meddling: &Meddling) {
         Meddling::Insert(table, condition, (column, value)) => {
             let (store, folder) = (Store::memory("none").expect("a store"), Folder::from(kept.path().join("w")));
             let specs = specs();
-            let holdings = Holdings { store: &store, warehouse: Loaded::Delta(&folder), specs: &specs, entries: &[] };
+            let holdings = Holdings {
+                store: &store,
+                warehouse: Loaded::Delta(&folder),
+                specs: &specs,
+                entries: &[],
+                verify: false,
+            };
             let query = Query::open(holdings, SETTINGS).await.expect("a session");
             let chosen = format!("select * from {table} where {condition}");
             let rows = query.run(&chosen).await.expect("planned").collect().await.expect("rows");
