@@ -143,6 +143,9 @@ pub(super) struct Audit {
     /// Compare every row and column of the warehouse with what the staged files say should stand there
     #[arg(long)]
     pub(super) deep: bool,
+    /// Leave out what takes reading every staged file: its checksum
+    #[arg(long, conflicts_with = "deep")]
+    pub(super) fast: bool,
 }
 
 #[derive(Debug, Args)]

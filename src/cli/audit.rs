@@ -24,7 +24,8 @@ pub(super) async fn audit(common: &Common, arguments: &Arguments) -> Result<Exit
         Box::pin(async move { over(site, &entries, false).await })
     };
     let specs = site.plan.cleaner.specs();
-    let counting = Counting { open: &open, warehouse: site.warehouse.sql().map(AsRef::as_ref) };
+    let warehouse = site.warehouse.sql().map(AsRef::as_ref);
+    let counting = Counting { open: &open, warehouse, fast: arguments.fast };
     let mut audit = engine::audit(&site.store, site.warehouse.get().as_ref(), specs, Some(counting)).await?;
     // Files that are gone or altered are told already; what was made of them cannot be.
     let deep = if arguments.deep && !audit.findings.iter().any(|finding| finding.identity != "warehouse") {

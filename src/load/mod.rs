@@ -122,11 +122,12 @@ pub trait Warehouse: Send + Sync {
     /// fit the pipeline. Transient.
     async fn load(&self, entries: &[Arc<Entry>]) -> Result<Receipt>;
 
-    /// What is damaged of the files that the warehouse itself consists of, in sentences; a database guards its own.
+    /// What is damaged of the files that the warehouse itself consists of, in sentences; a database guards its own. In
+    /// haste no data file is read.
     ///
     /// # Errors
     /// Transient.
-    async fn damages(&self) -> Result<Vec<String>> {
+    async fn damages(&self, _fast: bool) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
 

@@ -185,8 +185,10 @@ fn next_name(path: &Path, of_kind: &[String]) -> PathBuf {
     let folder = path.parent().expect("a folder");
     match stem.parse::<u64>() {
         Ok(_) => {
-            let in_folder = of_kind.iter().filter(|other| folder.ends_with(Path::new(other).parent().expect("a folder")));
-            let number = in_folder.filter_map(|other| Path::new(other).file_stem()?.to_str()?.parse::<u64>().ok()).max();
+            let in_folder =
+                of_kind.iter().filter(|other| folder.ends_with(Path::new(other).parent().expect("a folder")));
+            let number =
+                in_folder.filter_map(|other| Path::new(other).file_stem()?.to_str()?.parse::<u64>().ok()).max();
             format!("{:020}.{ending}", number.expect("a number") + 1).into()
         }
         Err(_) => format!("added-{stem}.{ending}").into(),
@@ -226,7 +228,11 @@ fn names(said: &str, path: &str) -> bool {
 }
 
 /// What came of a case: the command that found it, or none where it was harmless.
-fn outcome(healthy: &Millstream, expected: &BTreeMap<&str, Vec<String>>, case: &Case) -> Result<Option<&'static str>, String> {
+fn outcome(
+    healthy: &Millstream,
+    expected: &BTreeMap<&str, Vec<String>>,
+    case: &Case,
+) -> Result<Option<&'static str>, String> {
     let millstream = of(healthy);
     let path = damage(millstream.data.path(), case.kind, case.damage, case.seed);
     for (command, arguments) in [("audit", "--deep"), ("run", "--once")] {

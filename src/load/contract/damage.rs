@@ -95,7 +95,7 @@ async fn every_flipped_bit_of_a_data_file_is_found_when_it_is_read() {
             let path = disk.folder(table).join(view.as_ref());
             for at in (0..12).map(|seed| seed * 3_571 + 5) {
                 let whole = flip(&path, at);
-                let found = match disk.warehouse().damages().await {
+                let found = match disk.warehouse().damages(false).await {
                     Ok(damages) => damages.join("\n"),
                     Err(error) => error.to_string(),
                 };
@@ -106,7 +106,7 @@ async fn every_flipped_bit_of_a_data_file_is_found_when_it_is_read() {
         }
     }
     assert!(flips >= 60, "{flips}");
-    assert_eq!(disk.warehouse().damages().await.expect("looked at"), Vec::<String>::new());
+    assert_eq!(disk.warehouse().damages(false).await.expect("looked at"), Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -135,14 +135,14 @@ async fn an_altered_log_is_found_and_its_file_named() {
                 let error = disk.warehouse().prepare().await.expect_err("an altered log");
                 assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
                 assert!(error.to_string().contains(name(&path)) && error.to_string().contains(table), "{error}");
-                assert!(disk.warehouse().damages().await.expect("looked at")[0].contains(name(&path)));
+                assert!(disk.warehouse().damages(false).await.expect("looked at")[0].contains(name(&path)));
                 fs::write(&path, whole).expect("as it was");
             }
         }
         let path = data_files(&disk.home.table(table).await).swap_remove(0);
         let path = disk.folder(table).join(path.as_ref());
         let whole = flip(&path, 123);
-        assert!(disk.warehouse().damages().await.expect("looked at")[0].contains(name(&path)), "{table}");
+        assert!(disk.warehouse().damages(false).await.expect("looked at")[0].contains(name(&path)), "{table}");
         fs::write(&path, whole).expect("as it was");
     }
     disk.warehouse().prepare().await.expect("as it was");
@@ -161,7 +161,7 @@ async fn nothing_is_loaded_on_top_of_a_log_whose_last_commit_is_gone() {
             assert_eq!(error.kind(), ErrorKind::Corrupt);
             let told = error.to_string();
             assert!(told.contains(&format!("commits of the warehouse's table {table} are gone")), "{told}");
-            assert!(warehouse.damages().await.expect("looked at")[0].contains("are gone"));
+            assert!(warehouse.damages(false).await.expect("looked at")[0].contains("are gone"));
             assert_eq!(warehouse.ledger().await.expect("a ledger").loaded_through, 3);
         }
         assert_eq!(disk.rows().await, before, "nothing was loaded");
@@ -179,7 +179,7 @@ async fn without_the_ledgers_last_commit_the_last_load_is_done_again_and_changes
     warehouse.load(&disk.lake.entries[2..]).await.expect("loaded once more");
     assert_eq!(warehouse.ledger().await.expect("a ledger").loaded_through, 3);
     assert_eq!(disk.rows().await, before);
-    assert_eq!(disk.warehouse().damages().await.expect("looked at"), Vec::<String>::new());
+    assert_eq!(disk.warehouse().damages(false).await.expect("looked at"), Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -188,10 +188,10 @@ async fn what_others_commit_is_no_damage() {
     let (table, _) =
         disk.home.table("fact_orders").await.delete().with_predicate("order_id = 0").await.expect("deleted");
     assert!(table.version().is_some());
-    assert_eq!(disk.warehouse().damages().await.expect("looked at"), Vec::<String>::new());
+    assert_eq!(disk.warehouse().damages(false).await.expect("looked at"), Vec::<String>::new());
     disk.lake.stage(&[Rows::Orders(&[(9, Some(7), Some(9), "Placed", 99)])]).await;
     let warehouse = disk.warehouse();
     warehouse.prepare().await.expect("prepared");
     warehouse.load(&disk.lake.entries[3..]).await.expect("loaded");
-    assert_eq!(disk.warehouse().damages().await.expect("looked at"), Vec::<String>::new());
+    assert_eq!(disk.warehouse().damages(false).await.expect("looked at"), Vec::<String>::new());
 }

@@ -50,8 +50,8 @@ impl Lake {
             let bytes = parquet_bytes(rows);
             let path = format!("staged/{table}/{number}-{index}.parquet");
             let file = DataFile::of(path.clone(), rows.num_rows() as u64, &bytes);
-            self.store.put(&path, bytes.into()).await.expect("staged");
-            files.entry((*table).to_owned()).or_default().push(file);
+            let etag = self.store.put(&path, bytes.into()).await.expect("staged");
+            files.entry((*table).to_owned()).or_default().push(DataFile { etag, ..file });
         }
         let entry = format!(
             r#"{{"format": 1, "number": {number}, "pipeline": "p", "writer": "w", "attempt": "a", "written_at": 0}}"#

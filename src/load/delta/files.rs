@@ -12,6 +12,7 @@ use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
 use deltalake::kernel::{Action, Add, LogicalFileView};
+use deltalake::logstore::object_store::GetOptions;
 use deltalake::logstore::object_store::memory::InMemory;
 use deltalake::logstore::{LogStoreRef, ObjectStoreRef};
 use deltalake::parquet::basic::{Compression, ZstdLevel};
@@ -20,7 +21,7 @@ use deltalake::parquet::schema::types::ColumnPath;
 use deltalake::table::config::TablePropertiesExt;
 use deltalake::table::state::DeltaTableState;
 use deltalake::{DeltaResult, ObjectStore, ObjectStoreError, Path};
-use futures::{StreamExt, TryFutureExt, stream};
+use futures::{StreamExt, stream};
 
 use super::super::merge::{Change, named};
 use super::super::shape::{POSITION, SURROGATE_KEY, Shape, conform};
@@ -139,18 +140,29 @@ impl Shelf {
         .await
     }
 
-    /// What is wrong with these files, in sentences.
+    /// What is wrong with these files, in sentences; in haste only whether they are there.
     ///
     /// # Errors
     /// Transient.
-    pub(super) async fn damages(self, files: Vec<DataFile>, at_once: usize) -> Result<Vec<String>> {
-        let reading: Vec<_> = files.iter().map(|file| self.bytes(file).map_ok(drop)).collect();
+    pub(super) async fn damages(self, files: Vec<DataFile>, at_once: usize, fast: bool) -> Result<Vec<String>> {
+        let reading: Vec<_> = files.iter().map(|file| self.look(file, fast)).collect();
         let read: Vec<Result<()>> = stream::iter(reading).buffered(at_once).collect().await;
         let told = |error: Error| match error.kind() {
             ErrorKind::Corrupt => Ok(error.to_string()),
             _ => Err(error),
         };
         read.into_iter().filter_map(Result::err).map(told).collect()
+    }
+
+    async fn look(&self, file: &DataFile, fast: bool) -> Result<()> {
+        if !fast {
+            return self.bytes(file).await.map(drop);
+        }
+        let options = GetOptions { head: true, ..GetOptions::default() };
+        match self.log.object_store(None).get_opts(&file.path, options).await {
+            Err(ObjectStoreError::NotFound { .. }) => Err(gone(&self.shape.name, &file.path)),
+            found => found.map(drop).map_err(|error| fault("read", &self.shape.name, error.into())),
+        }
     }
 
     fn decode(&self, file: &DataFile, bytes: Bytes, columns: &SchemaRef) -> Result<Vec<RecordBatch>> {

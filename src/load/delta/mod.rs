@@ -185,7 +185,7 @@ impl Warehouse for DeltaWarehouse {
         Ok(receipt)
     }
 
-    async fn damages(&self) -> Result<Vec<String>> {
+    async fn damages(&self, fast: bool) -> Result<Vec<String>> {
         match self.logs_are_whole().await {
             Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(vec![error.to_string()]),
             whole => whole?,
@@ -193,7 +193,7 @@ impl Warehouse for DeltaWarehouse {
         let mut damages = Vec::new();
         for (_, table) in self.all() {
             if table.is_there().await? {
-                damages.extend(table.damages().await?);
+                damages.extend(table.damages(fast).await?);
             }
         }
         Ok(damages)

@@ -132,11 +132,11 @@ impl DeltaTable {
     }
 
     /// What is wrong with its data files, as they lie there now.
-    pub(super) async fn damages(&self) -> Result<Vec<String>> {
+    pub(super) async fn damages(&self, fast: bool) -> Result<Vec<String>> {
         let mut state = self.state.lock().await;
         let state = self.refreshed(&mut state).await?;
         let files = self.files(state)?.files;
-        self.shelf(state).damages(files, self.partitions).await
+        self.shelf(state).damages(files, self.partitions, fast).await
     }
 
     /// How many rows it has, as it was read last.
