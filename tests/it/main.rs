@@ -22,6 +22,10 @@ mod damages;
 #[expect(dead_code, unreachable_pub, reason = "the library's unit tests include these servers as well")]
 mod databases;
 #[cfg(test)]
+mod decoding;
+#[cfg(test)]
+mod food_producer;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod kinesis;
