@@ -149,6 +149,10 @@ fn files(root: &Path) -> Vec<String> {
 /// Damages one file of a kind; the seed says which, and where. Gives the file's path.
 fn damage(data: &Path, kind: &Kind, damage: Damage, seed: usize) -> String {
     let of_kind: Vec<String> = files(data).into_iter().filter(|path| (kind.holds)(path)).collect();
+    let of_kind: Vec<String> = match kind.name.ends_with("data file") {
+        true => of_kind.into_iter().filter(|path| is_active(data, path)).collect(),
+        false => of_kind,
+    };
     assert!(!of_kind.is_empty(), "there is no {}", kind.name);
     // The first seed takes the newest file.
     let chosen = (of_kind.len() - 1 + seed * 5) % of_kind.len();
@@ -176,6 +180,16 @@ fn damage(data: &Path, kind: &Kind, damage: Damage, seed: usize) -> String {
         Addition => fs::write(path.with_file_name(next_name(&path, &of_kind)), bytes).expect("written"),
     }
     name.clone()
+}
+
+/// Whether a Delta data file is part of its table: one that was replaced stays for a while.
+fn is_active(data: &Path, path: &str) -> bool {
+    let (table, name) = path.rsplit_once('/').expect("a folder");
+    let log = data.join(table).join("_delta_log");
+    let commits = files(&log).into_iter().filter(|file| file.ends_with(".json"));
+    let text: String = commits.map(|file| fs::read_to_string(log.join(file)).expect("a commit") + "\n").collect();
+    let named = |action: &str| text.lines().filter(|line| line.starts_with(action) && line.contains(name)).count();
+    named("{\"add\"") > named("{\"remove\"")
 }
 
 /// A name that none of them has: for numbered files the next number.
@@ -221,6 +235,7 @@ fn names(said: &str, path: &str) -> bool {
     let number = name.split('.').next().and_then(|stem| stem.parse::<u64>().ok());
     let table = path.split('/').nth(1).filter(|_| is_delta(path));
     said.contains(name)
+        || path == "pipeline.json"
         || table.is_some_and(|table| said.contains(table) || (table == "_ledger" && said.contains("ledger")))
         || number.is_some_and(|number| said.contains(&number.to_string()))
         // Of a chain the next one tells.
