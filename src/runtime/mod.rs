@@ -4,6 +4,7 @@
 //! Tasks are owned by a [`Tasks`] set that joins them all; nothing is spawned and forgotten.
 
 mod clock;
+mod panics;
 mod random;
 mod retry;
 mod tasks;
@@ -11,6 +12,7 @@ mod tasks;
 use std::sync::Arc;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use panics::{caught, caught_in};
 pub use random::{Dice, Random};
 pub use retry::{Backoff, retry};
 pub use tasks::{Tasks, blocking, on_own_threads};

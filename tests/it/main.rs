@@ -30,6 +30,8 @@ mod metrics;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
+mod overflow;
+#[cfg(test)]
 mod python;
 #[cfg(test)]
 mod redshift_stand_in;
