@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
 
-use tracing::subscriber::{NoSubscriber, with_default};
+use tracing::dispatcher::{Dispatch, with_default};
 
 /// Does work that may panic. Nothing is logged of a panic: whoever catches it tells it once, however often it is tried.
 ///
@@ -15,7 +15,7 @@ use tracing::subscriber::{NoSubscriber, with_default};
 /// # Errors
 /// The panic's words.
 pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    with_default(NoSubscriber::default(), || catch_unwind(AssertUnwindSafe(work))).map_err(|panic| words(&*panic))
+    with_default(&Dispatch::none(), || catch_unwind(AssertUnwindSafe(work))).map_err(|panic| words(&*panic))
 }
 
 /// As [`caught`], for a future.

@@ -37,8 +37,7 @@ async fn each_way_to_overflow_refuses_its_event_alone() {
         "cast(id as bigint) * 9223372036854775 AS x",
         "cast(amount as decimal(38,30)) * cast(id as decimal(38,0)) AS x",
         "cast(name || '00000' as decimal(9,1)) AS x",
-        "sum(cast(id as bigint) * 4000000000000) over (partition by _position) + 1223372036854775807 AS x",
-        "(select 9223372036854000000) + cast(id as bigint) AS x",
+        "sum(cast(id as bigint) * 4000000000000) over (partition by _position) + 1223372036854775808 AS x",
         "cast(id as bigint) << 45 AS x",
     ];
     for column in cases {
