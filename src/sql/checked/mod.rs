@@ -12,6 +12,7 @@
 //! | `<<`, `>>`                            | the shift is not within 0 and the type's bits, or `<<` loses bits      |
 //! | `sum`, `avg`, also as windows         | the total is beyond the result's type, not merely a part of it         |
 //! | a cast of text to a decimal           | the text has more digits before the point than the type                |
+//! | a cast of decimal256 to an integer    | the integer is beyond it                                               |
 //! | a cast of an integer to decimal32, 64 | the integer is beyond it                                               |
 //! | `to_timestamp` of a float             | the time is beyond the years 1677 to 2262, or no number                |
 //!
@@ -20,12 +21,12 @@
 
 mod averages;
 mod groups;
+mod guard;
 mod integers;
 mod operation;
 mod sums;
 #[cfg(test)]
 mod tests;
-mod text;
 mod total;
 
 use std::sync::Arc;
@@ -42,8 +43,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::analyzer::AnalyzerRule;
 
+use guard::CastGuard;
 use operation::{Operation, is_fullest};
-use text::TextGuard;
 
 /// The rule for a session's analyzer; it must come behind the coercion of types.
 #[derive(Debug)]
@@ -136,14 +137,14 @@ fn of_operator(binary: &BinaryExpr, node: &Expr, schema: &DFSchema) -> Result<Op
 
 /// What a cast to this type must take instead of its operand; none where Arrow's own cast never gives a wrong value.
 fn guarded(operand: &Expr, target: &DataType, schema: &DFSchema, tries: bool) -> Result<Option<Expr>> {
-    if TextGuard::stands_before(operand) || !target.is_decimal() {
+    if CastGuard::stands_before(operand) {
         return Ok(None);
     }
     let source = operand.get_type(schema)?;
     if source.is_integer() && matches!(target, DataType::Decimal32(..) | DataType::Decimal64(..)) {
         return Ok(Some(cast(operand.clone(), DataType::Decimal128(20, 0))));
     }
-    Ok(TextGuard::for_cast(&source, target, tries).map(|guard| guard.call(operand.clone())))
+    Ok(CastGuard::for_cast(&source, target, tries).map(|guard| guard.call(operand.clone())))
 }
 
 fn of_function(arguments: &[Expr], node: &Expr, schema: &DFSchema, tries: bool) -> Result<Option<Expr>> {
