@@ -74,7 +74,7 @@ impl CastGuard {
     }
 
     fn of_decimals(&self, array: &ArrayRef, scale: i8) -> Result<ArrayRef> {
-        let (smallest, largest) = match &self.target {
+        let (smallest, largest): (i128, i128) = match &self.target {
             DataType::Int8 => (i8::MIN.into(), i8::MAX.into()),
             DataType::Int16 => (i16::MIN.into(), i16::MAX.into()),
             DataType::Int32 => (i32::MIN.into(), i32::MAX.into()),
