@@ -1,4 +1,7 @@
 //! Cleaning a batch of food orders: five checks and one fact table, in rows and bytes of payload per second.
+//!
+//! `clean/checked_arithmetic` runs the same SQL in a session of Millstream's and in one of DataFusion's, whose
+//! arithmetic wraps: what checking costs is the ratio of the two in one run.
 
 #![expect(clippy::expect_used, reason = "a benchmark shows what it measures and stops where its set-up fails")]
 
@@ -12,6 +15,10 @@ use arrow::array::{ArrayRef, Decimal128Array, Int32Array, Int64Array, StringArra
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use datafusion::datasource::MemTable;
+use datafusion::physical_plan::collect;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
+use datafusion::prelude::SessionContext;
 use millstream::batch::{Decoded, Origin, Position, RawBatch, RawRecord, SequenceNumber, ShardId};
 use millstream::clean::Cleaner;
 use millstream::config::{BatchSettings, Check, Input, LoadSettings, Pipeline, SourceSettings, Table};
@@ -174,5 +181,45 @@ fn clean(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, clean);
+/// Plans of which arithmetic is a usual part, and such as are little else.
+const ARITHMETIC: [(&str, &str); 4] = [
+    (
+        "fact_table",
+        "SELECT order_id, customer_id, restaurant_id, rider_id, order_date, order_value, delivery_fee, tip_amount,
+                order_value + delivery_fee + coalesce(tip_amount, 0) AS total, delivery_minutes * 60 AS seconds,
+                extract(year FROM order_date) * 10000 + extract(month FROM order_date) * 100 AS date_key,
+                CASE lower(trim(order_status)) WHEN 'placed' THEN 1 WHEN 'preparing' THEN 2 ELSE 3 END AS status
+         FROM events WHERE order_value >= 0",
+    ),
+    ("expressions", "SELECT order_id * 2 + 1 AS a, customer_id - rider_id AS b, -restaurant_id AS c FROM events"),
+    ("sums", "SELECT sum(order_id), sum(order_value), avg(tip_amount) FROM events"),
+    ("groups", "SELECT customer_id, sum(delivery_minutes), sum(order_value) FROM events GROUP BY customer_id"),
+];
+
+fn checked_arithmetic(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
+    let checked = millstream::sql::session(SessionSettings { memory_bytes: 256 << 20, partitions: 1 }).expect("one");
+    let wrapping = SessionContext::new_with_config(checked.copied_config());
+    let events = orders(200_000, None).events;
+    let rows = (0..events.num_rows()).step_by(8192);
+    let batches: Vec<RecordBatch> = rows.map(|row| events.slice(row, 8192.min(events.num_rows() - row))).collect();
+    let mut group = criterion.benchmark_group("clean/checked_arithmetic");
+    for (session, context) in [("wrapping", &wrapping), ("checked", &checked)] {
+        let table = MemTable::try_new(events.schema(), vec![batches.clone()]).expect("batches of one schema");
+        context.register_table("events", Arc::new(table)).expect("registered");
+        for (name, sql) in ARITHMETIC {
+            let plan = runtime.block_on(async { context.sql(sql).await.expect("sql").create_physical_plan().await });
+            let plan = plan.expect("planned");
+            group.bench_function(BenchmarkId::new(name, session), |bencher| {
+                bencher.to_async(&runtime).iter(|| async {
+                    let fresh = reset_plan_states(Arc::clone(&plan)).expect("a plan");
+                    black_box(collect(fresh, context.task_ctx()).await.expect("no overflow"))
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, clean, checked_arithmetic);
 criterion_main!(benches);

@@ -1,7 +1,8 @@
 //! The checks: expressions over one event that must be true.
 //!
 //! Owns their planning and the verdict on each event: refused by the first check, in the file's order, that is not
-//! true for it; null is not true, and neither is an expression that fails on the event (a division by zero).
+//! true for it; null is not true, and neither is an expression that fails on the event (a division by zero, an
+//! overflow, a panic).
 
 use std::sync::Arc;
 
@@ -23,6 +24,8 @@ use super::plan::unrepeatable;
 use super::search::{Search, company};
 use crate::config::Check;
 use crate::error::{Error, Result};
+use crate::runtime::caught;
+use crate::sql::safeguarded;
 
 /// A check that is planned.
 #[derive(Debug)]
@@ -84,14 +87,15 @@ pub(super) fn plan(state: &SessionState, check: &Check, events: &SchemaRef) -> R
     }
 }
 
-/// Some functions (coalesce) exist only until an expression is simplified, which making it physical does not do.
+/// Some functions (coalesce) exist only until an expression is simplified, which making it physical does not do; its
+/// safeguards come before that, since simplifying folds constants.
 fn simplified(state: &SessionState, expression: Expr, schema: &DFSchema) -> Result<Expr, DataFusionError> {
     let context = SimplifyContext::builder()
         .with_schema(Arc::new(schema.clone()))
         .with_config_options(Arc::clone(state.config_options()))
         .build();
     let simplifier = ExprSimplifier::new(context);
-    simplifier.simplify(simplifier.coerce(expression, schema)?)
+    simplifier.simplify(safeguarded(state, simplifier.coerce(expression, schema)?, schema)?)
 }
 
 fn looks_beyond(expression: &Expr) -> Result<bool, DataFusionError> {
@@ -137,7 +141,9 @@ pub(super) fn refuse(checks: &[PlannedCheck], events: &RecordBatch) -> Result<Ve
 
 impl PlannedCheck {
     fn verdicts(&self, events: &RecordBatch) -> Result<BooleanArray, DataFusionError> {
-        let values = self.expression.evaluate(events)?.into_array(events.num_rows())?;
+        let values = caught(|| self.expression.evaluate(events))
+            .map_err(|words| DataFusionError::Execution(format!("it panicked: {words}")))??
+            .into_array(events.num_rows())?;
         let verdicts = values.as_any().downcast_ref::<BooleanArray>().cloned();
         verdicts.ok_or_else(|| DataFusionError::Execution(format!("{} is not boolean", self.text)))
     }

@@ -4,8 +4,9 @@
 //! refusal of rows that no warehouse would take, and the counts of the audit identity. It does no IO, knows no file
 //! format and decodes nothing. In goes a `Decoded`, out comes a `Cleaned` that for the same events is always the same.
 //!
-//! What an event holds is never an error: an event that fails a check, that a table's SQL fails on, or whose row a
-//! COPY would refuse goes to the rejects, and then it is in no table. So does what DataFusion calls a bug of its own.
+//! What an event holds is never an error: an event that fails a check, that a table's SQL fails on (by an overflow, a
+//! value that a function does not take, a panic), or whose row a COPY would refuse goes to the rejects, and then it is
+//! in no table. So does what DataFusion calls a bug of its own.
 //! Where very many events fail, some are refused with a failing neighbour, and their message says so. Reasons beside the checks' names: `sql_error`
 //! and those of `values`.
 //!

@@ -21,6 +21,7 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream_partitioned};
 use futures::TryStreamExt;
 
 use crate::error::{Error, Result};
+use crate::runtime::caught_in;
 use crate::schema::VERSION_COLUMNS;
 use crate::sql::{SessionSettings, session};
 
@@ -88,8 +89,19 @@ const LARGER: usize = 4;
 /// Executes a plan over these rows; its partitions' output in their order.
 ///
 /// # Errors
-/// ResourcesExhausted where the output does not fit into the memory; what the plan fails with.
+/// ResourcesExhausted where the output does not fit into the memory; what the plan fails with; External where it
+/// panics.
 pub(super) async fn execute(
+    plan: Arc<dyn ExecutionPlan>,
+    state: &SessionState,
+    memory: Memory,
+    rows: RecordBatch,
+) -> PlanResult<Vec<RecordBatch>> {
+    let output = caught_in(executed(plan, state, memory, rows)).await;
+    output.unwrap_or_else(|words| Err(DataFusionError::External(format!("it panicked: {words}").into())))
+}
+
+async fn executed(
     plan: Arc<dyn ExecutionPlan>,
     state: &SessionState,
     memory: Memory,

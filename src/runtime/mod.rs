@@ -6,6 +6,7 @@
 
 mod clock;
 mod private;
+mod panics;
 mod random;
 mod retry;
 mod tasks;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use private::keep_private;
+pub use panics::{caught, caught_in};
 pub use random::{Dice, Random};
 pub use retry::{Backoff, retry};
 pub use tasks::{Tasks, blocking, on_own_threads};

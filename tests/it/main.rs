@@ -44,6 +44,8 @@ mod oracle;
 #[cfg(test)]
 mod private;
 #[cfg(test)]
+mod overflow;
+#[cfg(test)]
 mod python;
 #[cfg(test)]
 mod redshift_stand_in;

@@ -1,6 +1,8 @@
 //! Tests of the whole step, over pipelines and batches made by hand.
 
 mod faults;
+mod overflow;
+mod panics;
 mod refusals;
 mod rows;
 mod widths;

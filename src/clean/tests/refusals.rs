@@ -233,7 +233,9 @@ async fn a_batch_may_need_more_memory_than_its_share() {
 async fn an_event_that_alone_needs_too_much_memory_is_refused_alone() {
     let mut batch: Vec<Event> = (0..100).map(|id| event(id, "0123456789", 1)).collect();
     batch[70].1 = Some("x".repeat(10_000));
-    let cleaned = in_one_mebibyte(LONG_NAMES, &batch).await.expect("cleaned");
+    let part = "repeat(name, 100)";
+    let sql = format!("SELECT id, concat({part}, {part}, {part}, {part}, {part}) AS name FROM events");
+    let cleaned = in_one_mebibyte(&sql, &batch).await.expect("cleaned");
     let message = "the SQL of t fails on it: it needs more memory than a batch may take";
     assert_eq!(told(&cleaned), [("sql_error", message, "<70.0>\n")]);
     assert_eq!(shown(&cleaned, "t").len(), 99);
