@@ -13,6 +13,7 @@ mod ddl;
 mod demo;
 mod dims;
 mod generate;
+mod limits;
 mod local_stream;
 mod open;
 mod orders;
@@ -38,6 +39,7 @@ use clap::Parser;
 use arguments::{Arguments, Command};
 
 use crate::error::{Error, Result};
+use crate::runtime::{STACK, on_deep_stack};
 use crate::telemetry::{self, LogFormat};
 
 /// Reads the arguments, does the command, and says how it went.
@@ -47,7 +49,7 @@ pub fn main() -> ExitCode {
     // A person at a demo, a question or a prompt wants the answer; the stream job's log is its answer.
     let quiet = !matches!(arguments.command, Command::Run(_) | Command::Stream(_));
     telemetry::start(format, quiet);
-    match execute(arguments) {
+    match on_deep_stack(|| execute(arguments)) {
         Ok(code) => code,
         Err(error) => {
             output::note(format_args!("error: {error}"));
@@ -63,6 +65,7 @@ const BLOCKING_THREADS: usize = 4;
 fn execute(arguments: Arguments) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(BLOCKING_THREADS)
+        .thread_stack_size(STACK)
         .enable_all()
         .build()
         .map_err(|error| Error::internal("the system gives no threads").with_source(error))?;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use random::{Dice, Random};
 pub use retry::{Backoff, retry};
-pub use tasks::{Tasks, blocking, on_own_threads};
+pub use tasks::{STACK, Tasks, blocking, on_deep_stack, on_own_threads};
 
 /// What every step is given instead of reaching for globals.
 #[derive(Clone)]

@@ -1,14 +1,22 @@
 //! The DataFusion session: one way to make it, under a bound on memory.
 //!
-//! Owns the session's settings and what the SQL of every pipeline may rely on. It plans and runs nothing itself.
+//! Owns the session's settings, where it spills (`spill`), how deep a statement may be (`chain`), and what the SQL of every pipeline may rely on. It plans and
+//! runs nothing itself.
+
+mod chain;
+mod spill;
 
 use std::sync::Arc;
 
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::error::{Error, Result};
+
+pub use chain::{MAX_CHAIN, TOO_LONG_A_CHAIN, too_long_a_chain};
+pub use spill::SpillFolder;
 
 /// The bounds of a session.
 #[derive(Debug, Clone, Copy)]
@@ -19,12 +27,50 @@ pub struct SessionSettings {
     pub partitions: usize,
 }
 
+/// Where a session may spill, and how much.
+#[derive(Debug)]
+pub struct Spill {
+    /// None where it may not.
+    pub folder: Option<SpillFolder>,
+    /// In bytes.
+    pub bytes: u64,
+}
+
+impl Spill {
+    /// What does not fit the memory fails.
+    pub const NOWHERE: Self = Self { folder: None, bytes: 0 };
+}
+
+/// What a sort keeps for merging what it has spilled, at most: DataFusion's own figure.
+const SORT_RESERVE: usize = 10 << 20;
+
+/// A session as [`session`] makes it, for questions of any size: what its operators cannot hold they spill here.
+///
+/// # Errors
+/// As [`session`].
+pub fn spilling_session(settings: SessionSettings, spill: &Spill) -> Result<SessionContext> {
+    let mode = match &spill.folder {
+        Some(folder) => DiskManagerMode::Directories(vec![folder.path().to_owned()]),
+        None => DiskManagerMode::Disabled,
+    };
+    let disks = DiskManagerBuilder::default().with_mode(mode).with_max_temp_directory_size(spill.bytes);
+    let context = over(settings, disks)?;
+    let reserve = SORT_RESERVE.min(settings.memory_bytes / settings.partitions.max(1) / 8);
+    context.state_ref().write().config_mut().options_mut().execution.sort_spill_reservation_bytes = reserve;
+    Ok(context)
+}
+
 /// A session under these bounds. Identifiers that are not quoted fold to lower case; times are UTC.
 ///
 /// # Errors
 /// Internal where DataFusion refuses the settings.
 pub fn session(settings: SessionSettings) -> Result<SessionContext> {
+    over(settings, DiskManagerBuilder::default())
+}
+
+fn over(settings: SessionSettings, disks: DiskManagerBuilder) -> Result<SessionContext> {
     let runtime = RuntimeEnvBuilder::new()
+        .with_disk_manager_builder(disks)
         .with_memory_pool(Arc::new(FairSpillPool::new(settings.memory_bytes)))
         .build_arc()
         .map_err(|error| Error::internal("DataFusion refuses its settings").with_source(error))?;

@@ -32,6 +32,8 @@ mod oracle;
 #[cfg(test)]
 mod python;
 #[cfg(test)]
+mod questions;
+#[cfg(test)]
 mod redshift_stand_in;
 #[cfg(test)]
 mod s3;
