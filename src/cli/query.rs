@@ -127,20 +127,21 @@ pub(super) async fn open(site: &Site) -> Result<Session> {
 }
 
 async fn open_within(site: &Site, limits: Limits) -> Result<Session> {
-    let query = over_within(site, &journal::entries(&site.store, 0, usize::MAX).await?, limits).await?;
+    let entries = journal::entries(&site.store, 0, usize::MAX).await?;
+    let query = over_within(site, (&entries, true), limits).await?;
     Ok(Session::Here(query, site.warehouse.sql().cloned()))
 }
 
-/// A session over what these entries have staged, and what is loaded now.
-pub(super) async fn over(site: &Site, entries: &[Arc<Entry>]) -> Result<Query> {
-    over_within(site, entries, Limits::DEFAULT).await
+/// A session over what these entries have staged, and what is loaded now; `verify` as in [`Holdings`].
+pub(super) async fn over(site: &Site, entries: &[Arc<Entry>], verify: bool) -> Result<Query> {
+    over_within(site, (entries, verify), Limits::DEFAULT).await
 }
 
-async fn over_within(site: &Site, entries: &[Arc<Entry>], limits: Limits) -> Result<Query> {
+async fn over_within(site: &Site, (entries, verify): (&[Arc<Entry>], bool), limits: Limits) -> Result<Query> {
     let place = site.spill();
     let settings = blocking(move || query_settings(&limits, place)).await?;
     let (store, specs, warehouse) = (&site.store, site.plan.cleaner.specs(), site.warehouse.loaded());
-    Query::open(Holdings { store, warehouse, specs, entries }, settings).await
+    Query::open(Holdings { store, warehouse, specs, entries, verify }, settings).await
 }
 
 /// Prints the answers of the pipeline's report/*.sql, each under its name.
