@@ -66,7 +66,8 @@ pub(super) fn of_file(name: &str, key: &[&str], sql: &str) -> Table {
 
 /// What this SQL makes of a file of these rows.
 pub(super) async fn clean_file(key: &[&str], sql: &str, rows: &[Event]) -> Result<Cleaned> {
-    let file = DimensionFile { path: "dims/a.csv".to_owned(), fingerprint: "f".to_owned(), effective_at: 5 };
+    let file =
+        DimensionFile { path: "dims/a.csv".to_owned(), fingerprint: "f".to_owned(), replaces: None, effective_at: 5 };
     cleaner(Vec::new(), vec![of_file("t", key, sql)]).await.clean_file("t", events(rows), file).await
 }
 
