@@ -179,8 +179,11 @@ async fn attend(session: Session, sql: &str, format: Format) -> Result<End> {
     });
     tokio::select! {
         outcome = outcome => {
-            outcome.map_err(|_| Error::internal("the answering of a query ended without an outcome"))??;
-            Ok(End::Answered)
+            let outcome = outcome.map_err(|_| Error::internal("the answering of a query ended without an outcome"))?;
+            // The session's folder for spilled rows goes with the last that holds the session.
+            tasks.join().await?;
+            drop(session);
+            outcome.map(|()| End::Answered)
         }
         _ = tokio::signal::ctrl_c() => {
             interrupt(&session).await;

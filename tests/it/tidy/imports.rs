@@ -68,8 +68,13 @@ fn complaint(source: &Source, path: &Path) -> Option<String> {
         [first, target, ..] if first == "crate" && path.test && FOR_TESTS.contains(&target.as_str()) => None,
         [first, target, ..] if first == "crate" => floor_complaint(&own, target),
         _ if path.test => None,
-        segments => segments.iter().take(3).find_map(|name| door_complaint(&own, name)),
+        segments => leading(segments).find_map(|name| door_complaint(&own, name)),
     }
+}
+
+/// The crate that a path begins with, or one that this hands on: `datafusion::object_store`, `datafusion::sql::sqlparser`.
+fn leading(segments: &[String]) -> impl Iterator<Item = &String> {
+    segments.iter().take(2).chain(segments.iter().skip(2).filter(|name| *name == "sqlparser"))
 }
 
 fn floor_complaint(own: &str, target: &str) -> Option<String> {
