@@ -43,6 +43,8 @@ pub enum Reason {
     TooLong,
     /// No such day or time in the years 0001 to 9999.
     OutOfRange,
+    /// A time without a zone that the clocks of the zone to assume passed over.
+    SkippedTime,
     /// The batch or file holds more than an Arrow column takes: 2 GiB of text, 2^31 list items.
     BatchFull,
     /// The record's payload is compressed, and larger than one may be.
@@ -63,7 +65,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::NotJson,
         Self::InvalidUtf8,
         Self::TooDeep,
@@ -80,6 +82,7 @@ impl Reason {
         Self::LoneSurrogate,
         Self::TooLong,
         Self::OutOfRange,
+        Self::SkippedTime,
         Self::BatchFull,
         Self::TooLargeUnwrapped,
         Self::WrappedTooOften,
@@ -109,6 +112,7 @@ impl Reason {
             Self::LoneSurrogate => "lone_surrogate",
             Self::TooLong => "too_long",
             Self::OutOfRange => "out_of_range",
+            Self::SkippedTime => "skipped_time",
             Self::BatchFull => "batch_full",
             Self::TooLargeUnwrapped => "too_large_unwrapped",
             Self::WrappedTooOften => "wrapped_too_often",
@@ -229,6 +233,11 @@ pub(super) fn value_sentence(label: &Label, reason: Reason, value: &[u8]) -> Str
         Reason::TooLong => format!("field {name} is {shown}, which has more bytes than {field_type} takes"),
         Reason::OutOfRange => {
             format!("field {name} is {shown}, which is no {field_type} that exists in the years 0001 to 9999")
+        }
+        Reason::SkippedTime => {
+            format!(
+                "field {name} is {shown}, which is no {field_type}: the clocks there were put forward over that time"
+            )
         }
         Reason::BatchFull => format!("field {name} is {shown}, and {}", plain_sentence(reason)),
         _ => format!("field {name} is {shown} where {field_type} was expected"),
