@@ -51,16 +51,18 @@ pub(super) fn running(error: &DataFusionError, names: &Names) -> Error {
              space, or ask for fewer rows"
         ));
     }
+    if reason.contains(SPILL_LIMIT) {
+        return Error::invalid(format!(
+            "the query spills more to disk than it may: give it more with --spill (without it, half of the free disk), or \
+             ask for fewer columns or rows; {reason}"
+        ));
+    }
     match kind_of(error) {
         Some(ErrorKind::Transient) => return unreadable_now(&reason),
         Some(kind) => return Error::new(kind, format!("a file cannot be read: {reason}")),
         None => {}
     }
     match error.find_root() {
-        DataFusionError::ResourcesExhausted(words) if words.contains(SPILL_LIMIT) => Error::invalid(format!(
-            "the query spills more to disk than it may: give it more with --spill (without it, half of the free disk), or \
-             ask for fewer columns or rows; {reason}"
-        )),
         DataFusionError::ResourcesExhausted(_) => Error::invalid(format!(
             "the query needs more memory than it may take: give it more with --memory (without it, a quarter of the \
              machine's) or let it spill, ask for fewer columns or rows, or group before joining; {reason}"
