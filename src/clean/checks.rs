@@ -18,6 +18,8 @@ use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::Location;
 
 use super::faults::{PlanFault, root_words, sentences};
 use super::plan::unrepeatable;
@@ -25,7 +27,7 @@ use super::search::{Search, company};
 use crate::config::Check;
 use crate::error::{Error, Result};
 use crate::runtime::caught;
-use crate::sql::safeguarded;
+use crate::sql::{TOO_LONG_A_CHAIN, safeguarded, too_long_a_chain};
 
 /// A check that is planned.
 #[derive(Debug)]
@@ -54,13 +56,16 @@ pub(super) struct Refusal {
 /// Every fault found, with the check's line.
 pub(super) fn plan(state: &SessionState, check: &Check, events: &SchemaRef) -> Result<PlannedCheck, Vec<PlanFault>> {
     let fault = |words: String| PlanFault::toml(check.line, format!("check {:?}: {words}", check.name));
+    let place = |place: Option<Location>| match place {
+        Some(place) => format!(" (character {} of the expression)", place.column),
+        None => String::new(),
+    };
     let faults = |error: DataFusionError| -> Vec<PlanFault> {
-        let place = |place: Option<datafusion::sql::sqlparser::tokenizer::Location>| match place {
-            Some(place) => format!(" (character {} of the expression)", place.column),
-            None => String::new(),
-        };
         sentences(&error).into_iter().map(|(at, words)| fault(format!("{words}{}", place(at)))).collect()
     };
+    if let Some(at) = too_long_a_chain(&check.expr, &GenericDialect {}) {
+        return Err(vec![fault(format!("{TOO_LONG_A_CHAIN}{}", place(Some(at))))]);
+    }
     let schema = DFSchema::try_from_qualified_schema("events", events).map_err(faults)?;
     let logical = state.create_logical_expr(&check.expr, &schema).map_err(faults)?;
     if looks_beyond(&logical).map_err(faults)? {

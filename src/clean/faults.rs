@@ -8,8 +8,6 @@ use std::path::PathBuf;
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::tokenizer::Location;
 
-use super::relation::ROW_COLUMN;
-
 /// Something wrong with a pipeline that only planning its SQL finds.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PlanFault {
@@ -67,8 +65,7 @@ fn schema_sentence(error: &SchemaError) -> String {
     let SchemaError::FieldNotFound { field, valid_fields } = error else {
         return one_line(&error.to_string());
     };
-    let known: Vec<&str> =
-        valid_fields.iter().map(|column| column.name.as_str()).filter(|n| *n != ROW_COLUMN).collect();
+    let known: Vec<&str> = valid_fields.iter().map(|column| column.name.as_str()).collect();
     let hint = nearest(&field.name, &known).map_or_else(String::new, |name| format!("did you mean {name:?}? "));
     format!("there is no column {:?}; {hint}known are {}", field.name, known.join(", "))
 }

@@ -13,6 +13,7 @@
 //! `SELECT *` at the top of a table's SQL stands for the declared fields; the system columns stay behind, and by
 //! name they are refused but for the version columns.
 
+mod across;
 mod carry;
 mod checks;
 mod columns;
@@ -65,16 +66,16 @@ impl Cleaner {
     pub async fn plan(pipeline: &Pipeline, settings: SessionSettings) -> Result<Self, Vec<PlanFault>> {
         let refused = |error: Error| vec![PlanFault::toml(1, error.to_string())];
         let state = Arc::new(relation::state(settings).map_err(refused)?);
-        let events = relation::numbered_schema(&input_schema(&pipeline.fields));
+        let seen = input_schema(&pipeline.fields);
         let (mut checks, mut tables, mut faults) = (Vec::new(), Vec::new(), Vec::new());
         for check in &pipeline.checks {
-            match checks::plan(&state, check, &events) {
+            match checks::plan(&state, check, &seen) {
                 Ok(planned) => checks.push(planned),
                 Err(found) => faults.extend(found),
             }
         }
         for table in &pipeline.tables {
-            match plan::plan(&state, table, &events, &pipeline.fields).await {
+            match plan::plan(&state, table, &seen, &pipeline.fields).await {
                 Ok(planned) => tables.push(planned),
                 Err(found) => faults.extend(found),
             }
@@ -85,7 +86,7 @@ impl Cleaner {
         if faults.is_empty() {
             let widened = tables.into_iter().zip(specs.iter().cloned());
             let tables = widened.map(|(table, spec)| Arc::new(PlannedTable { spec, ..table })).collect();
-            return Ok(Self { events, checks: Arc::new(checks), tables, specs });
+            return Ok(Self { events: relation::numbered_schema(&seen), checks: Arc::new(checks), tables, specs });
         }
         faults.sort();
         Err(faults)

@@ -15,7 +15,8 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Volatility, cast};
 use datafusion::sql::sqlparser::tokenizer::Location;
 
-use super::carry::carry;
+use super::across::{Across, asks_events};
+use super::carry::{Carrier, NotCarried};
 use super::columns::{is_key_type, name_fault, stored_type};
 use super::faults::{PlanFault, located};
 use super::relation::{ROW_COLUMN, numbered_schema, provider, version_fields};
@@ -34,7 +35,8 @@ fn relation_of(input: &Input) -> &'static str {
     }
 }
 
-/// Plans a table's SQL over its input; `events` is the schema of the relation `events`, `fields` are those it declares.
+/// Plans a table's SQL over its input; `events` is the schema of the relation `events` as SQL sees it, `fields` are those it
+/// declares.
 ///
 /// # Errors
 /// Every fault found.
@@ -46,14 +48,14 @@ pub(super) async fn plan(
 ) -> Result<PlannedTable, Vec<PlanFault>> {
     let file = table.sql_path.display().to_string();
     let relation = relation_of(&table.input);
-    let input_schema = match &table.input {
+    let seen = match &table.input {
         Input::Events => Arc::clone(events),
-        Input::File { fields, .. } => numbered_schema(&input_schema(fields)),
-        Input::Dates { .. } => numbered_schema(&super::dates::schema()),
+        Input::File { fields, .. } => input_schema(fields),
+        Input::Dates { .. } => super::dates::schema(),
     };
     let select = statement::read(state, &file, &table.sql, relation)?;
     let at_its_place = |error: DataFusionError| located(&file, &error);
-    register(state, relation, &input_schema).map_err(at_its_place)?;
+    register(state, relation, &seen).map_err(at_its_place)?;
     let raw = state.statement_to_plan(select.statement.clone()).await.map_err(at_its_place)?;
     refuse_unrepeatable(&raw, &file)?;
     let declared = match &table.input {
@@ -62,7 +64,7 @@ pub(super) async fn plan(
         Input::Dates { .. } => &[],
     };
     let planner = Planner { state, table, file: &file, select: &select, declared };
-    let yielded = planner.analyse(raw).map_err(at_its_place)?;
+    let yielded = planner.analyse(raw)?;
     let (spec, plan) = planner.conform(&yielded)?;
     let plan = state.optimize(&plan).map_err(at_its_place)?;
     let fields = spec.columns.fields().iter().map(|field| field.as_ref().clone());
@@ -72,7 +74,7 @@ pub(super) async fn plan(
         spec,
         file,
         input,
-        input_schema,
+        input_schema: numbered_schema(&seen),
         output_schema,
         carries,
         plan,
@@ -108,19 +110,40 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
+    fn reads_events(&self) -> bool {
+        matches!(self.table.input, Input::Events)
+    }
+
     /// Carries what can be carried and lets DataFusion settle the types.
-    fn analyse(&self, raw: LogicalPlan) -> Result<Yielded, DataFusionError> {
+    ///
+    /// # Errors
+    /// Where rows of events depend on more than one event each.
+    fn analyse(&self, raw: LogicalPlan) -> Result<Yielded, Vec<PlanFault>> {
         let own = raw.schema().fields().len();
-        let analyse =
-            |plan: LogicalPlan| self.state.analyzer().execute_and_check(plan, self.state.config_options(), |_, _| {});
-        let Some(carried) = carry(&raw) else {
-            return Ok(Yielded { plan: analyse(raw)?, own, carried: None, one_to_one: false });
+        let faults = |error: DataFusionError| located(self.file, &error);
+        let analyse = |plan: LogicalPlan| {
+            self.state.analyzer().execute_and_check(plan, self.state.config_options(), |_, _| {}).map_err(faults)
+        };
+        if self.reads_events() && asks_events(&raw).map_err(faults)? {
+            return Err(vec![self.across(&Across::Subquery)]);
+        }
+        let carried = match (Carrier { is_whole: !self.reads_events() }).carry(&raw) {
+            Ok(carried) => carried,
+            Err(NotCarried::Broken(error)) => return Err(faults(error)),
+            Err(NotCarried::Across(across)) if self.reads_events() => return Err(vec![self.across(&across)]),
+            Err(NotCarried::Across(_)) => {
+                return Ok(Yielded { plan: analyse(raw)?, own, carried: None, one_to_one: false });
+            }
         };
         let plan = analyse(carried.plan)?;
         let [arrived_at, position, row] = carried.columns;
-        let place = |column| plan.schema().index_of_column(column);
+        let place = |column| plan.schema().index_of_column(column).map_err(faults);
         let places = [place(&arrived_at)?, place(&position)?, place(&row)?];
         Ok(Yielded { own, carried: Some(places), one_to_one: carried.one_to_one, plan })
+    }
+
+    fn across(&self, across: &Across) -> PlanFault {
+        PlanFault::sql(self.file, across.place(&self.select.statement, self.state), across.sentence())
     }
 
     /// The table's spec, and the plan with just its columns, stored as they must be, then the version columns and,
@@ -135,7 +158,13 @@ impl Planner<'_> {
             let (qualifier, field) = schema.qualified_field(index);
             let name = field.name();
             if let Some(version) = VERSION_COLUMNS.iter().position(|column| column == name) {
-                versions[version] = Some(index);
+                if self.reads_events() && !is_passed_on(&yielded.plan, index, name) {
+                    let message = format!(
+                        "{name} is the event's own and rides along by itself; give what the SQL makes another name"
+                    );
+                    faults.push(PlanFault::sql(self.file, self.place(index), message));
+                }
+                versions[version] = versions[version].or(Some(index));
                 continue;
             }
             if self.select.wildcard && name.starts_with('_') {
@@ -237,8 +266,9 @@ impl Planner<'_> {
 
     fn missing_versions(&self) -> PlanFault {
         let message = format!(
-            "rows of several events become one here (GROUP BY, DISTINCT, UNION or a join of {relation} with {relation}), \
-             so the SELECT must say which is newer: add max(_arrived_at) AS _arrived_at, max(_position) AS _position",
+            "several rows of {relation} become one here (GROUP BY, DISTINCT, UNION or a join of {relation} with \
+             {relation}), so the SELECT must say which is newer: add max(_arrived_at) AS _arrived_at, max(_position) AS \
+             _position",
             relation = relation_of(&self.table.input)
         );
         PlanFault::sql(self.file, self.place(0), message)
@@ -260,6 +290,18 @@ impl Planner<'_> {
             one_to_one: yielded.one_to_one,
             layout: self.table.layout.clone(),
         }
+    }
+}
+
+/// Whether the plan's column is one of this name further inside, and nothing made of it.
+fn is_passed_on(plan: &LogicalPlan, column: usize, name: &str) -> bool {
+    match plan {
+        LogicalPlan::Sort(sort) => is_passed_on(&sort.input, column, name),
+        LogicalPlan::Projection(projection) => {
+            matches!(projection.expr.get(column), Some(Expr::Column(inner)) if inner.name == name)
+        }
+        // Of several branches the first names the columns.
+        _ => true,
     }
 }
 

@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 
 use super::faults::{PlanFault, located};
+use crate::sql::{TOO_LONG_A_CHAIN, too_long_a_chain};
 
 /// A table's SQL, read and found to be one SELECT over its relation.
 pub(super) struct Select {
@@ -30,6 +31,9 @@ pub(super) struct Select {
 /// # Errors
 /// Every fault that the text alone shows.
 pub(super) fn read(state: &SessionState, file: &str, sql: &str, relation: &str) -> Result<Select, Vec<PlanFault>> {
+    if let Some(place) = too_long_a_chain(sql, &GenericDialect {}) {
+        return Err(vec![PlanFault::sql(file, Some(place), TOO_LONG_A_CHAIN)]);
+    }
     let parser = DFParserBuilder::new(sql).with_dialect(&GenericDialect {}).build();
     let mut statements =
         parser.and_then(|mut parser| parser.parse_statements()).map_err(|error| located(file, &error))?;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::parse_bytes;
+
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(
@@ -11,7 +13,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     args_override_self = true,
     version,
     about = "One binary from Kinesis records to a star schema: decode, clean with SQL, stage as Parquet, load exactly once.",
-    after_help = "Exit codes: 0 good, 1 the work failed or an audit is broken, 2 bad arguments or pipeline.\n\
+    after_help = "Exit codes: 0 good, 1 the work failed or an audit is broken, 2 bad arguments or pipeline, 130 a query was\n\
+                  stopped by Ctrl-C.\n\
                   Logs go to stderr; MILLSTREAM_LOG=debug shows more (the syntax of RUST_LOG)."
 )]
 pub(super) struct Arguments {
@@ -227,6 +230,30 @@ pub(super) struct Query {
     /// How rows are written (json: one object a line)
     #[arg(long, value_enum)]
     pub(super) format: Option<Format>,
+    #[command(flatten)]
+    pub(super) limits: Limits,
+}
+
+/// What a question that is answered here may take of this machine.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct Limits {
+    /// What it may hold in memory before it spills to disk (64MiB, 4GiB); without it, a quarter of the machine's or the
+    /// container's
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(super) memory: Option<u64>,
+    /// What it may spill to disk, 0 for nothing; without it, half of what is free
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(super) spill: Option<u64>,
+}
+
+impl Limits {
+    /// Nothing is said of them.
+    pub(super) const DEFAULT: Self = Self { memory: None, spill: None };
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let bytes = text.parse().ok().or_else(|| parse_bytes(text));
+    bytes.ok_or_else(|| "write 64KiB, 32MiB, 1GiB or a number of bytes".to_owned())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

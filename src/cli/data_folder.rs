@@ -7,6 +7,7 @@
 //! | `lake/` | the object store: `journal/`, `staged/`, `quarantine/` |
 //! | `warehouse/` | the Delta tables |
 //! | `query_history` | what was typed at the prompt |
+//! | `spill/` | what questions cannot hold in memory, while they are answered |
 //!
 //! The folder is its user's alone (0700).
 
@@ -94,6 +95,10 @@ impl DataFolder {
     pub(super) fn query_history(&self) -> PathBuf {
         self.0.join("query_history")
     }
+
+    pub(super) fn spill(&self) -> PathBuf {
+        self.0.join("spill")
+    }
 }
 
 /// Takes a folder that others could look into from them: what is in it, they must not read. Where that cannot be done it
@@ -115,7 +120,7 @@ fn make_private(folder: &Path) {
 }
 
 /// Everything that stands in a data folder, beside its owner's file.
-const OURS: [&str; 5] = ["kinesis", "stream.port", "lake", "warehouse", "query_history"];
+const OURS: [&str; 6] = ["kinesis", "stream.port", "lake", "warehouse", "query_history", "spill"];
 
 /// A folder without an owner is empty, or holds only what a stream's host has put there already.
 fn must_be_free(folder: &Path) -> Result<()> {

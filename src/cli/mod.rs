@@ -13,6 +13,7 @@ mod ddl;
 mod demo;
 mod dims;
 mod generate;
+mod limits;
 mod local_stream;
 mod open;
 mod orders;
@@ -39,7 +40,7 @@ use arguments::{Arguments, Command, Common};
 use reach::must_be_local;
 
 use crate::error::{Error, Result};
-use crate::runtime;
+use crate::runtime::{self, STACK, on_deep_stack};
 use crate::telemetry::{self, LogFormat};
 
 /// Reads the arguments, does the command, and says how it went.
@@ -58,7 +59,7 @@ pub fn main() -> ExitCode {
     // A person at a demo, a question or a prompt wants the answer; the stream job's log is its answer.
     let quiet = !matches!(arguments.command, Command::Run(_) | Command::Stream(_));
     telemetry::start(format, quiet);
-    match execute(arguments) {
+    match on_deep_stack(|| execute(arguments)) {
         Ok(code) => code,
         Err(error) => {
             output::error(&error);
@@ -74,6 +75,7 @@ const BLOCKING_THREADS: usize = 4;
 fn execute(arguments: Arguments) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(BLOCKING_THREADS)
+        .thread_stack_size(STACK)
         .enable_all()
         .build()
         .map_err(|error| Error::internal("the system gives no threads").with_source(error))?;

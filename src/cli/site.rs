@@ -195,6 +195,14 @@ impl Site {
             Home::Address(_) => None,
         }
     }
+
+    /// Where questions spill; none where nothing of the site is on this machine.
+    pub(super) fn spill(&self) -> Option<PathBuf> {
+        match &self.home {
+            Home::Folder(folder) => Some(folder.spill()),
+            Home::Address(_) => None,
+        }
+    }
 }
 
 /// The store of a target.

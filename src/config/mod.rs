@@ -28,7 +28,7 @@ pub use model::{
     PostgresSettings, RedshiftAccess, RedshiftPlace, RedshiftSettings, Report, ServerSettings, SourceSettings, Start,
     StoreAddress, Table, Target, Tls, WarehouseSettings,
 };
-pub use values::RESERVED_COLUMNS;
+pub use values::{RESERVED_COLUMNS, parse_bytes};
 pub use warehouse_url::parse_warehouse_url;
 
 #[cfg(test)]

@@ -234,7 +234,8 @@ fn parse_duration(text: &str) -> Option<Duration> {
     number.checked_mul(millis_per_unit).map(Duration::from_millis)
 }
 
-fn parse_bytes(text: &str) -> Option<u64> {
+/// `64KiB`, `32MiB`, `1GiB` as bytes.
+pub fn parse_bytes(text: &str) -> Option<u64> {
     let (number, unit) = number_and_unit(text)?;
     let bytes_per_unit = match unit {
         "KiB" => 1 << 10,

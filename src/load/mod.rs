@@ -23,6 +23,7 @@ mod merge;
 mod plan;
 mod postgres;
 mod protocol;
+mod question;
 mod redshift;
 mod script;
 mod session;
@@ -154,8 +155,15 @@ pub trait SqlWarehouse: Warehouse {
     /// tables.
     ///
     /// # Errors
-    /// Invalid where the warehouse refuses the statement, with its words; Transient.
+    /// Invalid where it is not one statement that only reads, and nothing of it is sent; where the warehouse refuses it,
+    /// with its words; Transient.
     async fn query(&self, sql: &str) -> Result<Answer>;
+
+    /// Has the server give up whatever it is asked now.
+    ///
+    /// # Errors
+    /// Transient, Invalid: it may go on.
+    async fn cancel(&self) -> Result<()>;
 
     /// The rows of a table, with these columns of it (at least one), at most `limit`, in no order.
     ///

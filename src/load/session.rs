@@ -44,6 +44,12 @@ pub(super) trait Session: Send + Sync {
     /// As [`Session::execute`].
     async fn read(&self, sql: &str) -> Result<Answer>;
 
+    /// Has the server give up whatever it is asked now through this session.
+    ///
+    /// # Errors
+    /// As [`Session::execute`].
+    async fn cancel(&self) -> Result<()>;
+
     /// Whether a COPY goes by the columns' places in the file, so that a load must look at the files first.
     fn needs_columns(&self) -> bool;
 }

@@ -11,6 +11,9 @@ use super::names::Names;
 use crate::error::{Error, ErrorKind, is_storage_full};
 use crate::store::{is_missing, kind_of};
 
+/// By this, DataFusion's words for a full spill folder differ from those for a full memory.
+const SPILL_LIMIT: &str = "max_temp_directory_size";
+
 /// A statement that could not be planned: the user must change it.
 pub(super) fn planning(error: &DataFusionError, names: &Names) -> Error {
     let root = error.find_root();
@@ -44,8 +47,14 @@ pub(super) fn running(error: &DataFusionError, names: &Names) -> Error {
     }
     if is_storage_full(error) {
         return Error::invalid(format!(
-            "no space left in the system's temporary folder, where large sorts, joins and groups spill: {reason}; \
-             no data is touched: free some space, or ask for fewer rows"
+            "no space left on the disk where large sorts, joins and groups spill: {reason}; no data is touched: free some \
+             space, or ask for fewer rows"
+        ));
+    }
+    if reason.contains(SPILL_LIMIT) {
+        return Error::invalid(format!(
+            "the query spills more to disk than it may: give it more with --spill (without it, half of the free disk), or \
+             ask for fewer columns or rows; {reason}"
         ));
     }
     match kind_of(error) {
@@ -55,8 +64,8 @@ pub(super) fn running(error: &DataFusionError, names: &Names) -> Error {
     }
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_) => Error::invalid(format!(
-            "the query needs more memory than a query may take: ask for fewer columns or rows, or group before joining; \
-             {reason}"
+            "the query needs more memory than it may take: give it more with --memory (without it, a quarter of the \
+             machine's) or let it spill, ask for fewer columns or rows, or group before joining; {reason}"
         )),
         DataFusionError::ParquetError(fault) if !matches!(fault.as_ref(), ParquetError::External(_)) => {
             Error::corrupt(format!(
@@ -121,11 +130,12 @@ mod tests {
         let parquet = |fault| DataFusionError::ParquetError(Box::new(fault));
         let timed_out = io::Error::from(io::ErrorKind::TimedOut);
         let table = [
-            (io_fault(io::ErrorKind::StorageFull), ErrorKind::Invalid, "temporary folder"),
+            (io_fault(io::ErrorKind::StorageFull), ErrorKind::Invalid, "on the disk"),
             (io_fault(io::ErrorKind::TimedOut), ErrorKind::Transient, "may succeed"),
             (parquet(ParquetError::External(Box::new(timed_out))), ErrorKind::Transient, "may succeed"),
             (parquet(ParquetError::General("bad footer".into())), ErrorKind::Corrupt, "bad footer"),
-            (DataFusionError::ResourcesExhausted("12 MB".into()), ErrorKind::Invalid, "12 MB"),
+            (DataFusionError::ResourcesExhausted("12 MB".into()), ErrorKind::Invalid, "--memory"),
+            (DataFusionError::ResourcesExhausted("see max_temp_directory_size".into()), ErrorKind::Invalid, "--spill"),
             (DataFusionError::Execution("a; b".into()), ErrorKind::Invalid, "the query failed: a; b"),
             (DataFusionError::Internal("odd".into()), ErrorKind::Internal, "odd"),
         ];

@@ -48,16 +48,18 @@ use self::names::Names;
 use crate::batch::{DataFile, Entry};
 use crate::error::{Error, Result};
 use crate::schema::{TableSpec, VERSION_COLUMNS, reject_schema};
-use crate::sql::{SessionSettings, session};
+use crate::sql::{SessionSettings, Spill, spilling_session};
 use crate::store::{Folder, Store};
 
 /// The bounds of a query.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct QuerySettings {
     /// What its operators may hold together, in bytes; sorts, joins and groups spill to disk beyond it.
     pub memory_bytes: usize,
     /// How many partitions a plan runs at once, at least 1.
     pub partitions: usize,
+    /// Where they spill.
+    pub spill: Spill,
 }
 
 /// What a pipeline keeps, for a query to read.
@@ -90,6 +92,8 @@ pub enum Loaded<'a> {
 pub struct Query {
     context: SessionContext,
     names: Names,
+    /// Its folder is gone when this is.
+    _spill: Spill,
 }
 
 /// An answer: its columns, and its rows as they come.
@@ -112,7 +116,8 @@ impl Query {
     /// table cannot be opened.
     pub async fn open(holdings: Holdings<'_>, settings: QuerySettings) -> Result<Self> {
         let Holdings { store, warehouse, specs, entries, verify } = holdings;
-        let context = context(settings)?;
+        let QuerySettings { memory_bytes, partitions, spill } = settings;
+        let context = spilling_session(SessionSettings { memory_bytes, partitions: partitions.max(1) }, &spill)?;
         register_store(&context, store, entries, verify);
         let mut tables = Tables::new(&context)?;
         for spec in specs {
@@ -129,7 +134,7 @@ impl Query {
         let rejects = entries.iter().flat_map(|entry| &entry.quarantine);
         tables.add(None, "rejects", provider(store, reject_schema(), rejects)?)?;
         tables.add(None, "journal", journal::table(entries)?)?;
-        Ok(Self { names: tables.names, context })
+        Ok(Self { names: tables.names, context, _spill: spill })
     }
 
     /// Starts one statement that only reads: SELECT, WITH, VALUES, SHOW, DESCRIBE or EXPLAIN.
@@ -232,10 +237,6 @@ impl Tables {
         self.context.register_table(reference, provider).map_err(refused)?;
         Ok(())
     }
-}
-
-fn context(settings: QuerySettings) -> Result<SessionContext> {
-    session(SessionSettings { memory_bytes: settings.memory_bytes, partitions: settings.partitions.max(1) })
 }
 
 fn refused(error: datafusion::error::DataFusionError) -> Error {

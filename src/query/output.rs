@@ -48,6 +48,9 @@ pub enum Format {
 /// What a table shows at most.
 const TABLE_ROWS: usize = 10_000;
 
+/// What its rows take in memory, after which no more are taken in.
+const TABLE_BYTES: usize = 64 << 20;
+
 /// Writes an answer to the end and returns the rows written.
 ///
 /// # Errors
@@ -65,10 +68,14 @@ pub async fn write(result: QueryResult, format: Format, out: &mut impl io::Write
 
 async fn write_table(mut result: QueryResult, out: &mut impl io::Write) -> Result<u64> {
     let mut batches = Vec::new();
-    let (mut rows, mut more) = (0, false);
+    let (mut rows, mut bytes, mut more) = (0, 0, false);
     while let Some(batch) = result.next().await? {
         let fits = batch.num_rows().min(TABLE_ROWS - rows);
-        more = fits < batch.num_rows();
+        more = fits < batch.num_rows() || bytes > TABLE_BYTES;
+        if bytes > TABLE_BYTES {
+            break;
+        }
+        bytes += batch.get_array_memory_size();
         batches.push(shown(&batch.slice(0, fits)).map_err(unwritable)?);
         rows += fits;
         if more {
@@ -80,7 +87,7 @@ async fn write_table(mut result: QueryResult, out: &mut impl io::Write) -> Resul
     let mut text = format!("{table}\n");
     if more {
         text.push_str(&format!(
-            "there are more rows than the {TABLE_ROWS} shown: ask with LIMIT, or take --format csv or json for all\n"
+            "there are more rows than the {rows} shown: ask with LIMIT, or take --format csv or json for all\n"
         ));
     }
     send(text.as_bytes(), out)?;

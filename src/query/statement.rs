@@ -4,15 +4,20 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::Statement as Sql;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
 
 use super::failure;
 use crate::error::{Error, Result};
+use crate::sql::{TOO_LONG_A_CHAIN, too_long_a_chain};
 
 /// The one statement in this text.
 ///
 /// # Errors
-/// Invalid where it does not parse, where there is none or more than one, or where it would change something.
+/// Invalid where it does not parse or is too deep, where there is none or more than one, or where it would change something.
 pub(super) fn parse(state: &SessionState, sql: &str) -> Result<Statement> {
+    if let Some(place) = too_long_a_chain(sql, &GenericDialect {}) {
+        return Err(Error::invalid(format!("line {}, column {}: {TOO_LONG_A_CHAIN}", place.line, place.column)));
+    }
     let limit = state.config_options().sql_parser.recursion_limit.get();
     let parsed = DFParserBuilder::new(sql).with_recursion_limit(limit).build().and_then(|mut it| it.parse_statements());
     let mut statements = parsed.map_err(|error| unparsable(&error))?;

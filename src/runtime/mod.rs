@@ -18,7 +18,7 @@ pub use private::keep_private;
 pub use panics::{caught, caught_in};
 pub use random::{Dice, Random};
 pub use retry::{Backoff, retry};
-pub use tasks::{Tasks, blocking, on_own_threads};
+pub use tasks::{STACK, Tasks, blocking, on_deep_stack, on_own_threads};
 
 /// What every step is given instead of reaching for globals.
 #[derive(Clone)]

@@ -44,6 +44,20 @@ fn flatten<T>(joined: std::result::Result<Result<T>, tokio::task::JoinError>) ->
     joined.unwrap_or_else(|error| Err(Error::new(ErrorKind::Internal, "a task panicked").with_source(error)))
 }
 
+/// The stack of the program's own threads, for plans as deep as `sql` lets them be. It is reserved, not taken.
+pub const STACK: usize = 64 << 20;
+
+/// Does work on a thread whose stack is [`STACK`], which the process's first thread has not, and waits for it.
+///
+/// # Errors
+/// The work's own, or Internal where it panicked or the system gives no thread.
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+pub fn on_deep_stack<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let thread = std::thread::Builder::new().name("main".to_owned()).stack_size(STACK).spawn(work);
+    let thread = thread.map_err(|error| Error::internal("the system gives no thread").with_source(error))?;
+    thread.join().unwrap_or_else(|_| Err(Error::internal("the program panicked")))
+}
+
 /// Does work that would hold up an async thread on a thread of its own.
 ///
 /// # Errors

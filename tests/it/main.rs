@@ -48,6 +48,8 @@ mod overflow;
 #[cfg(test)]
 mod python;
 #[cfg(test)]
+mod questions;
+#[cfg(test)]
 mod redshift_stand_in;
 #[cfg(test)]
 mod s3;

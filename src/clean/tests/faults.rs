@@ -89,7 +89,12 @@ async fn what_the_sql_must_yield_is_asked_for() {
         ),
         (&["id"], "SELECT id, INTERVAL '1' DAY AS later FROM events", "which cannot be stored"),
         (&["tags"], "SELECT tags FROM events", "the key column \"tags\" is of type List"),
-        (&["id"], "SELECT a.id, b.id FROM events a JOIN events b ON a.id = b.id", "the column \"id\" is yielded twice"),
+        (
+            &["id"],
+            "SELECT a.id, b.id FROM events a JOIN (VALUES (1)) b(id) ON a.id = b.id",
+            "the column \"id\" is yielded twice",
+        ),
+        (&["id"], "SELECT id, 'x' AS _position FROM events", "t.sql:1:12: _position is the event's own"),
         (&["id"], "SELECT id, now() AS at FROM events", "now() is not allowed: a batch that is done again"),
         (&["id"], "SELECT id FROM events WHERE random() < 0.5", "random() is not allowed"),
         (
@@ -105,15 +110,88 @@ async fn what_the_sql_must_yield_is_asked_for() {
 }
 
 #[tokio::test]
-async fn where_events_melt_together_the_version_columns_are_asked_for() {
+async fn rows_that_would_depend_on_how_events_are_batched_are_refused_with_their_place() {
+    let cases: &[(&str, &str)] = &[
+        ("SELECT id FROM events LIMIT 10", "1:29: LIMIT or OFFSET"),
+        ("SELECT id FROM events\nOFFSET 3", "2:8: LIMIT or OFFSET"),
+        ("SELECT id FROM events ORDER BY id LIMIT 1", "1:41: LIMIT or OFFSET"),
+        ("SELECT id FROM (SELECT id FROM events LIMIT 1) AS a", "1:45: LIMIT or OFFSET"),
+        ("WITH a AS (SELECT * FROM events LIMIT 1) SELECT id FROM a", "1:39: LIMIT or OFFSET"),
+        ("SELECT id, count(*) AS n FROM events GROUP BY id", "1:47: GROUP BY or an aggregate"),
+        (
+            "SELECT id, max(_arrived_at) AS _arrived_at, max(_position) AS _position FROM events GROUP BY id",
+            "GROUP BY or an aggregate",
+        ),
+        ("SELECT max(id) AS id FROM events", "1:8: GROUP BY or an aggregate"),
+        ("SELECT id FROM (SELECT id, sum(amount) AS a FROM events GROUP BY id) AS g", "GROUP BY or an aggregate"),
+        ("SELECT name FROM events GROUP BY ROLLUP (name)", "GROUP BY or an aggregate"),
+        ("SELECT DISTINCT id FROM events", "1:1: DISTINCT or UNION"),
+        ("SELECT DISTINCT ON (id) id, name FROM events", "DISTINCT or UNION"),
+        ("SELECT id FROM events UNION SELECT id + 1 FROM events", ":1:29: DISTINCT or UNION"),
+        ("SELECT id FROM events UNION ALL SELECT DISTINCT id FROM events", "DISTINCT or UNION"),
+        ("SELECT id, row_number() OVER (ORDER BY id) AS n FROM events", "1:12: a window function"),
+        ("SELECT id FROM events QUALIFY row_number() OVER (PARTITION BY id ORDER BY name) = 1", "a window function"),
+        (
+            "SELECT id, count(*) OVER (PARTITION BY _shard, _sequence, _subsequence, _index) AS n FROM events",
+            "a window",
+        ),
+        ("SELECT a.id FROM events a JOIN events b ON a.id = b.id", "1:32: events joined with events"),
+        ("SELECT a.id FROM events a, events b", "events joined with events"),
+        ("SELECT id FROM events INTERSECT SELECT id FROM events", "events joined with events"),
+        ("SELECT id FROM events EXCEPT ALL SELECT id + 1 FROM events", "events joined with events"),
+        ("SELECT e.id FROM events e LEFT ANTI JOIN events b ON e.id = b.id", "events joined with events"),
+        ("SELECT id FROM events WHERE id = (SELECT max(id) FROM events)", "1:35: a subquery that reads events"),
+        ("SELECT id FROM events WHERE id IN (SELECT id FROM events)", "1:36: a subquery that reads events"),
+        (
+            "SELECT id FROM events e WHERE EXISTS (SELECT 1 FROM events f WHERE f.id = e.id + 1)",
+            "a subquery that reads",
+        ),
+        ("SELECT id, (SELECT count(*) FROM events) AS n FROM events", "a subquery that reads events"),
+        (
+            "SELECT v.id FROM (VALUES (1)) AS v(id) WHERE v.id IN (SELECT id FROM events)",
+            "a subquery that reads events",
+        ),
+        ("SELECT v.id FROM (VALUES (1)) AS v(id) LEFT JOIN events e ON v.id = e.id", "a row that no event stands"),
+        ("SELECT v.id FROM events e FULL JOIN (VALUES (1)) AS v(id) ON v.id = e.id", "a row that no event stands"),
+        ("SELECT id FROM events UNION ALL SELECT 1", "a row that no event stands"),
+        (
+            "SELECT a.id FROM (SELECT id FROM events UNION ALL SELECT id FROM events) a JOIN (VALUES (1)) v(n) ON a.id = v.n",
+            "a join after UNION ALL",
+        ),
+    ];
+    for (sql, words) in cases {
+        for key in [&["id"][..], &[]] {
+            let told = of_sql(key, sql).await;
+            assert!(told.len() == 1 && told[0].contains(words), "{sql}: {told:?}");
+            assert!(told[0].contains("SQL over events sees one micro-batch"), "{sql}: {told:?}");
+            assert!(!told[0].contains("max(_arrived_at)"), "{told:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_row_number_is_no_column() {
+    let known = "known are id, name, amount, tags, _shard, _sequence, _subsequence, _index, _arrived_at, _position";
     for sql in [
-        "SELECT id, count(*) AS n FROM events GROUP BY id",
-        "SELECT DISTINCT id FROM events",
-        "SELECT id FROM events UNION ALL SELECT id + 1 FROM events",
-        "SELECT a.id FROM events a JOIN events b ON a.id = b.id",
-        "SELECT v.id FROM (VALUES (1)) AS v(id) LEFT JOIN events e ON v.id = e.id",
+        "SELECT id, _row AS n FROM events",
+        "SELECT id FROM events WHERE _row = 0",
+        "SELECT id FROM (SELECT * FROM events) AS e WHERE e._row < 5",
     ] {
         let told = of_sql(&["id"], sql).await;
+        assert!(told.len() == 1 && told[0].contains("there is no column \"_row\""), "{sql}: {told:?}");
+    }
+    let told = faults(vec![check("c", "_row < 10")], vec![table("t", &["id"], "SELECT id FROM events")]).await;
+    assert!(told.len() == 1 && told[0].contains("there is no column \"_row\"") && told[0].contains(known), "{told:?}");
+}
+
+#[tokio::test]
+async fn where_rows_of_a_file_melt_together_the_version_columns_are_asked_for() {
+    for sql in [
+        "SELECT id, count(*) AS n FROM file GROUP BY id",
+        "SELECT DISTINCT id FROM file",
+        "SELECT a.id FROM file a JOIN file b ON a.id = b.id",
+    ] {
+        let told = faults(Vec::new(), vec![of_file("t", &["id"], sql)]).await;
         let words = "add max(_arrived_at) AS _arrived_at, max(_position) AS _position";
         assert!(told.len() == 1 && told[0].contains(words), "{sql}: {told:?}");
     }

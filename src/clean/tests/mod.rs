@@ -1,5 +1,6 @@
 //! Tests of the whole step, over pipelines and batches made by hand.
 
+mod batching;
 mod faults;
 mod overflow;
 mod panics;
@@ -57,6 +58,19 @@ pub(super) fn table(name: &str, key: &[&str], sql: &str) -> Table {
         sql: sql.to_owned(),
         line: 40,
     }
+}
+
+/// A table whose SQL reads a file of the same fields: it may look across its rows.
+pub(super) fn of_file(name: &str, key: &[&str], sql: &str) -> Table {
+    let input = Input::File { path: "dims/a.csv".into(), fields: fields() };
+    Table { kind: TableKind::Dimension, input, ..table(name, key, sql) }
+}
+
+/// What this SQL makes of a file of these rows.
+pub(super) async fn clean_file(key: &[&str], sql: &str, rows: &[Event]) -> Result<Cleaned> {
+    let file =
+        DimensionFile { path: "dims/a.csv".to_owned(), fingerprint: "f".to_owned(), replaces: None, effective_at: 5 };
+    cleaner(Vec::new(), vec![of_file("t", key, sql)]).await.clean_file("t", events(rows), file).await
 }
 
 pub(super) fn check(name: &str, expr: &str) -> Check {

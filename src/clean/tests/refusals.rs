@@ -149,18 +149,18 @@ async fn an_event_that_one_table_s_sql_fails_on_is_in_no_table() {
 }
 
 #[tokio::test]
-async fn events_that_fail_only_together_are_thinned_until_the_rest_fits() {
+async fn rows_that_fail_only_together_are_thinned_until_the_rest_fits() {
     // Each sum fits; all of them together overflow.
     let sql = "SELECT 1 AS one, CAST(sum(CAST(amount AS bigint)) AS smallint) AS total, \
-               max(_arrived_at) AS _arrived_at, max(_position) AS _position FROM events";
-    let cleaner = cleaner(Vec::new(), vec![table("t", &["one"], sql)]).await;
-    let cleaned = cleaner.clean(events(&[event(1, "a", 2_000_000), event(2, "b", 2_000_000)])).await.expect("cleaned");
+               max(_arrived_at) AS _arrived_at, max(_position) AS _position FROM file";
+    let batch = [event(1, "a", 2_000_000), event(2, "b", 2_000_000)];
+    let cleaned = clean_file(&["one"], sql, &batch).await.expect("cleaned");
     assert_eq!(shown(&cleaned, "t"), ["1|20000"]);
     assert_eq!(told(&cleaned)[0].0, "sql_error");
     adds_up(&cleaned.counts);
     // Far too many of them: in the end the rest is refused, and the stream goes on.
     let batch: Vec<Event> = (0..100).map(|id| event(id, "a", 2_000_000)).collect();
-    let cleaned = cleaner.clean(events(&batch)).await.expect("cleaned");
+    let cleaned = clean_file(&["one"], sql, &batch).await.expect("cleaned");
     assert_eq!((cleaned.counts.passed, cleaned.counts.failed_checks["sql_error"]), (0, 100));
     assert!(cleaned.tables.is_empty());
     adds_up(&cleaned.counts);
@@ -189,19 +189,17 @@ async fn what_a_warehouse_would_refuse_is_refused_here() {
 }
 
 #[tokio::test]
-async fn a_refused_row_of_a_group_takes_the_event_it_is_versioned_by() {
+async fn a_refused_row_of_a_group_takes_the_row_it_is_versioned_by() {
     let sql = "SELECT name, string_agg(name, '') AS all_of_it, max(_arrived_at) AS _arrived_at, \
-               max(_position) AS _position FROM events GROUP BY name";
-    let cleaner = cleaner(Vec::new(), vec![table("t", &["name"], sql)]).await;
+               max(_position) AS _position FROM file GROUP BY name";
     let batch = [event(1, &"a".repeat(40_000), 1), event(2, &"a".repeat(40_000), 1), event(3, "b", 1)];
-    let cleaned = cleaner.clean(events(&batch)).await.expect("cleaned");
+    let cleaned = clean_file(&["name"], sql, &batch).await.expect("cleaned");
     let refused: Vec<_> = told(&cleaned).into_iter().map(|(reason, _, payload)| (reason, payload)).collect();
     assert_eq!(refused, [("too_long", "<1.0>\n")]);
     assert_eq!(shown(&cleaned, "t").len(), 2);
     let made_up =
-        "SELECT CAST(NULL AS int) AS id, max(_arrived_at) AS _arrived_at, 'x' AS _position FROM events GROUP BY name";
-    let cleaner = super::cleaner(Vec::new(), vec![table("t", &["id"], made_up)]).await;
-    let error = cleaner.clean(events(&[event(1, "a", 1)])).await.expect_err("of no event");
+        "SELECT CAST(NULL AS int) AS id, max(_arrived_at) AS _arrived_at, 'x' AS _position FROM file GROUP BY name";
+    let error = clean_file(&["id"], made_up, &[event(1, "a", 1)]).await.expect_err("of no row");
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.to_string().contains("its _position is that of no event"), "{error}");
 }
@@ -217,16 +215,12 @@ const LONG_NAMES: &str = "SELECT id, repeat(name, 1000) AS name FROM events";
 
 #[tokio::test]
 async fn a_batch_may_need_more_memory_than_its_share() {
-    let grouped = "SELECT id, max(repeat(name, 1000)) AS name, max(_arrived_at) AS _arrived_at, \
-                   max(_position) AS _position FROM events GROUP BY id";
-    for (sql, events) in [(LONG_NAMES, 300), (grouped, 150)] {
-        let batch: Vec<Event> = (0..events).map(|id| event(id, "0123456789", 1)).collect();
-        let cleaned = in_one_mebibyte(sql, &batch).await.expect("cleaned");
-        let expected: Vec<String> = (0..events).map(|id| format!("{id}|{}", "0123456789".repeat(1000))).collect();
-        assert!(cleaned.rejects.is_empty(), "{:?}", cleaned.rejects);
-        assert!(shown(&cleaned, "t") == expected, "{sql}");
-        adds_up(&cleaned.counts);
-    }
+    let batch: Vec<Event> = (0..300).map(|id| event(id, "0123456789", 1)).collect();
+    let cleaned = in_one_mebibyte(LONG_NAMES, &batch).await.expect("cleaned");
+    let expected: Vec<String> = (0..300).map(|id| format!("{id}|{}", "0123456789".repeat(1000))).collect();
+    assert!(cleaned.rejects.is_empty(), "{:?}", cleaned.rejects);
+    assert!(shown(&cleaned, "t") == expected);
+    adds_up(&cleaned.counts);
 }
 
 #[tokio::test]

@@ -72,8 +72,10 @@ fn logins(login: &Login, chain: Option<AwsChain>, context: &Context) -> Result<A
 
 /// What a session starts with: values read back as they are written whatever the server is set to, and the pipeline's
 /// tables go by their bare names.
-fn session_start(schema: &str) -> [String; 4] {
+fn session_start(schema: &str) -> [String; 5] {
     [
+        // A backslash in a text escapes nothing, for us and for the server.
+        "SET standard_conforming_strings TO on".to_owned(),
         "SET TIME ZONE 'UTC'".to_owned(),
         "SET datestyle TO 'ISO'".to_owned(),
         "SET extra_float_digits TO 1".to_owned(),
@@ -106,6 +108,10 @@ impl Session for PostgresSession {
 
     async fn read(&self, sql: &str) -> Result<Answer> {
         self.wire.read(sql).await
+    }
+
+    async fn cancel(&self) -> Result<()> {
+        self.wire.cancel().await
     }
 
     fn needs_columns(&self) -> bool {

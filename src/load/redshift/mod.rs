@@ -15,7 +15,6 @@ mod examples;
 mod lake;
 mod load_error;
 mod manifest;
-mod read_only;
 mod refusal;
 mod session;
 mod staged_value;

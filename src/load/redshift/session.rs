@@ -67,6 +67,10 @@ impl Session for WireSession {
         self.wire.read(sql).await
     }
 
+    async fn cancel(&self) -> Result<()> {
+        self.wire.cancel().await
+    }
+
     fn needs_columns(&self) -> bool {
         // COPY takes Parquet's columns by their places.
         true

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -24,6 +24,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::plan::{Attempt, LoadPlan};
 use super::protocol::{check_entries, overtaken};
+use super::question::{Question, volatile};
 use super::script::{Dialect, SqlTarget, held_query, rows_query, script};
 use super::session::Session;
 use super::shape::{Shape, shapes};
@@ -209,7 +210,19 @@ impl SqlWarehouse for UpsertWarehouse {
     }
 
     async fn query(&self, sql: &str) -> Result<Answer> {
-        self.session.read(sql).await
+        let question = Question::read(self.target.dialect, sql)?;
+        if let Some(asked) = question.volatile_query() {
+            let found = self.few(&asked).await?;
+            let first = found.columns().first().and_then(|names| names.as_string_opt::<i32>());
+            if let Some(name) = first.and_then(|names| names.iter().flatten().next()) {
+                return Err(volatile(name));
+            }
+        }
+        self.session.read(&question.sql).await
+    }
+
+    async fn cancel(&self) -> Result<()> {
+        self.session.cancel().await
     }
 
     async fn rows(&self, table: &str, columns: &[&str], limit: Option<u64>) -> Result<Answer> {

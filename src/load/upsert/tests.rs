@@ -83,6 +83,10 @@ impl Session for Fated {
         }
     }
 
+    async fn cancel(&self) -> Result<()> {
+        self.inner.cancel().await
+    }
+
     fn needs_columns(&self) -> bool {
         // As Redshift: it changes nothing for files that hold the table's columns.
         true
@@ -409,4 +413,81 @@ async fn tables_are_read_and_counted() {
     for error in [warehouse.held("absent").await.err(), warehouse.rows("absent", &["page"], None).await.err()] {
         assert_eq!(error.expect("no such table").kind(), ErrorKind::Invalid);
     }
+}
+
+#[tokio::test]
+async fn a_question_that_does_more_than_read_is_not_sent() {
+    let bed = Bed::new().await;
+    let warehouse = bed.open("s", "p");
+    warehouse.prepare().await.expect("prepared");
+    let touched = std::env::temp_dir().join(format!("millstream-touched-{}", bed.database));
+    let program = format!("copy (select 1) to program 'touch {}'", touched.display());
+    for sql in [
+        program.as_str(),
+        "explain analyze delete from fact_clicks",
+        "with gone as (delete from fact_clicks returning *) select * from gone",
+        "select * into another from fact_clicks",
+        "select * from fact_clicks for update",
+        "select 1; delete from fact_clicks",
+        "delete from fact_clicks",
+    ] {
+        let error = warehouse.query(sql).await.err().unwrap_or_else(|| panic!("{sql} is answered"));
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        assert!(error.to_string().starts_with("nothing was sent: "), "{sql}: {error}");
+    }
+    assert!(!touched.exists());
+    let loaded = "with a as (select page from fact_clicks /* all */) select count(*), max(clock_timestamp()) from a";
+    let answer = warehouse.query(loaded).await.expect("an answer");
+    assert_eq!(answer.schema.fields().len(), 2);
+}
+
+#[tokio::test]
+async fn of_the_servers_volatile_functions_only_those_that_are_known_to_be_harmless_are_called() {
+    let bed = Bed::new().await;
+    let warehouse = bed.open("s", "p");
+    let own = "CREATE FUNCTION public.own() RETURNS int LANGUAGE sql AS 'SELECT 1'";
+    let declared = "CREATE FUNCTION public.declared() RETURNS int STABLE LANGUAGE sql AS 'SELECT 1'";
+    warehouse.session.execute(&[own.to_owned(), declared.to_owned()]).await.expect("made");
+    let names = warehouse.few("SELECT DISTINCT proname FROM pg_proc WHERE provolatile = 'v'").await.expect("names");
+    let names = names.column(0).as_string::<i32>();
+    let (mut refused, mut answered) = (Vec::new(), Vec::new());
+    for name in names.iter().flatten() {
+        // With arguments that no function has: what is answered has passed the look, whatever the server says of it.
+        let outcome = warehouse.query(&format!("SELECT \"{name}\"(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)")).await;
+        match outcome.err().expect("no such function").to_string() {
+            told if told.contains(&format!("{name}() may change something")) => refused.push(name),
+            told if told.contains(&format!("{name}() runs SQL")) => refused.push(name),
+            told => {
+                assert!(told.contains("SQLSTATE"), "{name}: {told}");
+                answered.push(name);
+            }
+        }
+    }
+    answered.sort_unstable();
+    assert!(answered.len() < 20 && answered.contains(&"random") && answered.contains(&"pg_table_size"), "{answered:?}");
+    for name in [
+        "own",
+        "pg_read_file",
+        "pg_ls_dir",
+        "lo_import",
+        "lo_export",
+        "pg_terminate_backend",
+        "pg_sleep",
+        "set_config",
+        "nextval",
+        "setval",
+        "pg_advisory_lock",
+        "pg_logical_emit_message",
+        "pg_reload_conf",
+        "query_to_xml",
+        "pg_notify",
+        "pg_stat_reset",
+        "pg_promote",
+        "pg_switch_wal",
+    ] {
+        assert!(refused.contains(&name), "{name}");
+    }
+    let declared = warehouse.query("SELECT public.declared()").await.expect("an answer");
+    assert_eq!(declared.schema.fields().len(), 1);
+    assert!(warehouse.query("SELECT * FROM public.own()").await.is_err());
 }

@@ -15,12 +15,12 @@ mod transaction;
 mod values;
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Client, Config, NoTls, Socket};
+use tokio_postgres::{CancelToken, Client, Config, NoTls, Socket};
 
 use super::Answer;
 use super::script::Statement;
@@ -67,6 +67,8 @@ pub(super) struct Wire {
     /// How long it may be silent after COMMIT.
     commit: Duration,
     idle: Idle,
+    /// By which the server is told to give up what the living connections ask.
+    living: Mutex<Vec<Weak<CancelToken>>>,
 }
 
 /// The connection that is kept between two uses.
@@ -75,6 +77,7 @@ type Idle = Arc<Mutex<Option<Connection>>>;
 /// A session of the server. Dropped, it is closed.
 pub(super) struct Connection {
     client: Client,
+    _cancel: Arc<CancelToken>,
     /// Moves the bytes.
     _task: Tasks,
 }
@@ -91,6 +94,7 @@ impl Wire {
             prompt: ACCEPT + GREET,
             commit: COMMIT,
             idle: Idle::default(),
+            living: Mutex::default(),
         }
     }
 
@@ -120,6 +124,26 @@ impl Wire {
     /// As [`Wire::execute`].
     pub(super) async fn read(&self, sql: &str) -> Result<Answer> {
         rows::answer(self.begin(rows::READ_ONLY).await?, sql).await
+    }
+
+    /// Has the server give up whatever it is asked now: a connection that is merely closed is looked at by a server when
+    /// it has an answer.
+    ///
+    /// # Errors
+    /// Transient or Invalid where the server cannot be reached for it.
+    pub(super) async fn cancel(&self) -> Result<()> {
+        let living = self.living.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for token in living.iter().filter_map(Weak::upgrade) {
+            let cancelling = async {
+                let told = match &self.server.tls {
+                    Tls::Off => token.cancel_query(NoTls).await,
+                    Tls::Verify { authorities } => token.cancel_query(tls::connector(authorities.clone()).await?).await,
+                };
+                told.map_err(|error| fault(&self.place, &error))
+            };
+            self.promptly(cancelling).await?;
+        }
+        Ok(())
     }
 
     /// Starts a transaction with this statement.
@@ -185,7 +209,11 @@ impl Wire {
         let mut task = Tasks::new();
         // The client's calls tell what went wrong; this end of it is for the record.
         task.spawn("warehouse connection", async move { connection.await.map_err(|error| fault(&place, &error)) });
-        Ok(Connection { client, _task: task })
+        let cancel = Arc::new(client.cancel_token());
+        let mut living = self.living.lock().unwrap_or_else(PoisonError::into_inner);
+        living.retain(|token| token.strong_count() > 0);
+        living.push(Arc::downgrade(&cancel));
+        Ok(Connection { client, _cancel: cancel, _task: task })
     }
 
     /// What a server answers at once: where it is silent, the connection is of no use.

@@ -66,6 +66,11 @@ pub(super) async fn answer(transaction: Transaction, sql: &str) -> Result<Answer
 async fn schema(transaction: &Transaction, sql: &str) -> Result<Option<SchemaRef>> {
     // Preparing refuses more than one statement, too.
     match transaction.client().prepare(sql).await {
+        // What answers nothing is no question, and would have been carried out by the time that shows.
+        Ok(prepared) if prepared.columns().is_empty() => Err(Error::invalid(format!(
+            "{}: nothing was run, for the statement answers no columns: a query only reads",
+            transaction.place()
+        ))),
         Ok(prepared) => {
             let fields = prepared.columns().iter().map(|column| Field::new(column.name(), data_type(column), true));
             Ok(Some(Arc::new(Schema::new(fields.collect::<Vec<_>>()))))

@@ -275,7 +275,9 @@ async fn reading_changes_nothing_and_asks_one_thing() {
     let (wire, _) = fresh();
     wire.execute(&statements(&["CREATE TABLE t (n int)"])).await.expect("made");
     let cases = [
-        ("INSERT INTO t VALUES (1)", "cannot execute INSERT in a read-only transaction"),
+        ("INSERT INTO t VALUES (1)", "nothing was run, for the statement answers no columns"),
+        ("COPY (SELECT 1) TO PROGRAM 'touch /tmp/millstream-was-here'", "nothing was run"),
+        ("INSERT INTO t VALUES (1) RETURNING n", "cannot execute INSERT in a read-only transaction"),
         ("COMMIT; INSERT INTO t VALUES (1)", "cannot insert multiple commands into a prepared statement"),
         ("SELECT nonsense FROM t", "column \"nonsense\" does not exist"),
         ("SELECT * FROM absent", "relation \"absent\" does not exist"),
@@ -286,9 +288,37 @@ async fn reading_changes_nothing_and_asks_one_thing() {
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
         assert!(error.to_string().contains(expected), "{error}");
     }
-    assert_eq!(rows(&wire, "SET TIME ZONE 'Asia/Kolkata'").await.num_columns(), 0);
+    assert_eq!(value(&wire, "SELECT set_config('timezone', 'Asia/Kolkata', false)").await, "Asia/Kolkata");
     assert_eq!(value(&wire, "SHOW timezone").await, "UTC", "it leaves no trace in the session");
     assert_eq!(value(&wire, "SELECT count(*) FROM t").await, "0");
+}
+
+#[tokio::test]
+async fn what_is_cancelled_ends_at_the_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authorities = folder.path().join("server.pem");
+    std::fs::write(&authorities, &postgres().certificate).expect("written");
+    let name = database();
+    let over_tls = server("localhost", Tls::Verify { authorities: Some(authorities) });
+    for server in [server("127.0.0.1", Tls::Off), over_tls] {
+        let wire = Wire::new(&server, &name, Counted::new(USER, None), &SETTINGS);
+        let watch = Wire::new(&server, &name, Counted::new(USER, None), &SETTINGS);
+        let working =
+            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT count(*) FROM g%'";
+        let mut asked = Box::pin(wire.read("SELECT count(*) FROM generate_series(1, 10000000000) g"));
+        let seen = async { while value(&watch, working).await == "0" {} };
+        tokio::select! {
+            () = seen => {}
+            _ = &mut asked => panic!("it takes hours"),
+        }
+        wire.cancel().await.expect("cancelled");
+        let error = asked.await.err().expect("it was cancelled");
+        assert!(error.to_string().contains("canceling statement due to user request"), "{error}");
+        assert_eq!(value(&watch, working).await, "0");
+        // A connection that does nothing is none the worse for it.
+        wire.cancel().await.expect("nothing to cancel");
+        assert_eq!(value(&wire, "SELECT 1").await, "1");
+    }
 }
 
 #[tokio::test]

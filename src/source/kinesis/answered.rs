@@ -3,6 +3,7 @@
 //! Owns the skipping, the order and the sub-sequences: part i of an aggregate has sub-sequence i, a plain record 0. It
 //! remembers nothing; the reader's place is a parameter. No payload is copied: the parts share the aggregate's bytes.
 
+use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::Record;
 
 use crate::batch::{Damage, Position, RawRecord, SequenceNumber, StartAt};
@@ -115,9 +116,15 @@ fn raw_record(shard: &Shard, record: Record) -> Result<RawRecord> {
     let Some(arrived) = record.approximate_arrival_timestamp else {
         return Err(Error::corrupt(format!("{shard} gave the record {sequence} without its time of arrival")));
     };
-    let arrived_at = arrived.secs().saturating_mul(1_000_000).saturating_add(i64::from(arrived.subsec_nanos() / 1000));
     let position = Position::new(sequence, 0);
-    Ok(RawRecord { shard, position, arrived_at, payload: record.data.into_bytes(), damage: None })
+    Ok(RawRecord { shard, position, arrived_at: micros(&arrived), payload: record.data.into_bytes(), damage: None })
+}
+
+/// A time in µs since 1970 UTC. The wire has seconds as a decimal number, the SDK reads it as a float: that is up to 120 ns
+/// off, and half of all times would end one digit too low.
+fn micros(time: &DateTime) -> i64 {
+    let rounded = (i64::from(time.subsec_nanos()) + 500) / 1_000;
+    time.secs().saturating_mul(1_000_000).saturating_add(rounded)
 }
 
 #[cfg(test)]

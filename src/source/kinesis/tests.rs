@@ -588,3 +588,22 @@ async fn an_iterator_that_is_refused_to_the_end_of_the_tries_is_told_in_the_serv
     assert!(error.to_string().contains("the iterator is refused: InvalidArgumentException: on order"), "{error}");
     assert_eq!(stand_in.requests("GetShardIterator"), 6, "a new one each time");
 }
+
+#[tokio::test]
+async fn times_of_arrival_come_through_the_sdk_to_the_last_digit() {
+    let stand_in = StandIn::start(options()).await;
+    stand_in.stream("orders", 1).await;
+    let times: Vec<i64> = (0..10_000).map(|nth| 1_700_000_000_000_000 + nth * 97 + nth % 13).collect();
+    let record = |(nth, time): (usize, &i64)| {
+        let second = format!("{}.{:06}", time / 1_000_000, time % 1_000_000);
+        format!(
+            r#"{{"SequenceNumber": "{}", "Data": "YQ==", "PartitionKey": "k", "ApproximateArrivalTimestamp": {second}}}"#,
+            nth + 1
+        )
+    };
+    let records: Vec<String> = times.iter().enumerate().map(record).collect();
+    let page = format!(r#"{{"Records": [{}], "MillisBehindLatest": 0, "NextShardIterator": "x"}}"#, records.join(","));
+    stand_in.trouble("GetRecords", Trouble::Answered(serde_json::from_str(&page).expect("JSON")));
+    let page = first_reader(&source(&stand_in)).await.next().await.expect("a page");
+    assert_eq!(page.records.iter().map(|record| record.arrived_at).collect::<Vec<_>>(), times);
+}

@@ -22,7 +22,7 @@ pub(super) const FLOORS: [&[&str]; 7] = [
 const FOR_TESTS: [&str; 1] = ["stand_ins"];
 
 /// The outside crates with a door, and the modules that are it.
-pub(super) const DOORS: [(&str, &[&str]); 21] = [
+pub(super) const DOORS: [(&str, &[&str]); 24] = [
     ("aws_config", &["aws"]),
     ("aws_credential_types", &["aws", "source", "store"]),
     ("aws_sdk_kinesis", &["source"]),
@@ -37,6 +37,9 @@ pub(super) const DOORS: [(&str, &[&str]); 21] = [
     ("object_store", &["store"]),
     ("deltalake", &["load", "query"]),
     ("datafusion", &["sql", "clean", "load", "query"]),
+    ("sqlparser", &["sql", "clean", "load", "query"]),
+    ("sysinfo", &["cli"]),
+    ("rustix", &["cli"]),
     ("parquet", &["stage", "load", "query"]),
     ("prometheus_client", &["serve"]),
     ("clap", &["cli"]),
@@ -67,8 +70,13 @@ fn complaint(source: &Source, path: &Path) -> Option<String> {
         [first, target, ..] if first == "crate" && path.test && FOR_TESTS.contains(&target.as_str()) => None,
         [first, target, ..] if first == "crate" => floor_complaint(&own, target),
         _ if path.test => None,
-        segments => segments.iter().take(2).find_map(|name| door_complaint(&own, name)),
+        segments => leading(segments).find_map(|name| door_complaint(&own, name)),
     }
+}
+
+/// The crate that a path begins with, or one that this hands on: `datafusion::object_store`, `datafusion::sql::sqlparser`.
+fn leading(segments: &[String]) -> impl Iterator<Item = &String> {
+    segments.iter().take(2).chain(segments.iter().skip(2).filter(|name| *name == "sqlparser"))
 }
 
 fn floor_complaint(own: &str, target: &str) -> Option<String> {
@@ -300,6 +308,7 @@ mod tests {
             ("source/mod.rs", "fn a() { ::axum::serve(b); }", "whose door is host/, http/, serve/"),
             ("query/mod.rs", "use object_store::path::Path;", "whose door is store/"),
             ("query/mod.rs", "use datafusion::object_store::path::Path;", "query uses object_store"),
+            ("decode/mod.rs", "use sqlparser::parser::Parser;", "decode uses sqlparser"),
             ("stage/mod.rs", "use {bytes::Bytes, deltalake::DeltaTable};", "whose door is load/, query/"),
             ("decode/mod.rs", "fn a() -> datafusion::error::Result<()> { b }", "decode uses datafusion"),
             ("clean/mod.rs", "use parquet as columns;", "clean uses parquet"),

@@ -3,6 +3,8 @@
 //! Owns the identity that statements run under, and the pauses of polling. It does not own what statements mean. A call
 //! without an answer is made again with the same token, by which the API runs nothing twice (for 8 hours).
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_redshiftdata::Client;
@@ -26,6 +28,7 @@ pub(super) const BATCH: &str = "redshift-data:BatchExecuteStatement";
 pub(super) const EXECUTE: &str = "redshift-data:ExecuteStatement";
 pub(super) const DESCRIBE: &str = "redshift-data:DescribeStatement";
 pub(super) const RESULT: &str = "redshift-data:GetStatementResult";
+const CANCEL: &str = "redshift-data:CancelStatement";
 
 /// Where statements run, and as whom.
 #[derive(Debug, Clone)]
@@ -41,6 +44,8 @@ pub(in crate::load::redshift) struct Statements {
     client: Client,
     identity: Identity,
     context: Context,
+    /// The questions that are being answered, by their ids.
+    running: Mutex<BTreeSet<String>>,
 }
 
 /// How a statement ended.
@@ -67,7 +72,7 @@ pub(super) struct EndedPart {
 impl Statements {
     /// Nothing is asked yet.
     pub(in crate::load::redshift) fn new(identity: Identity, apis: Apis) -> Self {
-        Self { client: client!(aws_sdk_redshiftdata, apis), identity, context: apis.context }
+        Self { client: client!(aws_sdk_redshiftdata, apis), identity, context: apis.context, running: Mutex::default() }
     }
 
     /// A token of its own, for a call that nobody else tells apart.
@@ -118,6 +123,28 @@ impl Statements {
                 }
             }
         }
+    }
+
+    /// Follows a question to its end; meanwhile it can be cancelled.
+    pub(super) async fn follow_question(&self, id: &str) -> Result<Ended, GivenUp> {
+        let running = || self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running().insert(id.to_owned());
+        let ended = self.follow(id).await;
+        running().remove(id);
+        ended
+    }
+
+    /// Cancels the questions that are being answered.
+    ///
+    /// # Errors
+    /// Invalid, Transient.
+    pub(super) async fn cancel(&self) -> Result<()> {
+        let running = std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner));
+        for id in running {
+            let call = || self.client.cancel_statement().id(&id).send();
+            repeat(&self.context, call).await.map_err(|given_up| told(&given_up, CANCEL))?;
+        }
+        Ok(())
     }
 
     /// A page of a statement's rows.

@@ -20,9 +20,10 @@ use futures::{StreamExt, stream};
 
 use self::batch::{Batch, Role};
 use self::client::{BATCH, DESCRIBE, EXECUTE, Ended, told};
+use super::aws_call::GivenUp;
 use super::lake::Lake;
 use super::load_error::{self, LoadError};
-use super::{read_only, refusal, staged_value};
+use super::{refusal, staged_value};
 use crate::error::{Error, Result, first_line};
 use crate::load::Answer;
 use crate::load::plan::Copy;
@@ -118,22 +119,23 @@ impl DataApiSession {
     async fn run(&self, sql: &str) -> Result<String> {
         let submitted = self.statements.submit(&self.statements.token(), sql).await;
         let id = submitted.map_err(|given_up| told(&given_up, EXECUTE))?;
-        self.finished(&id).await?;
+        good(self.statements.follow(&id).await)?;
         Ok(id)
     }
+}
 
-    async fn finished(&self, id: &str) -> Result<Ended> {
-        let ended = self.statements.follow(id).await.map_err(|given_up| told(&given_up, DESCRIBE))?;
-        if ended.is_good() {
-            return Ok(ended);
-        }
-        let words = ended.words();
-        let shown = first_line(&words);
-        Err(match refusal::passes(&words) || ended.status == StatusString::Aborted {
-            true => Error::transient(format!("redshift could not do it now: {shown}; {SAFE}")),
-            false => Error::invalid(format!("redshift refuses a statement: {shown}; {SAFE}")),
-        })
+/// The end of a statement that came to a good one.
+fn good(ended: Result<Ended, GivenUp>) -> Result<Ended> {
+    let ended = ended.map_err(|given_up| told(&given_up, DESCRIBE))?;
+    if ended.is_good() {
+        return Ok(ended);
     }
+    let words = ended.words();
+    let shown = first_line(&words);
+    Err(match refusal::passes(&words) || ended.status == StatusString::Aborted {
+        true => Error::transient(format!("redshift could not do it now: {shown}; {SAFE}")),
+        false => Error::invalid(format!("redshift refuses a statement: {shown}; {SAFE}")),
+    })
 }
 
 #[async_trait]
@@ -156,15 +158,18 @@ impl Session for DataApiSession {
     }
 
     async fn read(&self, sql: &str) -> Result<Answer> {
-        read_only::check(sql)?;
         // One batch, because the API's next statement may run in another session.
         let sqls = [self.search_path.clone(), sql.to_owned()];
         let submitted = self.statements.submit_batch(&self.statements.token(), &sqls).await;
         let id = submitted.map_err(|given_up| told(&given_up, BATCH))?;
-        let ended = self.finished(&id).await?;
+        let ended = good(self.statements.follow_question(&id).await)?;
         let question = ended.parts.into_iter().nth(1).map(|part| part.id);
         let question = question.ok_or_else(|| Error::internal("the data api names no statement of a batch"))?;
         rows(Arc::clone(&self.statements), question).await
+    }
+
+    async fn cancel(&self) -> Result<()> {
+        self.statements.cancel().await
     }
 
     fn needs_columns(&self) -> bool {

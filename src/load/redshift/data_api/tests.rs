@@ -84,6 +84,7 @@ async fn server(
                 let sql = id.parse::<usize>().ok().map(|index| api.runs[index].0[0].clone());
                 (200, page(sql.as_deref().unwrap_or(id), asked["NextToken"].as_str()).to_string())
             }
+            "CancelStatement" => (200, json!({ "Status": true }).to_string()),
             _ => api.submit(asked),
         }
     })
@@ -353,12 +354,35 @@ async fn an_answer_comes_page_by_page_with_its_types() {
 }
 
 #[tokio::test]
-async fn a_question_that_is_none_is_not_sent_and_a_wrong_one_is_refused() {
+async fn a_wrong_question_is_refused() {
     let server = server(|sqls| failed(sqls, 1, "ERROR: column \"x\" does not exist"), nothing).await;
     let (session, _) = session(&server);
-    let error = session.read("DELETE FROM t").await.err().expect("refused");
-    assert_eq!((error.kind(), server.requests("BatchExecuteStatement").len()), (ErrorKind::Invalid, 0));
     let error = session.read("SELECT x").await.err().expect("refused");
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.to_string().contains("column \"x\" does not exist"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_cancelled_is_so_by_its_id_and_once() {
+    let running = |_: &[String]| json!({ "Status": "STARTED" });
+    let server = server(running, nothing).await;
+    let (session, _) = session(&server);
+    session.cancel().await.expect("nothing runs");
+    assert_eq!(server.requests("CancelStatement").len(), 0);
+    let mut asked = Box::pin(session.read("SELECT 1"));
+    let seen = async {
+        while server.requests("DescribeStatement").is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = seen => {}
+        _ = &mut asked => panic!("it runs on"),
+    }
+    session.cancel().await.expect("cancelled");
+    let cancelled: Vec<Value> = server.requests("CancelStatement").iter().map(|asked| asked["Id"].clone()).collect();
+    assert_eq!(cancelled, ["0"]);
+    drop(asked);
+    session.cancel().await.expect("nothing runs");
+    assert_eq!(server.requests("CancelStatement").len(), 1);
 }

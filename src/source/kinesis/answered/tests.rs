@@ -33,6 +33,18 @@ fn position(sequence: u64, subsequence: u64) -> Position {
     Position::new(sequence.into(), subsequence)
 }
 
+#[test]
+fn a_time_of_arrival_is_right_to_the_last_digit() {
+    for second in [0u64, 1_000_000_000, 1_700_000_000, 1_999_999_999, 2_147_483_647, 3_900_000_000] {
+        for micro in 0..1_000_000 {
+            // As the SDK reads what the wire says.
+            let text = format!("{second}.{micro:06}");
+            let read = DateTime::from_secs_f64(text.parse().expect("a number"));
+            assert_eq!(micros(&read), i64::try_from(second).expect("a time") * 1_000_000 + micro, "{text}");
+        }
+    }
+}
+
 /// One part for each hash key, its payload `part-<index>`.
 fn aggregate(hash_keys: &[u32]) -> Bytes {
     let mut aggregator = Aggregator::new(1 << 20);

@@ -1,0 +1,195 @@
+use super::*;
+use crate::error::ErrorKind;
+
+const BOTH: [Dialect; 2] = [Dialect::Postgres, Dialect::Redshift];
+
+fn refused(dialect: Dialect, sql: &str) -> String {
+    match Question::read(dialect, sql) {
+        Ok(question) => panic!("{sql}: sent as {question:?}"),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{sql}");
+            assert!(error.to_string().starts_with("nothing was sent: "), "{error}");
+            error.to_string()
+        }
+    }
+}
+
+#[test]
+fn questions_are_let_through() {
+    for sql in [
+        "SELECT 1",
+        "  select * from t ;  ",
+        "-- a note\nSELECT 1",
+        "with a as (select 1 as x) select * from a",
+        "(SELECT 1) UNION (SELECT 2)",
+        "values (1), (2)",
+        "SHOW search_path",
+        "SHOW TABLES FROM SCHEMA dev.public",
+        "show all;",
+        "explain select 1",
+        "explain analyze select 1",
+        "SELECT 'x; DROP TABLE t', \"into\", 'it''s; into' FROM t -- ; DROP",
+        "SELECT intolerance FROM t",
+        "select a, count(*) filter_ from t group by a having count(*) > 1 order by 1 limit 3",
+        "select row_number() over (partition by a order by b) from t",
+        "select cast(a as varchar(10)), a::numeric(10, 2), extract(year from d) from t",
+    ] {
+        for dialect in BOTH {
+            Question::read(dialect, sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        }
+    }
+    for sql in [
+        "explain (analyze, buffers) select 1",
+        "select * from generate_series(1, 10) as g(n)",
+        "select distinct on (a) a, b from t order by a, b",
+        "select j -> 'a' ->> 'b' from t where j @> '{}'",
+        "select E'it\\'s', 'a\\' from t",
+    ] {
+        Question::read(Dialect::Postgres, sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+}
+
+#[test]
+fn what_is_more_than_one_question_or_none_is_refused() {
+    for (sql, words) in [
+        ("", "it asks for nothing"),
+        (" ; ", "it asks for nothing"),
+        ("-- SELECT 1", "it asks for nothing"),
+        ("SELECT 1; DROP TABLE t", "it holds 2 statements"),
+        ("show all; drop table t", "it holds 2 statements"),
+        ("SELECT 'a'; --\n DROP TABLE t", "it holds 2 statements"),
+        ("/* SELECT 1", "cannot be read"),
+        ("select (1", "cannot be read"),
+        ("'select'", "cannot be read"),
+        ("DROP TABLE t", "it holds DROP"),
+        ("/* x */ delete from t", "it holds DELETE"),
+        ("insert into t select 1", "it holds INSERT"),
+        ("update t set a = 1", "it holds UPDATE"),
+        ("truncate t", "it holds TRUNCATE"),
+        ("create table t as select 1", "it holds CREATE"),
+        ("call p()", "it holds CALL"),
+        ("set role postgres", "it holds SET"),
+        ("begin", "it holds BEGIN"),
+        ("copy t from '/a'", "it holds COPY"),
+        ("copy (select 1) to '/a'", "it holds COPY"),
+        ("explain delete from t", "it holds DELETE"),
+        ("explain analyze insert into t values (1)", "it holds INSERT"),
+        ("SELECT * INTO copy FROM t", "INTO makes a table"),
+        ("select 1 union select * into x from t", "INTO makes a table"),
+        ("with a as (select 1 as x) select * into b from a", "INTO makes a table"),
+        ("select a, (select 1 from t for update) from t", "FOR UPDATE locks rows"),
+        ("select * from t for share", "FOR SHARE locks rows"),
+    ] {
+        for dialect in BOTH {
+            let told = refused(dialect, sql);
+            assert!(told.contains(words), "{sql}: {told}");
+        }
+    }
+    for (sql, words) in [
+        ("copy (select 1) to program 'touch /tmp/x'", "COPY"),
+        ("with gone as (delete from t returning *) select * from gone", "it holds DELETE"),
+        ("with a as (with b as (update t set a = 1 returning 1) select * from b) select * from a", "it holds UPDATE"),
+        ("select * from (with a as (insert into t values (1) returning 1) select * from a) s", "it holds INSERT"),
+        ("do $$ begin end $$", "dollars"),
+        ("notify a", "it holds NOTIFY"),
+        ("prepare a as select 1", "it holds PREPARE"),
+        ("execute a", "it holds EXECUTE"),
+        ("explain execute a", "it holds EXECUTE"),
+        ("lock table t", "it holds LOCK"),
+        ("vacuum", "it holds VACUUM"),
+    ] {
+        let told = refused(Dialect::Postgres, sql);
+        assert!(told.contains(words) || told.contains("cannot be read"), "{sql}: {told}");
+    }
+}
+
+#[test]
+fn what_a_server_may_read_in_another_way_is_refused_or_taken_out() {
+    // Each of these is one statement to one reader and two to another.
+    for (dialect, sql) in [
+        (Dialect::Postgres, "select $$a$$ ; drop table t; select $$b$$"),
+        (Dialect::Postgres, "select 1 +/* ' */ ; drop table t; -- '"),
+        (Dialect::Postgres, "select 1 <-- ' \n ; drop table t; -- '"),
+        (Dialect::Redshift, "select 'a\\' , '; drop table t; --'"),
+        (Dialect::Redshift, "select 'a\\'' ; drop table t; --'"),
+        (Dialect::Redshift, "select $$ ' $$ ; drop table t; -- '"),
+    ] {
+        refused(dialect, sql);
+    }
+    for (sql, sent) in [
+        ("select 1 -- two\r; drop table t", "select 1                      "),
+        ("/* a */select/*\n*/1", "       select  \n  1"),
+        ("select '--', \"/*\" -- ä", "select '--', \"/*\"     "),
+    ] {
+        let question = Question::read(Dialect::Redshift, sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        assert_eq!(question.sql, sent);
+    }
+    let nested = Question::read(Dialect::Postgres, "/* a /* b */ c */ select 1").expect("a question");
+    assert_eq!(nested.sql.trim(), "select 1");
+    // A server that does not nest comments, or does, is sent none.
+    let told = Question::read(Dialect::Redshift, "/* /* */ select 1 -- */ ; drop table t").expect("a question");
+    assert!(!told.sql.contains("drop"), "{told:?}");
+}
+
+#[test]
+fn the_server_is_asked_about_every_function_wherever_it_is_called() {
+    let sql = "with a as (select pg_read_file('x') as f) select a.f, (select lo_export(1, '/y')), \
+               sum(Set_Config('a', 'b', true)::int) over (order by \"Odd\"\"One\"()) from a, pg_ls_dir('.') as d, \
+               lateral dblink('c', 'd') as e(f int) where pg_catalog.pg_sleep(1) is null and random() < 1 \
+               order by nextval('s') limit pg_backend_pid()";
+    let question = Question::read(Dialect::Postgres, sql).expect("a question");
+    let names = "'Odd\"One', 'dblink', 'lo_export', 'nextval', 'pg_backend_pid', 'pg_ls_dir', 'pg_read_file', \
+                 'pg_sleep', 'set_config', 'sum'";
+    let asked = question.volatile_query().expect("asked");
+    assert!(asked.contains(&format!("IN ({names})")), "{asked}");
+    for sql in ["select 1", "select random(), clock_timestamp()", "show all"] {
+        assert_eq!(Question::read(Dialect::Postgres, sql).expect("a question").volatile_query(), None, "{sql}");
+    }
+    for sql in
+        ["select * from crosstab('select 1') as a(b int)", "select query_to_xml('delete from t', true, true, '')"]
+    {
+        assert!(refused(Dialect::Postgres, sql).contains("as a text"), "{sql}");
+    }
+}
+
+#[test]
+fn a_statement_of_any_depth_is_read_or_refused() {
+    let deep = |open: &str, close: &str, times: usize| format!("select {}1{}", open.repeat(times), close.repeat(times));
+    for sql in [
+        deep("(", ")", 100_000),
+        deep("case when true then ", " end", 3_000),
+        deep("(select ", ")", 3_000),
+        deep("not ", "", 3_000),
+        deep("- ", "", 3_000),
+        format!("select 1{}", " and true".repeat(9_000)),
+        format!("select 1{}", " union all select 1".repeat(3_000)),
+        format!("select 1{}", " + 1".repeat(100_000)),
+        format!("select 1{}", "::int".repeat(3_000)),
+    ] {
+        let _ = Question::read(Dialect::Postgres, &sql);
+    }
+    let told = refused(Dialect::Redshift, &format!("select 1\nwhere true{}", " and true".repeat(3_000)));
+    assert!(told.contains("at line 2 a chain of over 1000"), "{told}");
+    let list = format!("select 1 in ({}1)", "1,".repeat(9_000));
+    Question::read(Dialect::Postgres, &list).expect("a long list is not deep");
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_it_fall(sql in "[a-z'\"\\\\/*;\\-$() \n\rä]{0,60}") {
+        for dialect in BOTH {
+            let _ = Question::read(dialect, &sql);
+        }
+    }
+
+    #[test]
+    fn what_is_sent_differs_from_what_was_typed_in_comments_alone(
+        before in "[a-z ,\n]{0,20}", comment in "[a-z' \"ä*]{0,20}", after in "[a-z ,\n]{0,20}",
+    ) {
+        let typed = format!("select '{before}'/*{}*/, \"a\" -- {comment}\n, '{after}'", comment.replace('*', ""));
+        let question = Question::read(Dialect::Postgres, &typed).expect("a question");
+        let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let expected = format!("select '{before}' , \"a\" , '{after}'");
+        proptest::prop_assert_eq!(squeezed(&question.sql), squeezed(&expected));
+    }
+}
