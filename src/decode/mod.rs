@@ -10,8 +10,7 @@
 //! | a payload that begins like gzip or zstd, its members or frames in a row | read as what it holds, up to twice over; origins and rejects hold that text |
 //! | the same, cut off or damaged; a zstd frame that wants a dictionary or a window over 128 MiB | one reject, `damaged_gzip` or `damaged_zstd`, of the original bytes |
 //! | compressed a third time | one reject, `wrapped_too_often`, of the original bytes |
-//! | over 64 MiB decompressed | one reject, `too_large_unwrapped`, of the original bytes |
-//! | a batch that would become more than 96 MiB of unwrapped text and of rows, or take more than 4 GiB of decompressing | cut before the record that goes beyond, or after it where its rows do; the rest is a batch of its own, and nothing is refused |
+//! | over 32 MiB decompressed, or over 64 KiB and 1,024 times its own size | one reject, `too_large_unwrapped`, of the original bytes |
 //! | compressed, and one reject in all that is blank, no UTF-8 or over 1 MiB | that reject, of the original bytes |
 //! | an envelope of CloudWatch Logs: `messageType` `DATA_MESSAGE`, `owner`, `logGroup`, `logStream` strings, `logEvents` an array, one of them or `subscriptionFilters` or `policyLevel` first; compressed or not | each log event's message is read as a payload of its own, `_index` counts on |
 //! | several envelopes in a row | the messages of all; what follows the last is read as a payload of its own |
@@ -32,9 +31,9 @@
 //! | bytes that are not UTF-8, anywhere in the event | `invalid_utf8` |
 //! | a payload that is not UTF-8 and holds no good event (encrypted) | one reject, of all its bytes |
 //! | over 64 objects and arrays open at once, the event included, the payload's array not | `too_deep` |
-//! | over 100,000 events in a record | the rest is one reject, `too_many_events` |
+//! | an event whose texts and list items take over 16 MiB (an item its type's width: 8 bytes for a bigint, 16 for a decimal, a struct all its fields) | `too_large_decoded`, with its bytes |
+//! | over 100,000 events in a record, or over 24 MiB of rows | the rest is one reject, `too_many_events` |
 //! | over 1,000 refused events in a record | the further ones are one reject, `too_many_rejects`, their bytes in lines; the good ones among them are rows |
-//! | over 100,000 rejects in a batch | a record's first refused event is told, its further ones are one `too_many_rejects` |
 //! | **Keys** | |
 //! | a key that no field names | passed over; its value must be JSON |
 //! | keys that differ in case | are different; an escaped key is the same as a plain one |
@@ -79,7 +78,7 @@
 //! | more or fewer cells than the heading | `wrong_cell_count` |
 //! | text after a closing quote, a quote that is never closed | `not_csv`: that line alone |
 //! | **The batch** | |
-//! | plain records of one event each | count for nothing in the 96 MiB: the batch's own bounds are enough |
+//! | a batch whose rows and rejects would take more than twice `[batch] max_bytes` (24 MiB at least), its unwrapped texts more than 36 MiB, its decompressing more than 1 GiB | cut before the record that goes beyond; the rest is a batch of its own, and nothing is refused |
 //! | a column beyond 2 GiB of text or 2^31 list items | `batch_full` |
 
 mod calendar;
@@ -118,17 +117,29 @@ pub struct Decoder {
     declared: Arc<Declared>,
 }
 
+/// How many times its payloads' bytes the rows of a batch may take; any record's rows fit.
+const BATCH_GROWTH: u64 = 2;
+
 struct Declared {
     fields: Vec<Field>,
     plan: plan::Plan,
     schema: SchemaRef,
+    /// What a batch's rows and rejects may take in memory.
+    batch_bytes: usize,
 }
 
 impl Decoder {
     /// A decoder for events of these fields; a struct's own paths begin at the struct.
     pub fn new(fields: &[Field]) -> Self {
+        Self::in_batches_of(fields, 0)
+    }
+
+    /// The same, for batches that close at so many bytes of payloads.
+    pub fn in_batches_of(fields: &[Field], max_bytes: u64) -> Self {
         let (plan, schema) = (plan::Plan::new(fields), input_schema(fields));
-        Self { declared: Arc::new(Declared { fields: fields.to_vec(), plan, schema }) }
+        let bytes = usize::try_from(max_bytes.saturating_mul(BATCH_GROWTH)).unwrap_or(usize::MAX);
+        let batch_bytes = bytes.max(payload::MAX_RECORD_BYTES);
+        Self { declared: Arc::new(Declared { fields: fields.to_vec(), plan, schema, batch_bytes }) }
     }
 
     /// The declared fields, then the system columns: `schema::input_schema`.

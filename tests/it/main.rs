@@ -26,6 +26,8 @@ mod kinesis;
 #[cfg(test)]
 mod main_job;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod metrics;
 #[cfg(test)]
 mod oracle;
