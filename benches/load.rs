@@ -144,11 +144,12 @@ async fn stage(store: &Store, number: u64, rows: &RecordBatch) -> Arc<Entry> {
     writer.write(rows).expect("written");
     writer.close().expect("closed");
     let path = format!("staged/fact_orders/{number}.parquet");
-    let file = DataFile { path: path.clone(), rows: rows.num_rows() as u64, bytes: bytes.len() as u64 };
+    let file = DataFile::of(path.clone(), rows.num_rows() as u64, &bytes);
     store.put(&path, bytes.into()).await.expect("staged");
     Arc::new(Entry {
         format: 1,
         number,
+        previous: None,
         pipeline: "bench".to_owned(),
         writer: "w".to_owned(),
         attempt: "a".to_owned(),

@@ -1,12 +1,13 @@
 //! What is persisted and handed across: journal entries, and the receipts of loads.
 //!
-//! Owns the entry's fields and their JSON form (format 2, fixed by exact-byte tests in `journal`). The journal owns
+//! Owns the entry's fields and their JSON form (format 3, fixed by exact-byte tests in `journal`). The journal owns
 //! the protocol; stage fills the files in; load reads them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::checksum::Checksum;
 use super::marks::Marks;
 use super::position::{Position, ShardId};
 use super::ranges::Ranges;
@@ -60,6 +61,21 @@ pub struct DataFile {
     pub rows: u64,
     /// The object's exact size.
     pub bytes: u64,
+    /// Of the object's bytes as they were put; none in an entry of format 1 or 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<Checksum>,
+    /// What the store answered to the put: it tells a replaced object without reading it. None where the store has none
+    /// that a copy of the folder keeps, and in an entry of format 1 or 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+}
+
+impl DataFile {
+    /// An object of these bytes; the store's e-tag comes with its put.
+    pub fn of(path: String, rows: u64, bytes: &[u8]) -> Self {
+        let (size, checksum) = (u64::try_from(bytes.len()).unwrap_or(u64::MAX), Checksum::of(bytes));
+        Self { path, rows, bytes: size, checksum: Some(checksum), etag: None }
+    }
 }
 
 /// A dimension file as it was when its rows were staged.
@@ -70,6 +86,10 @@ pub struct DimensionFile {
     pub path: String,
     /// A fingerprint of its bytes and of the SQL and fields that read it: the same again need not be loaded.
     pub fingerprint: String,
+    /// The fingerprint of the table's newest dimension file when this one was staged: of several workers that stage at
+    /// the same time one commits. None for the table's first, and in an entry of format 1 or 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
     /// From when its rows hold, µs since 1970 UTC.
     pub effective_at: i64,
 }
@@ -82,17 +102,28 @@ pub struct TableCounts {
     pub filtered: Option<u64>,
     /// Rows that a newer one of the same key in the same batch replaced.
     pub superseded: u64,
+    /// Rows that this table alone could not take; they are in quarantine.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refused: u64,
     /// Rows in the staged files.
     pub staged: u64,
 }
 
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// The audit identity's terms: events = undecodable + failed + passed, and for each one-to-one table
-/// passed = filtered + superseded + staged.
+/// passed = filtered + superseded + refused + staged.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
     /// Records read (rows, for a dimension file).
     pub records: u64,
+    /// Parts of aggregated records that were left out, because their hash key belongs to another shard; they are no
+    /// events here.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub foreign: u64,
     /// Events found in them; a record that cannot be taken apart counts as one.
     pub events: u64,
     /// Events refused by decode, by reason.
@@ -119,16 +150,24 @@ impl Counts {
     pub fn rejected(&self) -> u64 {
         self.undecodable.values().sum::<u64>() + self.failed_checks.values().sum::<u64>()
     }
+
+    /// Rows that quarantine holds: the refused events, and what single tables could not take.
+    pub fn quarantined(&self) -> u64 {
+        self.rejected() + self.tables.values().map(|table| table.refused).sum::<u64>()
+    }
 }
 
 /// One entry of the journal: nothing in it is true before it exists, everything is true after.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// The form of this record: 2, or 1 in a journal that an earlier Millstream wrote.
+    /// The form of this record: 3; 1 or 2 where an earlier Millstream wrote it.
     pub format: u32,
     /// The entry's number, from 1, as in its object's name.
     pub number: u64,
+    /// The digest of the entry before: the log is a chain. None in the first entry, and in formats 1 and 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Checksum>,
     /// The pipeline that it belongs to.
     pub pipeline: String,
     /// The process that wrote it.

@@ -4,6 +4,7 @@
 //! files, journal entries, receipts. It does no IO and knows no step; the steps know it.
 
 mod arrivals;
+mod checksum;
 mod entry;
 mod handover;
 mod marks;
@@ -11,6 +12,7 @@ mod position;
 mod ranges;
 
 pub use arrivals::Arrivals;
+pub use checksum::{Checksum, Checksummer, InvalidChecksum};
 pub use entry::{Counts, DataFile, DimensionFile, Entry, Opening, Receipt, StartAt, StreamIdentity, TableCounts};
 pub use handover::{Cleaned, Damage, Decoded, Origin, RawBatch, RawRecord, Reject, Staged, TableRows};
 pub use marks::{Loss, Marks};

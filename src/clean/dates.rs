@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn both_ends_are_in_and_positions_rise() {
-        let file = DimensionFile { path: "dates".to_owned(), fingerprint: String::new(), effective_at: 7 };
+        let file =
+            DimensionFile { path: "dates".to_owned(), fingerprint: String::new(), replaces: None, effective_at: 7 };
         let day = |text: &str| text.parse::<NaiveDate>().expect("a day");
         let decoded = days(day("1969-12-31"), day("1970-01-02"), &file, 9).expect("days");
         assert_eq!(decoded.events.column(0).as_primitive::<Date32Type>().values().to_vec(), [-1, 0, 1]);

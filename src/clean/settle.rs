@@ -233,7 +233,7 @@ fn finish(table: &PlannedTable, run: TableRun, passed: usize) -> Result<(TableRo
     let rows = key.and_then(|key| newest(rows, &key)).map_err(broken)?;
     let filtered = table.spec.one_to_one.then(|| as_u64(passed.saturating_sub(yielded)));
     let superseded = as_u64(yielded - rows.num_rows());
-    let counts = TableCounts { filtered, superseded, staged: as_u64(rows.num_rows()) };
+    let counts = TableCounts { filtered, superseded, refused: 0, staged: as_u64(rows.num_rows()) };
     Ok((TableRows { table: table.spec.name.clone(), rows }, counts))
 }
 
@@ -257,7 +257,7 @@ fn open(decoded: &Decoded, refused: &Refused, passed: usize) -> Cleaned {
         undecodable: by_reason(&mut decoded.rejects.iter().map(|reject| &reject.reason)),
         failed_checks: by_reason(&mut refused.values().map(|refusal| &refusal.reason)),
         passed: as_u64(passed),
-        tables: BTreeMap::new(),
+        ..Counts::default()
     };
     Cleaned {
         counts,

@@ -18,7 +18,7 @@ pub(super) async fn audit(common: &Common, folder: &Path) -> Result<ExitCode> {
     let site = Site::existing(common, folder).await?;
     let open = |entries: Vec<_>| -> BoxFuture<'_, Result<Query>> {
         let site = &site;
-        Box::pin(async move { over(site, &entries).await })
+        Box::pin(async move { over(site, &entries, false).await })
     };
     let specs = site.plan.cleaner.specs();
     let counting = Counting { open: &open, warehouse: site.warehouse.sql().map(AsRef::as_ref) };

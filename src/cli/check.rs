@@ -96,7 +96,8 @@ fn tell(address: &str, changes: &[String], applied: bool) -> Result<()> {
 async fn report_faults(plan: &Plan) -> Result<Vec<Fault>> {
     let store = Store::memory("check")?;
     let settings = QuerySettings { memory_bytes: MEMORY, partitions: partitions() };
-    let holdings = Holdings { store: &store, warehouse: Loaded::Nothing, specs: plan.cleaner.specs(), entries: &[] };
+    let specs = plan.cleaner.specs();
+    let holdings = Holdings { store: &store, warehouse: Loaded::Nothing, specs, entries: &[], verify: true };
     let session = Query::open(holdings, settings).await?;
     let mut faults = Vec::new();
     for report in &plan.pipeline.reports {

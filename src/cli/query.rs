@@ -105,14 +105,14 @@ impl Session {
 
 /// A session of this process over what is journaled and loaded now.
 pub(super) async fn open(site: &Site) -> Result<Session> {
-    Ok(Session::Here(over(site, &journal::entries(&site.store, 0, usize::MAX).await?).await?))
+    Ok(Session::Here(over(site, &journal::entries(&site.store, 0, usize::MAX).await?, true).await?))
 }
 
-/// A session over what these entries have staged, and what is loaded now.
-pub(super) async fn over(site: &Site, entries: &[Arc<Entry>]) -> Result<Query> {
+/// A session over what these entries have staged, and what is loaded now; `verify` as in [`Holdings`].
+pub(super) async fn over(site: &Site, entries: &[Arc<Entry>], verify: bool) -> Result<Query> {
     let settings = QuerySettings { memory_bytes: MEMORY, partitions: partitions() };
     let (store, specs, warehouse) = (&site.store, site.plan.cleaner.specs(), site.warehouse.loaded());
-    Query::open(Holdings { store, warehouse, specs, entries }, settings).await
+    Query::open(Holdings { store, warehouse, specs, entries, verify }, settings).await
 }
 
 /// Prints the answers of the pipeline's report/*.sql, each under its name.

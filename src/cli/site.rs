@@ -272,7 +272,7 @@ async fn take(store: &Store, plan: &Plan, address: &str, access: Access) -> Resu
     match (found, access) {
         (Some(owner), Access::Look) => owner.must_be(&ours, address),
         (Some(owner), Access::Claim) => match owner.joined(ours, address)? {
-            Some(owner) => store.put(OWNER, owner.bytes()?.into()).await.map_err(told),
+            Some(owner) => store.put(OWNER, owner.bytes()?.into()).await.map(drop).map_err(told),
             None => Ok(()),
         },
         (None, Access::Look) => Err(no_data(plan, address)),

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | ranges | the ranges of a shard join, entry after entry |
 //! | events | events = undecodable + failed checks + passed |
-//! | rows | passed = filtered + superseded + staged, for each one-to-one table |
-//! | rejects | rows in quarantine files = undecodable + failed checks |
+//! | rows | passed = filtered + superseded + refused + staged, for each one-to-one table |
+//! | rejects | rows in quarantine files = undecodable + failed checks + refused by single tables |
 //! | files | each file that the journal names is on the store, with its bytes and rows |
 //! | loads | the loads join, rows copied = rows staged for each, and the last entry loaded is this journal's |
 //! | warehouse | each table is there, holds each key once, and as many as were staged (`compare`) |
@@ -162,7 +162,7 @@ impl Auditor {
             self.found("events", format!("entry {number}: {events} events, {rejected} rejected, {passed} passed"));
         }
         for (table, rows) in &counts.tables {
-            let becomes = rows.filtered.map(|filtered| filtered + rows.superseded + rows.staged);
+            let becomes = rows.filtered.map(|filtered| filtered + rows.superseded + rows.refused + rows.staged);
             if becomes.is_some_and(|becomes| becomes != counts.passed) {
                 self.found("rows", format!("entry {number}, {table}: {} passed, but {rows:?}", counts.passed));
             }
@@ -172,9 +172,9 @@ impl Auditor {
             }
         }
         let quarantined: u64 = entry.quarantine.iter().map(|file| file.rows).sum();
-        if quarantined != counts.rejected() {
-            let rejected = counts.rejected();
-            self.found("rejects", format!("entry {number}: {rejected} rejected, {quarantined} in quarantine"));
+        if quarantined != counts.quarantined() {
+            let refused = counts.quarantined();
+            self.found("rejects", format!("entry {number}: {refused} refused, {quarantined} in quarantine"));
         }
     }
 

@@ -1,7 +1,8 @@
 //! Dimension files and generated dates on their way into the journal.
 //!
 //! Owns when a file is staged: when its bytes, or what reads them, are not those of the newest entry for its table.
-//! Each file is a journal entry of its own, so that the audit identity holds for it.
+//! Each file is a journal entry of its own, so that the audit identity holds for it. An entry names the fingerprint that
+//! it replaces: of several workers that see a change at the same time one stages it, and the others are fenced.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,10 +10,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Job;
-use crate::batch::{Cleaned, DimensionFile, Entry};
+use crate::batch::{Checksummer, Cleaned, DimensionFile, Entry};
 use crate::config::{Input, Table};
 use crate::decode::{self, FileInfo};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Journal;
 use crate::runtime::blocking;
 
@@ -49,13 +50,30 @@ impl<'a> Dimensions<'a> {
     pub async fn stage_changed(&self, journal: &mut Journal) -> Result<Vec<StagedDimension>> {
         let mut staged = Vec::new();
         for table in &self.job.pipeline.tables {
-            let Some(source) = self.source(table).await? else { continue };
-            let known = journal.state().dimension_files.get(&table.name);
-            if known.is_some_and(|known| known.fingerprint == source.file.fingerprint) {
+            let Some(mut source) = self.source(table).await? else { continue };
+            let newest = |journal: &Journal| {
+                journal.state().dimension_files.get(&table.name).map(|newest| newest.fingerprint.clone())
+            };
+            source.file.replaces = newest(journal);
+            let ours = Some(source.file.fingerprint.clone());
+            if source.file.replaces == ours {
                 continue;
             }
             let cleaned = self.clean(table, source).await?;
-            let entry = journal.commit(&self.job.stager.stage(cleaned).await?).await?;
+            let entry = match journal.commit(&self.job.stager.stage(cleaned).await?).await {
+                Err(error) if error.kind() == ErrorKind::Fenced => {
+                    if newest(journal) != ours {
+                        tracing::warn!(
+                            table = table.name,
+                            %error,
+                            "another worker has staged another version of this dimension file meanwhile, and that one \
+                             holds: give all workers the same file"
+                        );
+                    }
+                    continue;
+                }
+                committed => committed?,
+            };
             tracing::info!(table = table.name, rows = entry.rows(&table.name), "staged a dimension");
             staged.push(StagedDimension { table: table.name.clone(), entry });
         }
@@ -72,7 +90,7 @@ impl<'a> Dimensions<'a> {
             Input::Dates { from, through } => ("dates".to_owned(), Bytes::new(), format!("{from}..{through}")),
         };
         let fingerprint = fingerprint(&[&bytes, table.sql.as_bytes(), shape.as_bytes()]);
-        let file = DimensionFile { path, fingerprint, effective_at: self.effective_at };
+        let file = DimensionFile { path, fingerprint, replaces: None, effective_at: self.effective_at };
         Ok(Some(DimensionSource { bytes, file }))
     }
 
@@ -111,13 +129,12 @@ async fn read(path: &Path) -> Result<Bytes> {
 
 /// A stable fingerprint (SHA-256, hexadecimal) of all parts; the length of each goes in, so that parts cannot shift.
 fn fingerprint(parts: &[&[u8]]) -> String {
-    use sha2::{Digest, Sha256};
-    let mut hasher = Sha256::new();
+    let mut summer = Checksummer::default();
     for part in parts {
-        hasher.update((part.len() as u64).to_le_bytes());
-        hasher.update(part);
+        summer.add(&(part.len() as u64).to_le_bytes());
+        summer.add(part);
     }
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    summer.finish().to_string()
 }
 
 #[cfg(test)]

@@ -233,7 +233,7 @@ mod tests {
     fn entry(files: usize, bytes: u64) -> Arc<Entry> {
         let text = r#"{"format": 2, "number": 1, "pipeline": "p", "writer": "w", "attempt": "a", "written_at": 0}"#;
         let mut entry: Entry = serde_json::from_str(text).expect("an entry");
-        let file = DataFile { path: "staged/t/a.parquet".to_owned(), rows: 1, bytes };
+        let file = DataFile { path: "staged/t/a.parquet".to_owned(), rows: 1, bytes, checksum: None, etag: None };
         entry.tables.insert("t".to_owned(), vec![file; files]);
         Arc::new(entry)
     }

@@ -300,10 +300,12 @@ mod tests {
     use crate::batch::TableCounts;
 
     fn entry(number: u64, records: u64) -> Entry {
-        let tables = BTreeMap::from([("t".to_owned(), TableCounts { filtered: Some(1), superseded: 0, staged: 2 })]);
+        let tables =
+            BTreeMap::from([("t".to_owned(), TableCounts { filtered: Some(1), superseded: 0, refused: 0, staged: 2 })]);
         Entry {
             format: 1,
             number,
+            previous: None,
             pipeline: "p".into(),
             writer: "w".into(),
             attempt: "a".into(),
@@ -362,7 +364,7 @@ mod tests {
         progress.committed(&entry(2, 3), Arrivals::default(), 0);
         let totals = progress.totals();
         assert_eq!((totals.counts.records, totals.entries, totals.committed), (6, 2, 2));
-        assert_eq!(totals.counts.tables["t"], TableCounts { filtered: Some(2), superseded: 0, staged: 4 });
+        assert_eq!(totals.counts.tables["t"], TableCounts { filtered: Some(2), superseded: 0, refused: 0, staged: 4 });
     }
 
     #[test]

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::batch::{DataFile, Entry, RangeError, ShardId, StreamIdentity};
+use super::record::SEALED;
+use crate::batch::{Checksum, DataFile, Entry, RangeError, ShardId, StreamIdentity};
 
 /// Why an entry cannot stand in the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +16,12 @@ pub(super) enum Broken {
     OutOfOrder { expected: u64, found: u64 },
     #[error("it belongs to the pipeline {found:?}, the entries before it to {expected:?}")]
     Pipeline { expected: String, found: String },
+    #[error("it follows an entry with the digest {}, and the entry before it has {}: one of the two was altered or replaced", told(.found), told(.expected))]
+    Chain { expected: Option<Checksum>, found: Option<Checksum> },
+    #[error("it names the file {0} without its checksum")]
+    NoChecksum(String),
+    #[error("its dimension file of {table} replaces {}, and the newest before it is {}", shown(.found), shown(.expected))]
+    Replaces { table: String, expected: Option<String>, found: Option<String> },
     #[error("it has neither an opening, ranges, marks, files nor rejects")]
     Empty,
     #[error("it has ranges, but no entry before it has opened a chain")]
@@ -27,12 +34,25 @@ pub(super) enum Broken {
     Ranges(#[from] RangeError),
     #[error("{events} events are not {undecodable} undecodable + {failed} failed + {passed} passed")]
     Events { events: u64, undecodable: u128, failed: u128, passed: u64 },
-    #[error("{rows} rows in quarantine are not the {rejected} refused events")]
+    #[error("{rows} rows in quarantine are not the {rejected} refused events and rows")]
     Quarantine { rows: u128, rejected: u128 },
-    #[error("{table}: {passed} passed are not {filtered} filtered + {superseded} superseded + {staged} staged")]
-    Passed { table: String, passed: u64, filtered: u64, superseded: u64, staged: u64 },
+    #[error(
+        "{table}: {passed} passed are not {filtered} filtered + {superseded} superseded + {refused} refused + {staged} \
+         staged"
+    )]
+    Passed { table: String, passed: u64, filtered: u64, superseded: u64, refused: u64, staged: u64 },
     #[error("{table}: its files hold {rows} rows, {staged} are counted as staged")]
     Staged { table: String, rows: u128, staged: u64 },
+}
+
+/// Checks that the entry names the digest of the one before it.
+pub(super) fn chained(before: Option<Checksum>, entry: &Entry) -> Result<(), Broken> {
+    // Earlier formats name none.
+    let expected = before.filter(|_| entry.format >= SEALED);
+    match entry.previous == expected {
+        true => Ok(()),
+        false => Err(Broken::Chain { expected, found: entry.previous }),
+    }
 }
 
 /// Checks what can be seen in the entry alone.
@@ -43,10 +63,16 @@ pub(super) fn alone(entry: &Entry) -> Result<(), Broken> {
     events(entry)?;
     for (table, counts) in &entry.counts.tables {
         let Some(filtered) = counts.filtered else { continue };
-        let (passed, superseded, staged) = (entry.counts.passed, counts.superseded, counts.staged);
-        if u128::from(passed) != u128::from(filtered) + u128::from(superseded) + u128::from(staged) {
-            return Err(Broken::Passed { table: table.clone(), passed, filtered, superseded, staged });
+        let (passed, superseded) = (entry.counts.passed, counts.superseded);
+        let (refused, staged) = (counts.refused, counts.staged);
+        let becomes = [filtered, superseded, refused, staged].into_iter().map(u128::from).sum::<u128>();
+        if u128::from(passed) != becomes {
+            return Err(Broken::Passed { table: table.clone(), passed, filtered, superseded, refused, staged });
         }
+    }
+    let mut files = entry.tables.values().flatten().chain(&entry.quarantine);
+    if let Some(file) = files.find(|file| entry.format >= SEALED && file.checksum.is_none()) {
+        return Err(Broken::NoChecksum(file.path.clone()));
     }
     for table in entry.tables.keys().chain(entry.counts.tables.keys()) {
         let rows = entry.tables.get(table).map_or(0, |files| rows(files));
@@ -64,7 +90,8 @@ fn events(entry: &Entry) -> Result<(), Broken> {
     if u128::from(events) != undecodable + failed + u128::from(passed) {
         return Err(Broken::Events { events, undecodable, failed, passed });
     }
-    let (rows, rejected) = (rows(&entry.quarantine), undecodable + failed);
+    let refused: u128 = entry.counts.tables.values().map(|counts| u128::from(counts.refused)).sum();
+    let (rows, rejected) = (rows(&entry.quarantine), undecodable + failed + refused);
     if rows != rejected {
         return Err(Broken::Quarantine { rows, rejected });
     }
@@ -79,6 +106,14 @@ fn is_empty(entry: &Entry) -> bool {
         && entry.tables.values().all(Vec::is_empty)
         && entry.quarantine.is_empty()
         && entry.dimension_files.is_empty()
+}
+
+fn told(digest: &Option<Checksum>) -> String {
+    digest.map_or("none".to_owned(), |digest| digest.to_string())
+}
+
+fn shown(fingerprint: &Option<String>) -> String {
+    fingerprint.clone().unwrap_or_else(|| "none".to_owned())
 }
 
 fn total(counts: &BTreeMap<String, u64>) -> u128 {

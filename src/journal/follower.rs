@@ -33,8 +33,8 @@ impl Follower {
     /// Transient; Corrupt where the log contradicts itself.
     pub async fn catch_up(&mut self) -> Result<bool> {
         let found = self.log.entries(self.state.through, usize::MAX).await?;
-        for entry in &found {
-            self.state.fold(&self.pipeline, entry)?;
+        for recorded in &found {
+            self.state.fold(&self.pipeline, recorded)?;
         }
         Ok(!found.is_empty())
     }

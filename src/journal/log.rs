@@ -12,8 +12,8 @@ use bytes::Bytes;
 use futures::stream::{self, Stream};
 use futures::{StreamExt, TryStreamExt};
 
-use super::check::{Broken, alone};
-use super::record::{FOLDER, SNAPSHOTS, decode, entry_path, number_in};
+use super::check::{Broken, alone, chained};
+use super::record::{FOLDER, Recorded, SNAPSHOTS, decode, entry_path, number_in};
 use super::state::corrupt;
 use crate::batch::Entry;
 use crate::error::{Error, Result};
@@ -35,8 +35,8 @@ pub(super) struct Log {
     patience: Option<Context>,
 }
 
-/// The entries after number `after`, in order, at most `limit` of them; each is sound by itself (its name, its format,
-/// its counts), while only [`super::fold`] checks that it follows from those before it. Cheap enough to poll: no entry
+/// The entries after number `after`, in order, at most `limit` of them; each is sound by itself (its checksum, its name,
+/// its counts) and names the one before it, while only [`super::fold`] checks that its contents follow. Cheap enough to poll: no entry
 /// is listed while there is no sign of a gap.
 ///
 /// # Errors
@@ -44,7 +44,12 @@ pub(super) struct Log {
 /// only in a later call, or in the next fold: its signs are the entry after the next, and a snapshot. Invalid for an
 /// entry of a newer Millstream.
 pub async fn entries(store: &Store, after: u64, limit: usize) -> Result<Vec<Arc<Entry>>> {
-    Log::new(store).entries(after, limit).await
+    let found = Log::new(store).entries(after, limit).await?;
+    for pair in found.windows(2) {
+        let (before, next) = (&pair[0], &pair[1].entry);
+        chained(Some(before.digest), next).map_err(|broken| corrupt(next.number, &broken))?;
+    }
+    Ok(found.into_iter().map(|recorded| recorded.entry).collect())
 }
 
 impl Log {
@@ -58,15 +63,15 @@ impl Log {
         Self { store, patience: Some(context) }
     }
 
-    pub(super) async fn entries(&self, after: u64, limit: usize) -> Result<Vec<Arc<Entry>>> {
+    pub(super) async fn entries(&self, after: u64, limit: usize) -> Result<Vec<Recorded>> {
         let farthest = after.saturating_add(u64::try_from(limit).unwrap_or(u64::MAX));
         let (mut found, mut through, mut window) = (Vec::new(), after, 1);
         while through < farthest {
             let end = through.saturating_add(window).min(farthest);
-            let read: Vec<Option<Entry>> = self.read_each(through, end).try_collect().await?;
+            let read: Vec<Option<Recorded>> = self.read_each(through, end).try_collect().await?;
             let present = read.iter().take_while(|entry| entry.is_some()).count();
             let goes_on = read.iter().skip(present).any(Option::is_some);
-            found.extend(read.into_iter().map_while(|entry| entry.map(Arc::new)));
+            found.extend(read.into_iter().map_while(|entry| entry));
             through += present as u64;
             if through < end && self.ends_before(through + 1, goes_on).await? {
                 break;
@@ -108,14 +113,14 @@ impl Log {
     }
 
     /// The entries `(after, through]`, in order; Corrupt where one is missing.
-    pub(super) fn read_all(&self, after: u64, through: u64) -> impl Stream<Item = Result<Entry>> + Send + use<> {
+    pub(super) fn read_all(&self, after: u64, through: u64) -> impl Stream<Item = Result<Recorded>> + Send + use<> {
         let numbers = stream::iter((after..through).map(|number| number + 1));
-        let whole = |(entry, number): (Result<Option<Entry>>, u64)| entry?.ok_or_else(|| gap(number));
+        let whole = |(entry, number): (Result<Option<Recorded>>, u64)| entry?.ok_or_else(|| gap(number));
         self.read_each(after, through).zip(numbers).map(whole)
     }
 
     /// What there is at the numbers `(after, through]`, in order.
-    fn read_each(&self, after: u64, through: u64) -> impl Stream<Item = Result<Option<Entry>>> + Send + use<> {
+    fn read_each(&self, after: u64, through: u64) -> impl Stream<Item = Result<Option<Recorded>>> + Send + use<> {
         let log = self.clone();
         let read_one = move |number| {
             let log = log.clone();
@@ -125,15 +130,15 @@ impl Log {
     }
 
     /// The entry of this number; none where there is no such object.
-    pub(super) async fn read(&self, number: u64) -> Result<Option<Entry>> {
+    pub(super) async fn read(&self, number: u64) -> Result<Option<Recorded>> {
         let path = entry_path(number);
         let Some(bytes) = self.get(&path).await? else { return Ok(None) };
-        let entry: Entry = decode(&path, &bytes)?;
+        let (entry, digest): (Entry, _) = decode(&path, &bytes)?;
         if entry.number != number {
             return Err(corrupt(number, &Broken::Misnamed(entry.number)));
         }
         alone(&entry).map_err(|broken| corrupt(number, &broken))?;
-        Ok(Some(entry))
+        Ok(Some(Recorded { entry: Arc::new(entry), digest }))
     }
 
     /// As [`Store::get`].

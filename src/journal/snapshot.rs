@@ -1,15 +1,16 @@
 //! Snapshots: the log folded through an entry, so that a start reads a hundred entries and not all of them.
 //!
-//! A snapshot is a shortcut and never the truth: one that cannot be read, or does not fit the log beside it, is left
-//! aside for the one before it, and at last for the whole log. Writing and deleting them is best effort.
+//! A snapshot is a shortcut and never the truth: one that cannot be read, does not have its checksum, or does not follow
+//! the entry that it names is left aside for the one before it, and at last for the whole log. It is told by a warning
+//! each time. The snapshots of formats 1 and 2 have no checksum, so they are left aside too: after an upgrade the log is
+//! folded whole until the next snapshot. Writing and deleting them is best effort.
 
 use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 
 use super::log::Log;
-use super::record::{FORMAT, SNAPSHOTS, Versioned, decode, encode};
+use super::record::{FORMAT, SEALED, SNAPSHOTS, Versioned, decode, encode};
 use super::state::State;
-use crate::batch::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Store;
 
@@ -18,21 +19,21 @@ const EVERY: u64 = 100;
 /// So many are kept: the newest, and one to fall back to.
 const KEPT: usize = 2;
 
-/// The record: the state after an entry, and which entry that was.
+/// The record: the state after an entry, whose number and digest are in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Snapshot {
-    /// The form of this record: 2, or 1.
+    /// The form of this record: 3.
     pub(super) format: u32,
     /// The pipeline that it belongs to.
     pub(super) pipeline: String,
-    /// The attempt that wrote the entry `state.through`: the snapshot is of the log that holds this one.
-    pub(super) attempt: String,
     /// The fold.
     pub(super) state: State,
 }
 
 impl Versioned for Snapshot {
+    const OLDEST: u32 = SEALED;
+
     fn format(&self) -> u32 {
         self.format
     }
@@ -51,31 +52,26 @@ pub(super) async fn resume(log: &Log, pipeline: &str) -> Result<State> {
     let mut state = newest(log, pipeline).await?.unwrap_or_default();
     let last = log.last(state.through).await?;
     let mut entries = std::pin::pin!(log.read_all(state.through, last));
-    while let Some(entry) = entries.try_next().await? {
-        state.fold(pipeline, &entry)?;
+    while let Some(recorded) = entries.try_next().await? {
+        state.fold(pipeline, &recorded)?;
     }
     Ok(state)
 }
 
-/// Writes the snapshot of `state`, whose last entry is `entry`, where it is this entry's turn, and deletes old ones.
-/// A failure is logged: the commit stands all the same.
-pub(super) async fn write(store: &Store, state: &State, entry: &Entry) {
-    if !entry.number.is_multiple_of(EVERY) {
+/// Writes the snapshot of `state` where it is its last entry's turn, and deletes old ones. A failure is logged: the
+/// commit stands all the same.
+pub(super) async fn write(store: &Store, pipeline: &str, state: &State) {
+    if !state.through.is_multiple_of(EVERY) {
         return;
     }
-    let snapshot = Snapshot {
-        format: FORMAT,
-        pipeline: entry.pipeline.clone(),
-        attempt: entry.attempt.clone(),
-        state: state.clone(),
-    };
+    let snapshot = Snapshot { format: FORMAT, pipeline: pipeline.to_owned(), state: state.clone() };
     if let Err(error) = replace(store, &snapshot).await {
-        tracing::warn!(%error, entry = entry.number, "no snapshot written; the next start reads more of the journal");
+        tracing::warn!(%error, entry = state.through, "no snapshot written; the next start reads more of the journal");
     }
 }
 
 async fn replace(store: &Store, snapshot: &Snapshot) -> Result<()> {
-    store.put(&path(snapshot.state.through), encode(snapshot)?).await?;
+    store.put(&path(snapshot.state.through), encode(snapshot)?.0).await?;
     let numbers = Log::new(store).snapshots().await?;
     for old in numbers.iter().rev().skip(KEPT) {
         store.delete(&path(*old)).await?;
@@ -89,7 +85,10 @@ async fn newest(log: &Log, pipeline: &str) -> Result<Option<State>> {
         match read(log, pipeline, number).await {
             Ok(state) => return Ok(Some(state)),
             Err(error) if error.kind() == ErrorKind::Transient => return Err(error),
-            Err(error) => tracing::warn!(%error, "a snapshot of the journal is left aside; an older one will do"),
+            Err(error) => tracing::warn!(
+                %error,
+                "a snapshot of the journal is left aside; an older one, or the log itself, takes its place"
+            ),
         }
     }
     Ok(None)
@@ -99,12 +98,12 @@ async fn read(log: &Log, pipeline: &str, number: u64) -> Result<State> {
     let path = path(number);
     let unfit = |why: &str| Error::corrupt(format!("{path} {why}"));
     let bytes = log.get(&path).await?.ok_or_else(|| unfit("has been deleted meanwhile"))?;
-    let snapshot: Snapshot = decode(&path, &bytes)?;
+    let (snapshot, _): (Snapshot, _) = decode(&path, &bytes)?;
     if snapshot.state.through != number || snapshot.pipeline != pipeline {
         return Err(unfit("is not what its name and place say"));
     }
     match log.read(number).await? {
-        Some(entry) if entry.attempt == snapshot.attempt => Ok(snapshot.state),
+        Some(recorded) if Some(recorded.digest) == snapshot.state.digest => Ok(snapshot.state),
         _ => Err(unfit("is of another log than the one beside it")),
     }
 }

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::check::{Broken, alone};
-use super::record::entry_path;
-use crate::batch::{Counts, DataFile, DimensionFile, Entry, Marks, Opening, Position, ShardId, TableCounts};
+use super::check::{Broken, alone, chained};
+use super::record::{Recorded, SEALED, entry_path};
+use crate::batch::{Checksum, Counts, DataFile, DimensionFile, Entry, Marks, Opening, Position, ShardId, TableCounts};
 use crate::error::{Error, Result};
 
 /// Files, rows and bytes together.
@@ -29,6 +29,8 @@ pub struct TableTotals {
 pub struct State {
     /// The last folded entry; 0 for none.
     pub through: u64,
+    /// Its digest, which the next entry must name; none before the first.
+    pub digest: Option<Checksum>,
     /// The newest chain; none before the first.
     pub opening: Option<Opening>,
     /// Where each shard stands in the newest chain, inclusive.
@@ -58,7 +60,9 @@ impl State {
         if entry.pipeline != pipeline {
             return Err(Broken::Pipeline { expected: pipeline.to_owned(), found: entry.pipeline.clone() });
         }
+        chained(self.digest, entry)?;
         alone(entry)?;
+        self.dimension_files_follow(entry)?;
         let Some(opening) = &entry.opening else {
             if self.opening.is_none() && !(entry.ranges.is_empty() && entry.marks.is_empty()) {
                 return Err(Broken::NoChain);
@@ -74,10 +78,23 @@ impl State {
         Ok(entry.ranges.follow(&BTreeMap::new())?)
     }
 
-    /// Moves on over `entry`.
+    /// Of two workers that stage a dimension at the same time, the second has not seen what it replaces.
+    fn dimension_files_follow(&self, entry: &Entry) -> Result<(), Broken> {
+        for (table, file) in entry.dimension_files.iter().filter(|_| entry.format >= SEALED) {
+            let newest = self.dimension_files.get(table).map(|newest| newest.fingerprint.clone());
+            if newest != file.replaces {
+                let found = file.replaces.clone();
+                return Err(Broken::Replaces { table: table.clone(), expected: newest, found });
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves on over an entry.
     ///
     /// Errors: Corrupt where it does not follow; Invalid where the whole journal is another pipeline's.
-    pub(super) fn fold(&mut self, pipeline: &str, entry: &Entry) -> Result<()> {
+    pub(super) fn fold(&mut self, pipeline: &str, recorded: &Recorded) -> Result<()> {
+        let Recorded { entry, digest } = recorded;
         self.follows(pipeline, entry).map_err(|broken| self.refusal(broken, entry.number))?;
         if let Some(opening) = &entry.opening {
             self.opening = Some(opening.clone());
@@ -97,6 +114,7 @@ impl State {
         self.dimension_files.extend(files);
         self.last_written_at = Some(entry.written_at);
         self.through = entry.number;
+        self.digest = Some(*digest);
         Ok(())
     }
 
@@ -132,6 +150,7 @@ impl TableTotals {
 
 fn add_counts(sum: &mut Counts, more: &Counts) {
     sum.records = sum.records.saturating_add(more.records);
+    sum.foreign = sum.foreign.saturating_add(more.foreign);
     sum.events = sum.events.saturating_add(more.events);
     sum.passed = sum.passed.saturating_add(more.passed);
     add_reasons(&mut sum.undecodable, &more.undecodable);
@@ -154,6 +173,7 @@ fn joined(left: &TableCounts, right: &TableCounts) -> TableCounts {
     TableCounts {
         filtered: left.filtered.zip(right.filtered).map(|(left, right)| left.saturating_add(right)),
         superseded: left.superseded.saturating_add(right.superseded),
+        refused: left.refused.saturating_add(right.refused),
         staged: left.staged.saturating_add(right.staged),
     }
 }

@@ -1,5 +1,6 @@
 //! Tests of the journal, and the batches and stores that they share.
 
+mod chain;
 mod faults;
 mod folding;
 mod follower;
@@ -13,8 +14,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::batch::{
-    Counts, DataFile, DimensionFile, Entry, Loss, Marks, Opening, Position, Range, Ranges, ShardId, Staged, StartAt,
-    StreamIdentity, TableCounts,
+    Checksum, Counts, DataFile, DimensionFile, Entry, Loss, Marks, Opening, Position, Range, Ranges, ShardId, Staged,
+    StartAt, StreamIdentity, TableCounts,
 };
 use crate::journal;
 use crate::runtime::{Context, ManualClock, Random};
@@ -69,13 +70,14 @@ fn ranges(of: &[(usize, u64, u64)]) -> Ranges {
 }
 
 fn file(path: String, rows: u64) -> DataFile {
-    DataFile { path, rows, bytes: 10 * rows }
+    let checksum = Some(Checksum::of(path.as_bytes()));
+    DataFile { path, rows, bytes: 10 * rows, checksum, etag: None }
 }
 
 /// A batch of the stream in which every position is one record, one event and one row of `orders`.
 fn batch(id: &str, of: &[(usize, u64, u64)]) -> Staged {
     let rows = of.iter().map(|(_, after, through)| through - after).sum();
-    let counts = TableCounts { filtered: Some(0), superseded: 0, staged: rows };
+    let counts = TableCounts { filtered: Some(0), staged: rows, ..TableCounts::default() };
     Staged {
         tables: BTreeMap::from([("orders".to_owned(), vec![file(format!("staged/orders/{id}.parquet"), rows)])]),
         counts: Counts {
@@ -90,11 +92,21 @@ fn batch(id: &str, of: &[(usize, u64, u64)]) -> Staged {
     }
 }
 
-/// A dimension file of three rows.
+/// A dimension file of three rows, the first of a table of its own.
 fn dimension(id: &str) -> Staged {
-    let table = || "riders".to_owned();
-    let read = DimensionFile { path: "dims/riders.csv".into(), fingerprint: id.into(), effective_at: NOON };
-    let counts = TableCounts { filtered: Some(0), superseded: 0, staged: 3 };
+    dimension_of(&format!("riders_{id}"), id, None)
+}
+
+/// The newest dimension file of `riders`.
+fn replacing(state: &State, id: &str) -> Staged {
+    let replaces = state.dimension_files.get("riders").map(|file| file.fingerprint.clone());
+    dimension_of("riders", id, replaces)
+}
+
+fn dimension_of(table: &str, id: &str, replaces: Option<String>) -> Staged {
+    let table = || table.to_owned();
+    let read = DimensionFile { path: "dims/riders.csv".into(), fingerprint: id.into(), replaces, effective_at: NOON };
+    let counts = TableCounts { filtered: Some(0), staged: 3, ..TableCounts::default() };
     Staged {
         tables: BTreeMap::from([(table(), vec![file(format!("staged/riders/{id}.parquet"), 3)])]),
         counts: Counts {
@@ -121,11 +133,19 @@ fn id(path: &str) -> String {
     path.rsplit('/').next().and_then(|name| name.strip_suffix(".parquet")).expect("a file of these tests").to_owned()
 }
 
-/// The entry's object, read and written as JSON: what a fault in the file looks like.
+/// The entry's object, read and written as JSON with the right checksum: what a fault in the writer looks like.
 async fn rewrite(store: &Store, number: u64, change: impl FnOnce(&mut serde_json::Value)) {
     let path = entry_path(number);
     let bytes = store.get(&path).await.expect("read").expect("present");
-    let mut value = serde_json::from_slice(&bytes).expect("JSON");
+    let mut value: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
     change(&mut value);
-    store.put(&path, serde_json::to_vec(&value).expect("JSON").into()).await.expect("put");
+    store.put(&path, sealed(value).into()).await.expect("put");
+}
+
+/// The bytes of a record, as `docs/journal.md` describes them.
+fn sealed(mut record: serde_json::Value) -> String {
+    record.as_object_mut().expect("an object").remove("checksum");
+    let text = record.to_string();
+    let body = text.strip_suffix('}').expect("an object");
+    format!("{body},\"checksum\":\"{}\"}}\n", Checksum::of(body.as_bytes()))
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::check::Broken;
 use super::log::{BACKOFF, Log};
-use super::record::{FORMAT, encode, entry_path};
+use super::record::{FORMAT, Recorded, encode, entry_path};
 use super::snapshot;
 use super::state::State;
 use crate::batch::{Counts, Entry, Marks, Opening, RangeError, Ranges, Staged};
@@ -41,7 +41,7 @@ enum Outcome {
     /// This attempt's entry stands in the log.
     Ours,
     /// The number is someone else's.
-    Taken(Arc<Entry>),
+    Taken(Recorded),
     /// It cannot be told: the store does not answer.
     Unknown(Error),
 }
@@ -105,11 +105,12 @@ impl Journal {
         self.append(draft).await
     }
 
-    /// An entry of this writer without contents, a number or an attempt.
+    /// An entry of this writer without contents, a place in the log or an attempt.
     fn draft(&self) -> Entry {
         Entry {
             format: FORMAT,
             number: 0,
+            previous: None,
             pipeline: self.pipeline.clone(),
             writer: self.writer.clone(),
             attempt: String::new(),
@@ -134,7 +135,8 @@ impl Journal {
                 return Ok(entry);
             }
             let (number, written_at) = (self.state.through + 1, self.context.clock.now_millis());
-            let entry = Arc::new(Entry { number, written_at, attempt: attempt.clone(), ..draft.clone() });
+            let (previous, attempt) = (self.state.digest, attempt.clone());
+            let entry = Arc::new(Entry { number, previous, written_at, attempt, ..draft.clone() });
             if let Err(broken) = self.state.follows(&self.pipeline, &entry) {
                 // Its ranges may begin where another writer's newest entry ends, which is not folded here yet.
                 if self.catch_up().await?.is_empty() {
@@ -142,10 +144,11 @@ impl Journal {
                 }
                 continue;
             }
-            match self.put(&entry).await? {
+            let (bytes, digest) = encode(entry.as_ref())?;
+            match self.put(&entry, bytes).await? {
                 Outcome::Ours => {
-                    self.fold(&entry)?;
-                    snapshot::write(&self.log.store, &self.state, &entry).await;
+                    self.fold(&Recorded { entry: Arc::clone(&entry), digest })?;
+                    snapshot::write(&self.log.store, &self.pipeline, &self.state).await;
                     self.unacknowledged.retain(|own| own.number != number);
                     return Ok(entry);
                 }
@@ -159,10 +162,10 @@ impl Journal {
     }
 
     /// Folds what is in the log after the state, and returns it.
-    pub(super) async fn catch_up(&mut self) -> Result<Vec<Arc<Entry>>> {
+    pub(super) async fn catch_up(&mut self) -> Result<Vec<Recorded>> {
         let found = self.log.entries(self.state.through, usize::MAX).await?;
-        for entry in &found {
-            self.fold(entry)?;
+        for recorded in &found {
+            self.fold(recorded)?;
         }
         Ok(found)
     }
@@ -188,8 +191,9 @@ impl Journal {
         Some(self.unacknowledged.remove(place))
     }
 
-    fn fold(&mut self, entry: &Arc<Entry>) -> Result<()> {
-        self.state.fold(&self.pipeline, entry)?;
+    fn fold(&mut self, recorded: &Recorded) -> Result<()> {
+        self.state.fold(&self.pipeline, recorded)?;
+        let entry = &recorded.entry;
         if entry.opening.is_some() {
             self.untold_chain = Some(Arc::clone(entry));
         }
@@ -202,8 +206,7 @@ impl Journal {
         Ok(())
     }
 
-    async fn put(&self, entry: &Entry) -> Result<Outcome> {
-        let bytes = encode(entry)?;
+    async fn put(&self, entry: &Entry, bytes: Bytes) -> Result<Outcome> {
         retry(&self.context, BACKOFF, || self.put_once(entry, bytes.clone())).await
     }
 
@@ -215,8 +218,8 @@ impl Journal {
             return Ok(Outcome::Ours);
         }
         Ok(match self.log.read(entry.number).await {
-            Ok(Some(found)) if found.attempt == entry.attempt => Outcome::Ours,
-            Ok(Some(found)) => Outcome::Taken(Arc::new(found)),
+            Ok(Some(found)) if found.entry.attempt == entry.attempt => Outcome::Ours,
+            Ok(Some(found)) => Outcome::Taken(found),
             Ok(None) => Outcome::Unknown(Error::corrupt(format!(
                 "{path} was there and is gone: something deletes entries of the journal; stop it"
             ))),
@@ -239,11 +242,12 @@ fn same_contents(left: &Entry, right: &Entry) -> bool {
 fn refusal(number: u64, broken: Broken) -> Error {
     let path = entry_path(number);
     match broken {
-        Broken::Ranges(RangeError::NotContiguous { .. }) | Broken::Reopened(_) | Broken::Ended(_) => {
-            Error::fenced(format!(
-                "{path} is not written: {broken}; another writer was first: drop the batch and start again from the journal"
-            ))
-        }
+        Broken::Ranges(RangeError::NotContiguous { .. })
+        | Broken::Reopened(_)
+        | Broken::Ended(_)
+        | Broken::Replaces { .. } => Error::fenced(format!(
+            "{path} is not written: {broken}; another writer was first: drop the batch and start again from the journal"
+        )),
         broken => Error::internal(format!("{path} is not written: {broken}")),
     }
 }

@@ -268,18 +268,17 @@ async fn a_load_that_was_cut_off_is_finished_by_the_next() {
     for house in &whole {
         house.load(&lake.entries).await.expect("loaded");
     }
-    // The last table's file is away: all tables before it go in or none does, and nothing of the ledger.
-    let away = lake.entries[1].tables["fact_clicks"][0].path.clone();
-    let bytes = lake.store.get(&away).await.expect("read").expect("there");
+    // The last table's file is not what its entry says: all tables before it go in or none does, and nothing of the
+    // ledger.
+    let lying = lake.altered(2, |entry| entry.tables.get_mut("fact_clicks").expect("files")[0].rows = 9);
+    let cut = [&lake.entries[..1], &lying].concat();
     for (house, whole) in House::all(&lake).await.into_iter().zip(whole) {
-        lake.store.delete(&away).await.expect("deleted");
-        let error = house.load(&lake.entries).await.expect_err("a file is away");
+        let error = house.load(&cut).await.expect_err("a file of fewer rows");
         assert_eq!(error.kind(), ErrorKind::Corrupt);
-        assert!(error.to_string().contains(&away), "{error}");
+        assert!(error.to_string().contains("has 1 rows, and entry 2 of the journal says 9"), "{error}");
         assert_eq!(house.get().ledger().await.expect("ledger"), Ledger::default());
         let before: &[&str] = if house.is_atomic() { &[] } else { &["7", "8"] };
         assert_eq!(house.rows("dim_customers", &["customer_id"]).await, before);
-        lake.store.put(&away, bytes.clone()).await.expect("put back");
         // A further entry may have come meanwhile, and the load may be cut otherwise.
         house.load(&lake.entries[..1]).await.expect("resumed");
         // Also what was in already is counted, in its files and not in the journal.
@@ -291,6 +290,44 @@ async fn a_load_that_was_cut_off_is_finished_by_the_next() {
         assert_eq!((receipt.loaded_after, receipt.loaded_through), (1, 2));
         assert_eq!(receipt.copied, [("fact_orders".to_owned(), 1), ("fact_clicks".to_owned(), 1)].into());
         assert_eq!(house.everything().await, whole.everything().await);
+    }
+}
+
+/// Not a row of its entry goes in, nor of those that would be loaded with it, wherever the file stands among them.
+#[tokio::test]
+async fn a_damaged_file_keeps_its_whole_entry_out() {
+    let mut lake = Lake::new();
+    lake.stage(&[Rows::Customers(&[(7, "Ada", None, 1)]), Rows::Clicks(&[("a", 1)])]).await;
+    lake.stage(&[Rows::Orders(&[(1, Some(8), None, "Placed", 60)]), Rows::Clicks(&[("b", 2)])]).await;
+    let file = lake.entries[1].tables["fact_clicks"][0].clone();
+    let bytes = lake.store.get(&file.path).await.expect("read").expect("there");
+    for house in House::all(&lake).await {
+        // A bit of a page, of the header of the first one, of the footer; the end missing; all of it gone.
+        let flips = [40, 9, bytes.len() - 20].map(|place| {
+            let mut damaged = bytes.to_vec();
+            damaged[place] ^= 4;
+            Some(damaged)
+        });
+        for damage in flips.into_iter().chain([Some(bytes[..bytes.len() - 1].to_vec()), None]) {
+            match damage.clone() {
+                Some(damaged) => drop(lake.store.put(&file.path, damaged.into()).await.expect("put")),
+                None => lake.store.delete(&file.path).await.expect("deleted"),
+            }
+            let error = house.load(&lake.entries).await.expect_err("damaged");
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+            assert!(error.to_string().contains(&file.path) && error.to_string().contains("entry 2"), "{error}");
+            if damage.is_some_and(|damaged| damaged.len() == bytes.len()) {
+                assert!(error.to_string().contains(&file.checksum.expect("one").to_string()), "{error}");
+            }
+            assert_eq!(house.get().ledger().await.expect("ledger"), Ledger::default());
+            for (table, column) in
+                [("dim_customers", "customer_id"), ("fact_orders", "order_id"), ("fact_clicks", "page")]
+            {
+                assert_eq!(house.rows(table, &[column]).await, Vec::<String>::new(), "{table}");
+            }
+        }
+        lake.store.put(&file.path, bytes.clone()).await.expect("put back");
+        house.load(&lake.entries).await.expect("it goes on as soon as the file is back");
     }
 }
 
@@ -354,7 +391,7 @@ async fn files_that_lie_are_corrupt_and_named() {
     lake.stage_batches(&[("fact_clicks", other.expect("a batch"))]).await;
     let other = lake.entries[1].tables["fact_clicks"].clone();
     lake.store.put("staged/text", "no parquet".into()).await.expect("put");
-    let text = DataFile { path: "staged/text".to_owned(), rows: 1, bytes: 10 };
+    let text = DataFile::of("staged/text".to_owned(), 1, b"no parquet");
     type Alter<'a> = &'a dyn Fn(&mut Vec<DataFile>);
     let cases: [(Alter<'_>, &str); 5] = [
         (&|files| files[0].rows = 3, "has 2 rows, and entry 1 of the journal says 3"),

@@ -265,7 +265,8 @@ mod tests {
         );
         let entry: Entry = serde_json::from_str(&text).expect("an entry");
         let files = |table: &str, count: usize| {
-            let file = |index| DataFile { path: format!("staged/{table}/{number}-{index}"), rows: 5, bytes: 100 };
+            let path = |index| format!("staged/{table}/{number}-{index}");
+            let file = |index| DataFile { path: path(index), rows: 5, bytes: 100, checksum: None, etag: None };
             (0..count).map(file).collect()
         };
         let tables = tables.iter().map(|(table, count)| ((*table).to_owned(), files(table, *count)));

@@ -14,7 +14,8 @@ use async_trait::async_trait;
 
 use super::merge::Merge;
 use super::shape::{Shape, Style, only};
-use super::{Ledger, LoadBounds, arrow_bug, staged};
+use super::staged::{self, Fetched};
+use super::{Ledger, LoadBounds, arrow_bug};
 use crate::batch::{Entry, Receipt};
 use crate::error::{Error, Result};
 use crate::runtime::Context;
@@ -80,8 +81,9 @@ impl Loader {
         }
         let mut copied = BTreeMap::new();
         for part in self.parts(entries) {
+            let files = Fetched::all(&self.store, part).await?;
             for shape in &self.shapes {
-                let rows = self.bring(tables, shape, part).await?;
+                let rows = self.bring(tables, shape, part, &files).await?;
                 if part.iter().any(|entry| entry.tables.contains_key(&shape.name)) {
                     *copied.entry(shape.name.clone()).or_default() += rows;
                 }
@@ -130,7 +132,13 @@ impl Loader {
 
     /// Brings a table up to the last of these entries, and tells the rows of its own files as counted in the files:
     /// also of those that an earlier attempt brought in.
-    async fn bring(&self, tables: &dyn Tables, shape: &Arc<Shape>, entries: &[Arc<Entry>]) -> Result<u64> {
+    async fn bring(
+        &self,
+        tables: &dyn Tables,
+        shape: &Arc<Shape>,
+        entries: &[Arc<Entry>],
+        files: &Fetched,
+    ) -> Result<u64> {
         let touched = |entry: &&Arc<Entry>| self.sources(shape).any(|source| entry.tables.contains_key(source));
         let Some(through) = entries.iter().filter(touched).map(|entry| entry.number).max() else {
             return Ok(0);
@@ -138,13 +146,13 @@ impl Loader {
         for _ in 0..TRIES {
             let after = tables.holds(shape).await?;
             let (held, open) = entries.split_at(entries.partition_point(|entry| entry.number <= after));
-            let counted = staged::count(&self.store, &shape.name, held).await?;
+            let counted = staged::count(files, &shape.name, held).await?;
             if after >= through {
                 return Ok(counted);
             }
-            let rows = staged::rows(&self.store, &shape.name, open, &shape.staged).await?;
+            let rows = staged::rows(files, &shape.name, open, &shape.staged).await?;
             let copied = counted + rows.num_rows() as u64;
-            let pointed_at = self.pointed_at(shape, open).await?;
+            let pointed_at = self.pointed_at(shape, open, files).await?;
             let merge = Merge::new(shape, rows, &pointed_at)?;
             if tables.merge(merge, Step { after, through }).await? == Outcome::Done {
                 tracing::debug!(table = shape.name, after, through, "table brought forward");
@@ -165,7 +173,7 @@ impl Loader {
     }
 
     /// The values by which the facts of these entries point at a dimension.
-    async fn pointed_at(&self, dimension: &Shape, entries: &[Arc<Entry>]) -> Result<Vec<ArrayRef>> {
+    async fn pointed_at(&self, dimension: &Shape, entries: &[Arc<Entry>], files: &Fetched) -> Result<Vec<ArrayRef>> {
         let mut values = Vec::new();
         if !matches!(dimension.style, Style::Overwrite | Style::Keep) {
             return Ok(values);
@@ -177,7 +185,7 @@ impl Loader {
                 continue;
             }
             let wanted = only(&fact.staged, &columns).map_err(arrow_bug)?;
-            let rows = staged::rows(&self.store, &fact.name, entries, &wanted).await?;
+            let rows = staged::rows(files, &fact.name, entries, &wanted).await?;
             values.extend(as_keys(dimension, fact, &rows)?);
         }
         Ok(values)

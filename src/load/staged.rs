@@ -1,8 +1,11 @@
 //! Reading staged files back, and holding them against what the journal says of them.
 //!
-//! Owns the check of a file's size, rows and columns. It reads whole files, a few at once, or (for the columns alone)
-//! their footers; rows come out in journal order: by entry, then by file.
+//! Owns the check of a file's rows and columns; that its bytes are those that were put is the store's to say. Files are
+//! fetched whole, a few at once, and all of a load's part before the first row of it is used, so that a damaged one
+//! keeps its whole entry out; or, for the columns alone, their footers are read. Rows come out in journal order: by
+//! entry, then by file.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -27,6 +30,9 @@ use crate::store::Store;
 /// Rows of a batch where rows are handed on at once.
 const STREAMED_ROWS: usize = 8_192;
 
+/// Files that are fetched at once.
+const FETCHES: usize = 8;
+
 /// Holds the footer of most staged files, so that one request is enough.
 const FOOTER_BYTES: u64 = 64 << 10;
 
@@ -34,10 +40,6 @@ type Reader = ParquetRecordBatchReaderBuilder<Bytes>;
 
 #[derive(Debug, thiserror::Error)]
 enum Fault {
-    #[error("the staged file {0} is not in the object store, though entry {1} of the journal names it")]
-    Missing(String, u64),
-    #[error("the staged file {path} has {found} bytes, and entry {entry} of the journal says {said}")]
-    Size { path: String, entry: u64, found: u64, said: u64 },
     #[error("the staged file {path} has {found} rows, and entry {entry} of the journal says {said}")]
     Rows { path: String, entry: u64, found: u64, said: u64 },
     #[error("the staged file {0} of entry {1} cannot be read as Parquet")]
@@ -54,17 +56,47 @@ impl From<Fault> for Error {
     }
 }
 
+/// The files of some entries, each checked.
+pub(super) struct Fetched(HashMap<String, Bytes>);
+
+impl Fetched {
+    /// Fetches every table's files of these entries.
+    ///
+    /// # Errors
+    /// Corrupt where one is not what the journal says: none of them is to be used; Transient.
+    pub(super) async fn all(store: &Store, entries: &[Arc<Entry>]) -> Result<Self> {
+        let named = entries.iter().flat_map(|entry| {
+            let files = entry.tables.values().flatten();
+            files.map(|file| (entry.number, file.clone()))
+        });
+        let fetching = named.map(|(entry, file)| async move {
+            let bytes = fetch(store, entry, &file).await?;
+            Ok::<_, Error>((file.path, bytes))
+        });
+        let fetching: Vec<_> = fetching.collect();
+        stream::iter(fetching).buffer_unordered(FETCHES).try_collect().await.map(Self)
+    }
+
+    fn bytes(&self, path: &str) -> Result<Bytes> {
+        let fetched = self.0.get(path).cloned();
+        fetched.ok_or_else(|| Error::internal(format!("{path} is loaded and was not fetched")))
+    }
+}
+
 /// The rows of a table's files in these entries, with these columns (of those the file holds), in journal order.
 ///
 /// # Errors
-/// Corrupt where a file is not what the journal says; Transient.
+/// Corrupt where a file is not what the journal says.
 pub(super) async fn rows(
-    store: &Store,
+    fetched: &Fetched,
     table: &str,
     entries: &[Arc<Entry>],
     columns: &SchemaRef,
 ) -> Result<RecordBatch> {
-    let reading = files(table, entries).map(|(entry, file)| read(store.clone(), entry, file, Arc::clone(columns)));
+    let reading = files(table, entries).map(|(entry, file)| {
+        let bytes = fetched.bytes(&file.path);
+        read(bytes, entry, file, Arc::clone(columns))
+    });
     let reading: Vec<_> = reading.collect();
     let batches: Vec<Vec<RecordBatch>> = stream::iter(reading).buffered(2).try_collect().await?;
     concat_batches(columns, batches.iter().flatten()).map_err(arrow_bug)
@@ -74,23 +106,25 @@ pub(super) async fn rows(
 ///
 /// # Errors
 /// As [`rows`].
-pub(super) async fn count(store: &Store, table: &str, entries: &[Arc<Entry>]) -> Result<u64> {
-    let counting: Vec<_> = files(table, entries).map(|(entry, file)| footer(store.clone(), entry, file)).collect();
+pub(super) async fn count(fetched: &Fetched, table: &str, entries: &[Arc<Entry>]) -> Result<u64> {
+    let counting = files(table, entries).map(|(entry, file)| footer(fetched.bytes(&file.path), entry, file));
+    let counting: Vec<_> = counting.collect();
     let counts: Vec<u64> = stream::iter(counting).buffered(2).try_collect().await?;
     Ok(counts.iter().sum())
 }
 
-/// The columns of a file, by its own footer: no more of it is read than that takes.
+/// The columns of a file, by its own footer: no more of it is read than that takes. That it is the file that was put is
+/// told by its size and e-tag, for a warehouse that reads it by itself.
 ///
 /// # Errors
-/// As [`rows`].
+/// Corrupt where it is not what the journal says; Transient.
 pub(super) async fn columns(store: &Store, entry: u64, file: &DataFile) -> Result<SchemaRef> {
-    let missing = || Fault::Missing(file.path.clone(), entry);
-    let found = store.size(&file.path).await?.ok_or_else(missing)?;
-    check_size(entry, file, found)?;
+    store.check_file(entry, file).await.map_err(stopped)?;
+    let found = file.bytes;
     let mut wanted = FOOTER_BYTES.min(found);
     loop {
-        let tail = store.tail(&file.path, wanted).await?.ok_or_else(missing)?;
+        let gone = || Error::corrupt(format!("the file {} was removed a moment ago", file.path));
+        let tail = store.tail(&file.path, wanted).await?.ok_or_else(gone)?;
         match metadata(&tail, found) {
             Ok(metadata) => {
                 check_rows(entry, file, metadata.metadata().file_metadata().num_rows().unsigned_abs())?;
@@ -162,13 +196,6 @@ fn check_rows(entry: u64, file: &DataFile, found: u64) -> Result<(), Fault> {
     }
 }
 
-fn check_size(entry: u64, file: &DataFile, found: u64) -> Result<(), Fault> {
-    match found == file.bytes {
-        true => Ok(()),
-        false => Err(Fault::Size { path: file.path.clone(), entry, found, said: file.bytes }),
-    }
-}
-
 /// A table's files with their entries' numbers, in journal order.
 fn files<'a>(table: &'a str, entries: &'a [Arc<Entry>]) -> impl Iterator<Item = (u64, DataFile)> + 'a {
     entries.iter().flat_map(move |entry| {
@@ -177,19 +204,20 @@ fn files<'a>(table: &'a str, entries: &'a [Arc<Entry>]) -> impl Iterator<Item = 
     })
 }
 
-/// A file's bytes, as many as the journal says.
+/// A file's bytes, as they were put.
 ///
 /// # Errors
-/// Corrupt where there are others, or none; Transient.
+/// Corrupt where they are others, or gone; Transient.
 pub(super) async fn fetch(store: &Store, entry: u64, file: &DataFile) -> Result<Bytes> {
-    let bytes = store.get(&file.path).await?;
-    let bytes = bytes.ok_or_else(|| Fault::Missing(file.path.clone(), entry))?;
-    check_size(entry, file, bytes.len() as u64)?;
-    Ok(bytes)
+    store.file(entry, file).await.map_err(stopped)
 }
 
-async fn footer(store: Store, entry: u64, file: DataFile) -> Result<u64> {
-    let bytes = fetch(&store, entry, &file).await?;
+fn stopped(error: Error) -> Error {
+    error.context("the load stopped before this file's entry")
+}
+
+async fn footer(bytes: Result<Bytes>, entry: u64, file: DataFile) -> Result<u64> {
+    let bytes = bytes?;
     blocking(move || {
         opened(bytes, entry, &file)?;
         Ok(file.rows)
@@ -197,8 +225,8 @@ async fn footer(store: Store, entry: u64, file: DataFile) -> Result<u64> {
     .await
 }
 
-async fn read(store: Store, entry: u64, file: DataFile, columns: SchemaRef) -> Result<Vec<RecordBatch>> {
-    let bytes = fetch(&store, entry, &file).await?;
+async fn read(bytes: Result<Bytes>, entry: u64, file: DataFile, columns: SchemaRef) -> Result<Vec<RecordBatch>> {
+    let bytes = bytes?;
     blocking(move || {
         let batches = parquet(bytes, &columns).map_err(|error| Fault::Unreadable(file.path.clone(), entry, error))?;
         let found = batches.iter().map(|batch| batch.num_rows() as u64).sum();

@@ -4,7 +4,8 @@
 //! for a wrong name, and the three output formats. It writes nothing, plans no pipeline SQL (`clean` does) and reads
 //! no journal: whoever opens it hands the entries over. Contract: a staged file or a file of rejects is read because
 //! an entry names it, never because it lies on the store; every table exists from the start, with its columns,
-//! however empty. What the warehouse holds is what it held when the session was opened.
+//! however empty. What the warehouse holds is what it held when the session was opened. A staged file or file of rejects
+//! is checked against the journal's checksum before the first row of it is used (`store` says how).
 //!
 //! | relation         | what it is                                                                     |
 //! |------------------|--------------------------------------------------------------------------------|
@@ -66,6 +67,8 @@ pub struct Holdings<'a> {
     pub specs: &'a [TableSpec],
     /// The journal's entries, in their order.
     pub entries: &'a [Arc<Entry>],
+    /// Whether each file is held against the journal's checksum; not where somebody has done so a moment ago.
+    pub verify: bool,
 }
 
 /// Where the warehouse's tables are.
@@ -104,9 +107,9 @@ impl Query {
     /// Invalid where a table bears the name of a relation that is always there, Transient or Corrupt where a Delta
     /// table cannot be opened.
     pub async fn open(holdings: Holdings<'_>, settings: QuerySettings) -> Result<Self> {
-        let Holdings { store, warehouse, specs, entries } = holdings;
+        let Holdings { store, warehouse, specs, entries, verify } = holdings;
         let context = context(settings)?;
-        context.register_object_store(store.url(), store.root());
+        register_store(&context, store, entries, verify);
         let mut tables = Tables::new(&context)?;
         for spec in specs {
             if OWN_TABLES.contains(&spec.name.as_str()) {
@@ -192,6 +195,16 @@ impl QueryResult {
             }
         }
     }
+}
+
+/// Registers the store that the entries' files are read from.
+fn register_store(context: &SessionContext, store: &Store, entries: &[Arc<Entry>], verify: bool) {
+    let mut files = Vec::new();
+    for entry in entries {
+        let named = entry.tables.values().flatten().chain(&entry.quarantine);
+        files.extend(named.map(|file| (entry.number, file)));
+    }
+    context.register_object_store(store.url(), if verify { store.verified(&files) } else { store.root() });
 }
 
 /// Registers tables and remembers their names.

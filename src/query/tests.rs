@@ -83,11 +83,12 @@ fn entry(number: u64, tables: BTreeMap<String, Vec<DataFile>>, quarantine: Vec<D
         undecodable: BTreeMap::from([("not_json".to_owned(), 2)]),
         failed_checks: BTreeMap::from([("order_value_not_negative".to_owned(), 1)]),
         passed: 7,
-        tables: BTreeMap::new(),
+        ..Counts::default()
     };
     Arc::new(Entry {
         format: 1,
         number,
+        previous: None,
         pipeline: "food_delivery".to_owned(),
         writer: "writer-1".to_owned(),
         attempt: format!("attempt-{number}"),
@@ -115,9 +116,9 @@ impl Fixture {
 
     async fn put(&self, path: &str, rows: &RecordBatch) -> DataFile {
         let bytes = parquet_bytes(rows);
-        let size = bytes.len() as u64;
+        let file = DataFile::of(path.to_owned(), rows.num_rows() as u64, &bytes);
         self.store.put(path, bytes.into()).await.expect("put");
-        DataFile { path: path.to_owned(), rows: rows.num_rows() as u64, bytes: size }
+        file
     }
 
     /// Two entries of three orders each.
@@ -141,7 +142,7 @@ impl Fixture {
 
     fn holdings(&self) -> Holdings<'_> {
         let (warehouse, specs, entries) = (&self.folder, &self.specs, &self.entries);
-        Holdings { store: &self.store, warehouse: Loaded::Delta(warehouse), specs, entries }
+        Holdings { store: &self.store, warehouse: Loaded::Delta(warehouse), specs, entries, verify: true }
     }
 
     async fn open(&self) -> Query {
@@ -537,6 +538,8 @@ async fn ten_thousand_files_are_planned_without_touching_one() {
             path: format!("staged/fact_orders/date=2026-11-20/{number:06}-{index}.parquet"),
             rows: 3,
             bytes: 1_000,
+            checksum: None,
+            etag: None,
         };
         let tables = BTreeMap::from([("fact_orders".to_owned(), (0..10).map(file).collect())]);
         fixture.entries.push(entry(number, tables, Vec::new()));

@@ -293,7 +293,7 @@ mod tests {
     }
 
     fn busy() -> Totals {
-        let rows = |staged| TableCounts { filtered: None, superseded: 0, staged };
+        let rows = |staged| TableCounts { filtered: None, superseded: 0, refused: 0, staged };
         let counts = Counts {
             records: 9,
             events: 10,
@@ -301,6 +301,7 @@ mod tests {
             failed_checks: BTreeMap::from([("type".into(), 3)]),
             passed: 4,
             tables: BTreeMap::from([("fact".into(), rows(4))]),
+            ..Counts::default()
         };
         let calls = CallCounts {
             calls: 20,

@@ -19,6 +19,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersi
 use parquet::schema::types::ColumnPath;
 
 use super::decimals::{Decimals, fixed_length_schema};
+use crate::batch::Checksum;
 use crate::error::{Error, Result};
 use crate::schema::{VERSION_COLUMNS, reject_schema};
 
@@ -38,6 +39,8 @@ const STEP_ROWS: usize = 65_536;
 pub(super) struct Encoded {
     /// The whole file.
     pub(super) bytes: Bytes,
+    /// Of these bytes.
+    pub(super) checksum: Checksum,
     /// How many rows are in it.
     pub(super) rows: u64,
     /// What is left for the next file.
@@ -63,9 +66,10 @@ pub(super) fn encode(table: &str, rows: RecordBatch, decimals: Decimals, enough:
         writer.write(&rows.slice(written, step)).map_err(refused)?;
         written += step;
     }
-    let bytes = writer.into_inner().map_err(refused)?.into();
+    let bytes: Bytes = writer.into_inner().map_err(refused)?.into();
+    let checksum = Checksum::of(&bytes);
     let left = (written < rows.num_rows()).then(|| rows.slice(written, rows.num_rows() - written));
-    Ok(Encoded { bytes, rows: u64::try_from(written).unwrap_or(u64::MAX), left })
+    Ok(Encoded { bytes, checksum, rows: u64::try_from(written).unwrap_or(u64::MAX), left })
 }
 
 fn properties(table: &str, rows: &RecordBatch) -> Result<WriterProperties, ParquetError> {

@@ -17,7 +17,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
-use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::batch::{Cleaned, DataFile, Staged};
@@ -97,18 +96,19 @@ impl Stager {
             while let Some(rows) = rest.take() {
                 let (label, decimals) = (Arc::clone(&label), self.decimals);
                 let encoding = blocking(move || encode(&label, rows, decimals, ENCODED_BYTES));
-                let Encoded { bytes, rows, left } = encoding.await?;
-                files.push(self.put(format!("{folder}/date={day}"), bytes, rows).await?);
-                rest = left;
+                let mut encoded = encoding.await?;
+                rest = encoded.left.take();
+                files.push(self.put(format!("{folder}/date={day}"), encoded).await?);
             }
         }
         Ok((table, files))
     }
 
-    async fn put(&self, folder: String, bytes: Bytes, rows: u64) -> Result<DataFile> {
+    async fn put(&self, folder: String, encoded: Encoded) -> Result<DataFile> {
+        let Encoded { bytes, checksum, rows, .. } = encoded;
         let path = format!("{folder}/{}.parquet", self.context.random.id());
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.store.put(&path, bytes).await?;
-        Ok(DataFile { path, rows, bytes: size })
+        let etag = self.store.put(&path, bytes).await?;
+        Ok(DataFile { path, rows, bytes: size, checksum: Some(checksum), etag })
     }
 }

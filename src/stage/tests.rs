@@ -85,7 +85,7 @@ async fn read(store: &Store, file: &DataFile) -> RecordBatch {
 async fn what_is_read_back_is_what_was_staged() {
     let store = memory();
     let given = rows(&[DAY + 1, DAY + 5, DAY + 3]);
-    let file = DimensionFile { path: "a.csv".to_owned(), fingerprint: "f".to_owned(), effective_at: 9 };
+    let file = DimensionFile { path: "a.csv".to_owned(), fingerprint: "f".to_owned(), replaces: None, effective_at: 9 };
     let mut cleaned = cleaned("fact_orders", given.clone());
     cleaned.counts = Counts { events: 3, ..Counts::default() };
     cleaned.ranges.extend(&ShardId::new("s"), Range::new(None, Position::new(9.into(), 0))).expect("a range");

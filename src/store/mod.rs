@@ -3,12 +3,13 @@
 //! Owns the only way to objects. Paths are from the store's root with `/` between (`journal/…`, `staged/…`). It knows
 //! no format: bytes in, bytes out. An object that a put reported as written is whole and, on a local file system,
 //! synced; one that a put failed on is either absent or whole. `local` writes to a folder, `s3` opens a bucket, `upload`
-//! puts large objects in parts.
+//! puts large objects in parts, `verified` holds files against what the journal says of them.
 
 mod folder;
 mod local;
 mod s3;
 mod upload;
+mod verified;
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -45,6 +46,8 @@ pub struct Object {
     pub path: String,
     /// Its exact size.
     pub bytes: u64,
+    /// What the store calls these very bytes; none on a local disk, as with [`Store::put`].
+    pub etag: Option<String>,
     /// When it was written by the store's clock, ms since 1970 UTC.
     pub written_at: i64,
 }
@@ -149,20 +152,22 @@ impl Store {
         format!("{}://{host}/{}", self.url.scheme(), self.path_in_root(path))
     }
 
-    /// Writes an object, over whatever was there. A large one goes in parts, and is there when all of them are.
+    /// Writes an object, over whatever was there, and gives the store's e-tag of it: another put of the name gives
+    /// another. A local disk has none: what stands for it there changes when a folder is copied. A large object goes in
+    /// parts, and is there when all of them are.
     ///
     /// # Errors
     /// Transient, or Invalid where the disk is full or the bucket is not there, not ours or elsewhere.
-    pub async fn put(&self, path: &str, bytes: Bytes) -> Result<()> {
+    pub async fn put(&self, path: &str, bytes: Bytes) -> Result<Option<String>> {
         if let Some(folder) = &self.folder {
-            return folder.put(path, bytes).await;
+            return folder.put(path, bytes).await.map(|()| None);
         }
         let location = Path::from(path);
         let put = match bytes.len() > upload::WHOLE {
             true => upload::put(self.objects.as_ref(), &location, bytes).await,
-            false => self.objects.put(&location, bytes.into()).await.map(|_| ()),
+            false => self.objects.put(&location, bytes.into()).await,
         };
-        put.map_err(|error| fault("write", path, error))
+        put.map(|put| put.e_tag).map_err(|error| fault("write", path, error))
     }
 
     /// Writes an object only where none is; of several racing writers exactly one creates it. One that exists is, as
@@ -234,6 +239,7 @@ impl Store {
             .map_ok(|meta| Object {
                 path: meta.location.to_string(),
                 bytes: meta.size,
+                etag: meta.e_tag.filter(|_| self.folder.is_none()),
                 written_at: meta.last_modified.timestamp_millis(),
             })
             .try_collect()

@@ -26,11 +26,11 @@ const PART: usize = 8 << 20;
 const AT_ONCE: usize = 4;
 
 /// Puts an object in parts; it is there when all of them are, or not at all.
-pub(super) async fn put(objects: &dyn ObjectStore, path: &Path, bytes: Bytes) -> Result<()> {
+pub(super) async fn put(objects: &dyn ObjectStore, path: &Path, bytes: Bytes) -> Result<PutResult> {
     finish(objects.put_multipart(path).await?, path, bytes).await
 }
 
-async fn finish(mut upload: Box<dyn MultipartUpload>, path: &Path, bytes: Bytes) -> Result<()> {
+async fn finish(mut upload: Box<dyn MultipartUpload>, path: &Path, bytes: Bytes) -> Result<PutResult> {
     let outcome = run(upload.as_mut(), bytes).await;
     if outcome.is_err()
         && let Err(error) = upload.abort().await
@@ -40,14 +40,14 @@ async fn finish(mut upload: Box<dyn MultipartUpload>, path: &Path, bytes: Bytes)
     outcome
 }
 
-async fn run(upload: &mut dyn MultipartUpload, bytes: Bytes) -> Result<()> {
+async fn run(upload: &mut dyn MultipartUpload, bytes: Bytes) -> Result<PutResult> {
     let part_size = PART.max(bytes.len().div_ceil(10_000));
     let starts = (0..bytes.len()).step_by(part_size);
     let parts = starts.map(|start| bytes.slice(start..(start + part_size).min(bytes.len())));
     // The parts' numbers are given in the order of these calls; each shares the bytes, none copies them.
     let parts: Vec<_> = parts.map(|part| upload.put_part(part.into())).collect();
     stream::iter(parts).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
-    upload.complete().await.map(|_| ())
+    upload.complete().await
 }
 
 /// An upload that is taken back where it is dropped before it was completed or aborted.

@@ -112,7 +112,7 @@ impl Membership {
             loads: self.loads,
             shards,
         };
-        self.store.put(&self.id.path(), heartbeat.to_json()?).await
+        self.store.put(&self.id.path(), heartbeat.to_json()?).await.map(drop)
     }
 
     /// What lies there, with a look for the processes of those seen for the first time.

@@ -162,7 +162,8 @@ async fn tables_of_files_and_dates_are_cleaned_apart() {
     (dates.kind, dates.input) =
         (TableKind::Dimension, Input::Dates { from: day("2023-12-31"), through: day("2024-01-02") });
     let cleaner = cleaner(vec![check("c", "id > 100")], vec![names, dates, table("t", &["id"], SIMPLE)]).await;
-    let made = DimensionFile { path: "dims/a.csv".to_owned(), fingerprint: "f".to_owned(), effective_at: 5 };
+    let made =
+        DimensionFile { path: "dims/a.csv".to_owned(), fingerprint: "f".to_owned(), replaces: None, effective_at: 5 };
 
     let batch = events(&[event(1, "a", 1), event(2, "", 1), event(1, "b", 1)]);
     let cleaned = cleaner.clean_file("names", batch, made.clone()).await.expect("cleaned");

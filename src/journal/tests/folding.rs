@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::record::{decode, encode};
+use super::super::record::{FORMAT, Recorded, decode, encode};
 use super::super::snapshot::Snapshot;
 use super::faults::Faulty;
 use super::*;
@@ -24,7 +24,7 @@ async fn the_fold_tells_positions_files_and_counts() {
     let mut second = batch("b", &[(0, 5, 9)]);
     second.counts.events += 2;
     second.counts.undecodable.insert("not_json".into(), 2);
-    second.quarantine.push(DataFile { path: "quarantine/b.parquet".into(), rows: 2, bytes: 50 });
+    second.quarantine.push(DataFile { bytes: 50, ..file("quarantine/b.parquet".into(), 2) });
     journal.commit(&second).await.expect("commits");
     journal.commit(&dimension("d")).await.expect("commits");
 
@@ -33,11 +33,11 @@ async fn the_fold_tells_positions_files_and_counts() {
     assert_eq!(state.through, 4);
     assert_eq!(state.positions, BTreeMap::from([(shard(0), at(9)), (shard(1), at(2))]));
     assert_eq!(state.tables["orders"], TableTotals { files: 2, rows: 11, bytes: 110 });
-    assert_eq!(state.tables["riders"], TableTotals { files: 1, rows: 3, bytes: 30 });
+    assert_eq!(state.tables["riders_d"], TableTotals { files: 1, rows: 3, bytes: 30 });
     assert_eq!(state.quarantine, TableTotals { files: 1, rows: 2, bytes: 50 });
     assert_eq!((state.counts.events, state.counts.passed, state.counts.rejected()), (13, 11, 2));
-    assert_eq!(state.counts.tables["orders"], TableCounts { filtered: Some(0), superseded: 0, staged: 11 });
-    assert_eq!(state.dimension_files["riders"].fingerprint, "d");
+    assert_eq!(state.counts.tables["orders"], TableCounts { filtered: Some(0), superseded: 0, refused: 0, staged: 11 });
+    assert_eq!(state.dimension_files["riders_d"].fingerprint, "d");
     assert_eq!(state.last_written_at, Some(NOON / 1000));
 }
 
@@ -190,12 +190,15 @@ async fn the_journal_of_another_pipeline_is_left_alone() {
 /// A fault in the JSON of entry 3, and the words that name it.
 type Damage = (fn(&mut serde_json::Value), &'static str);
 
-const DAMAGES: [Damage; 12] = [
+const DAMAGES: [Damage; 17] = [
     (|entry| entry["number"] = 4.into(), "calls itself entry 4"),
     (|entry| entry["pipeline"] = "other".into(), r#"belongs to the pipeline "other""#),
     (|entry| entry["counts"]["events"] = 9.into(), "9 events are not 0 undecodable + 0 failed + 4 passed"),
     (|entry| entry["counts"]["undecodable"]["x"] = u64::MAX.into(), "18446744073709551615 undecodable"),
-    (|entry| entry["counts"]["tables"]["orders"]["superseded"] = 1.into(), "orders: 4 passed are not 0 filtered + 1"),
+    (
+        |entry| entry["counts"]["tables"]["orders"]["superseded"] = 1.into(),
+        "orders: 4 passed are not 0 filtered + 1 superseded + 0 refused",
+    ),
     (|entry| entry["tables"]["orders"][0]["rows"] = 5.into(), "files hold 5 rows, 4 are counted"),
     (|entry| entry["tables"]["stray"] = entry["tables"]["orders"].clone(), "stray: its files hold 4 rows"),
     (
@@ -203,6 +206,21 @@ const DAMAGES: [Damage; 12] = [
         "lost: its files hold 0 rows, 1 are counted",
     ),
     (|entry| entry["quarantine"] = serde_json::json!([{"path": "q", "rows": 1, "bytes": 1}]), "1 rows in quarantine"),
+    (
+        |entry| entry["counts"]["tables"]["orders"]["refused"] = 1.into(),
+        "quarantine are not the 1 refused events and rows",
+    ),
+    (
+        |entry| {
+            entry["counts"]["tables"]["orders"]["refused"] = 1.into();
+            entry["quarantine"] =
+                serde_json::json!([{"path": "q", "rows": 1, "bytes": 1, "checksum": entry["previous"]}]);
+        },
+        "0 superseded + 1 refused + 4 staged",
+    ),
+    (|entry| entry["tables"]["orders"][0]["checksum"] = serde_json::Value::Null, "without its checksum"),
+    (|entry| entry["previous"] = serde_json::Value::Null, "follows an entry with the digest none"),
+    (|entry| entry["previous"] = Checksum::of(b"").to_string().into(), "follows an entry with the digest e3b0c442"),
     (|entry| entry["ranges"]["shardId-000000000000"]["after"]["sequence"] = "4".into(), "starts after 4 (exclusive)"),
     (|entry| entry["ranges"]["shardId-000000000000"]["through"]["sequence"] = "5".into(), "holds no position"),
     (|entry| entry["opening"] = serde_json::to_value(opening(1)).expect("JSON"), "a second time"),
@@ -233,7 +251,7 @@ async fn ranges_without_a_chain_and_empty_entries_are_broken_too() {
     journal.commit(&batch("a", &[(0, 0, 5)])).await.expect("commits");
     rewrite(&store, 1, |entry| entry["opening"] = serde_json::Value::Null).await;
     assert!(fold(&store, PIPELINE).await.expect_err("empty").to_string().contains("neither an opening"));
-    store.put(&entry_path(1), encode(&headless()).expect("encodes")).await.expect("put");
+    store.put(&entry_path(1), encode(&headless()).expect("encodes").0).await.expect("put");
     assert!(fold(&store, PIPELINE).await.expect_err("no chain").to_string().contains("has opened a chain"));
 }
 
@@ -241,8 +259,9 @@ async fn ranges_without_a_chain_and_empty_entries_are_broken_too() {
 fn headless() -> Entry {
     let staged = batch("a", &[(0, 0, 5)]);
     Entry {
-        format: 1,
+        format: FORMAT,
         number: 1,
+        previous: None,
         pipeline: PIPELINE.into(),
         writer: "w".into(),
         attempt: "a".into(),
@@ -258,14 +277,14 @@ fn headless() -> Entry {
 }
 
 /// A log from dice: each number picks what its entry does, always so that it follows.
-fn made_up(dice: &[(u8, u64)]) -> Vec<Entry> {
-    let mut entries = vec![Entry {
+fn made_up(dice: &[(u8, u64)]) -> Vec<Recorded> {
+    let mut entries = vec![recorded(Entry {
         opening: Some(opening(1)),
         ranges: Ranges::new(),
         tables: BTreeMap::new(),
         counts: Counts::default(),
         ..headless()
-    }];
+    })];
     let mut positions = BTreeMap::<usize, u64>::new();
     for (number, (die, step)) in (2u64..).zip(dice) {
         let which = usize::from(*die % 3);
@@ -276,6 +295,7 @@ fn made_up(dice: &[(u8, u64)]) -> Vec<Entry> {
         };
         let mut entry = Entry {
             number,
+            previous: entries.last().map(|before| before.digest),
             written_at: i64::from(*die),
             attempt: number.to_string(),
             ranges: staged.ranges,
@@ -296,12 +316,17 @@ fn made_up(dice: &[(u8, u64)]) -> Vec<Entry> {
         if !entry.ranges.is_empty() {
             positions.insert(which, after + step);
         }
-        entries.push(entry);
+        entries.push(recorded(entry));
     }
     entries
 }
 
-fn folded(mut state: State, entries: &[Entry]) -> State {
+fn recorded(entry: Entry) -> Recorded {
+    let (_, digest) = encode(&entry).expect("encodes");
+    Recorded { entry: Arc::new(entry), digest }
+}
+
+fn folded(mut state: State, entries: &[Recorded]) -> State {
     for entry in entries {
         state.fold(PIPELINE, entry).expect("follows");
     }
@@ -317,13 +342,12 @@ proptest! {
         let entries = made_up(&dice);
         let (head, tail) = entries.split_at(cut.index(entries.len()));
         let snapshot = Snapshot {
-            format: 1,
+            format: FORMAT,
             pipeline: PIPELINE.into(),
-            attempt: "a".into(),
             state: folded(State::default(), head),
         };
-        let bytes = encode(&snapshot).expect("encodes");
-        let read: Snapshot = decode("snapshot", &bytes).expect("decodes");
+        let (bytes, _) = encode(&snapshot).expect("encodes");
+        let (read, _): (Snapshot, _) = decode("snapshot", &bytes).expect("decodes");
         prop_assert_eq!(folded(read.state, tail), folded(State::default(), &entries));
     }
 }

@@ -27,7 +27,7 @@ async fn two_with_shards_of_their_own_both_commit() {
     assert_eq!(left.commit(&batch("left", &[(0, 0, 5)])).await.expect("commits").number, 2);
     assert_eq!(right.commit(&batch("right", &[(1, 0, 3)])).await.expect("the next number").number, 3);
     let found = left.catch_up().await.expect("reads");
-    assert_eq!(found.iter().map(|entry| entry.number).collect::<Vec<_>>(), [3]);
+    assert_eq!(found.iter().map(|found| found.entry.number).collect::<Vec<_>>(), [3]);
     assert_eq!(left.state(), right.state());
     assert_eq!(left.catch_up().await.expect("reads"), []);
 }
@@ -194,7 +194,7 @@ async fn dimension_files_need_no_chain_and_no_rows() {
     journal.commit(&dimension("x")).await.expect("before any chain");
     let unchanged = Staged { dimension_files: dimension("y").dimension_files, ..Staged::default() };
     journal.commit(&unchanged).await.expect("a file without a row");
-    assert_eq!(journal.state().dimension_files["riders"].fingerprint, "y");
+    assert_eq!(journal.state().dimension_files["riders_y"].fingerprint, "y");
 }
 
 #[tokio::test]

@@ -128,7 +128,7 @@ impl Writer {
         let chain = state.opening.as_ref().expect("open").stream.created_at;
         let id = format!("w{}-{}-chain{chain}", self.name, self.batches);
         if self.below(6) == 0 {
-            return (id.clone(), dimension(&id));
+            return (id.clone(), replacing(state, &id));
         }
         let first = self.below(SHARDS);
         let mut of = Vec::new();

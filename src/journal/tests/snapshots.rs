@@ -52,7 +52,13 @@ async fn a_start_reads_the_snapshot_and_the_entries_after_it() {
 
 #[tokio::test]
 async fn one_that_cannot_be_used_is_left_aside() {
-    let unusable = ["", "{\"format\":1,\"pipel", r#"{"format":9,"new":true}"#];
+    let unusable = [
+        "",
+        "{\"format\":1,\"pipel",
+        r#"{"format":9,"new":true}"#,
+        include_str!("../../../tests/fixtures/journal/snapshot-format-2.json"),
+        include_str!("../../../tests/fixtures/journal/snapshot-format-3.json"),
+    ];
     for text in unusable {
         let store = memory();
         let journal = long(&store, 205).await;

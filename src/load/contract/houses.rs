@@ -49,9 +49,9 @@ impl Lake {
         for (index, (table, rows)) in batches.iter().enumerate() {
             let bytes = parquet_bytes(rows);
             let path = format!("staged/{table}/{number}-{index}.parquet");
-            let file = DataFile { path: path.clone(), rows: rows.num_rows() as u64, bytes: bytes.len() as u64 };
-            self.store.put(&path, bytes.into()).await.expect("staged");
-            files.entry((*table).to_owned()).or_default().push(file);
+            let file = DataFile::of(path.clone(), rows.num_rows() as u64, &bytes);
+            let etag = self.store.put(&path, bytes.into()).await.expect("staged");
+            files.entry((*table).to_owned()).or_default().push(DataFile { etag, ..file });
         }
         let entry = format!(
             r#"{{"format": 1, "number": {number}, "pipeline": "p", "writer": "w", "attempt": "a", "written_at": 0}}"#

@@ -49,7 +49,7 @@ impl Bed {
             writer.write(batch).expect("written");
             writer.close().expect("closed");
             let path = format!("staged/t/{entry}.parquet");
-            let file = DataFile { path: path.clone(), rows: batch.num_rows() as u64, bytes: bytes.len() as u64 };
+            let file = DataFile::of(path.clone(), batch.num_rows() as u64, &bytes);
             self.store.put(&path, bytes.into()).await.expect("staged");
             files.push(StagedFile { entry, file });
         }

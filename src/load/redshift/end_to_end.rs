@@ -47,7 +47,7 @@ async fn stage(store: &Store, number: u64, statuses: &[&str]) -> Vec<Arc<Entry>>
     writer.write(&rows).expect("written");
     writer.close().expect("closed");
     let path = format!("staged/fact_orders/{number}.parquet");
-    let file = DataFile { path: path.clone(), rows: count as u64, bytes: bytes.len() as u64 };
+    let file = DataFile::of(path.clone(), count as u64, &bytes);
     store.put(&path, bytes.into()).await.expect("staged");
     let entry = format!(
         r#"{{"format": 1, "number": {number}, "pipeline": "food", "writer": "w", "attempt": "a", "written_at": 0}}"#

@@ -19,7 +19,7 @@ pub(super) fn copy(files: &[(u64, &str, u64, u64)]) -> Copy {
     let columns = vec![Field::new("order_id", DataType::Int32, false), Field::new("_position", DataType::Utf8, false)];
     let staged = |&(entry, path, rows, bytes): &(u64, &str, u64, u64)| StagedFile {
         entry,
-        file: DataFile { path: path.to_owned(), rows, bytes },
+        file: DataFile { path: path.to_owned(), rows, bytes, checksum: None, etag: None },
     };
     Copy {
         table: "fact_orders".to_owned(),

@@ -103,7 +103,7 @@ impl Lake {
     async fn write_manifest(&self, load_id: &str, copy: &Copy) -> Result<()> {
         let Some(text) = manifest::text(copy, &self.store) else { return Ok(()) };
         let text = text.map_err(|error| Error::internal("a manifest cannot be written").with_source(error))?;
-        self.store.put(&manifest::path(load_id, copy), text.into()).await
+        self.store.put(&manifest::path(load_id, copy), text.into()).await.map(drop)
     }
 
     async fn delete_manifest(&self, load_id: &str, copy: &Copy) {

@@ -82,8 +82,8 @@ fn entry(number: u64, tables: &[&str]) -> Arc<Entry> {
         r#"{{"format": 2, "number": {number}, "pipeline": "food_delivery", "writer": "w", "attempt": "a{number}", "written_at": 0}}"#
     );
     let entry: Entry = serde_json::from_str(&text).expect("an entry");
-    let file =
-        |table: &str| DataFile { path: format!("staged/{table}/{number}.parquet"), rows: 10 * number, bytes: 1000 };
+    let path = |table: &str| format!("staged/{table}/{number}.parquet");
+    let file = |table: &str| DataFile { path: path(table), rows: 10 * number, bytes: 1000, checksum: None, etag: None };
     let tables = tables.iter().map(|table| ((*table).to_owned(), vec![file(table)])).collect();
     Arc::new(Entry { tables, ..entry })
 }

@@ -82,7 +82,7 @@ async fn staged(store: &Store, groups: i64, rows: i64) -> DataFile {
     }
     let bytes = writer.into_inner().expect("closed");
     let path = format!("staged/{groups}-{rows}.parquet");
-    let file = DataFile { path: path.clone(), rows: (groups * rows) as u64, bytes: bytes.len() as u64 };
+    let file = DataFile::of(path.clone(), (groups * rows) as u64, &bytes);
     store.put(&path, bytes.into()).await.expect("staged");
     file
 }

@@ -166,7 +166,7 @@ async fn entry(store: &Store, number: u64) -> Arc<Entry> {
     writer.write(&rows).expect("written");
     writer.close().expect("closed");
     let path = format!("staged/fact_clicks/{number}.parquet");
-    let file = DataFile { path: path.clone(), rows: 2, bytes: bytes.len() as u64 };
+    let file = DataFile::of(path.clone(), 2, &bytes);
     store.put(&path, bytes.into()).await.expect("staged");
     let entry = format!(
         r#"{{"format": 1, "number": {number}, "pipeline": "p", "writer": "w", "attempt": "attempt-{number}", "written_at": 0}}"#

@@ -86,7 +86,8 @@ impl CopyIn for Numbers {
 }
 
 fn copy(rows: u64) -> Statement {
-    let file = crate::batch::DataFile { path: "staged/t/1.parquet".to_owned(), rows, bytes: 1 };
+    let path = "staged/t/1.parquet".to_owned();
+    let file = crate::batch::DataFile { path, rows, bytes: 1, checksum: None, etag: None };
     let files = vec![super::super::plan::StagedFile { entry: 1, file }];
     let columns = Arc::new(arrow::datatypes::Schema::empty());
     Statement::Copy { copy: Copy { table: "t".to_owned(), number: 1, columns, files }, into: "t".to_owned() }

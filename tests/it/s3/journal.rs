@@ -48,8 +48,8 @@ fn batch(id: &str, number: usize, through: u64) -> Staged {
     let mut ranges = Ranges::new();
     let after = (through > 1).then(|| at(through - 1));
     ranges.extend(&shard(number), Range::new(after, at(through))).expect("one range");
-    let counts = TableCounts { filtered: Some(0), superseded: 0, staged: 1 };
-    let file = DataFile { path: format!("staged/orders/{id}.parquet"), rows: 1, bytes: 10 };
+    let counts = TableCounts { filtered: Some(0), superseded: 0, refused: 0, staged: 1 };
+    let file = DataFile::of(format!("staged/orders/{id}.parquet"), 1, id.as_bytes());
     Staged {
         tables: BTreeMap::from([("orders".to_owned(), vec![file])]),
         counts: Counts {

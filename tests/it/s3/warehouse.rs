@@ -66,7 +66,7 @@ async fn stage(store: &Store, number: u64, rows: &RecordBatch) -> Arc<Entry> {
     writer.write(rows).expect("written");
     writer.close().expect("closed");
     let path = format!("staged/fact_orders/{number}.parquet");
-    let file = DataFile { path: path.clone(), rows: rows.num_rows() as u64, bytes: bytes.len() as u64 };
+    let file = DataFile::of(path.clone(), rows.num_rows() as u64, &bytes);
     store.put(&path, bytes.into()).await.expect("staged");
     let entry = format!(
         r#"{{"format": 1, "number": {number}, "pipeline": "p", "writer": "w", "attempt": "a", "written_at": 0}}"#
@@ -134,8 +134,13 @@ async fn what_is_loaded_is_read_back_by_others() {
         assert_eq!(read_back(&bucket), expected(), "{}", bucket.server.name);
 
         let specs = specs();
-        let holdings =
-            Holdings { store: &store, warehouse: Loaded::Delta(&folder(&store)), specs: &specs, entries: &entries };
+        let holdings = Holdings {
+            store: &store,
+            warehouse: Loaded::Delta(&folder(&store)),
+            specs: &specs,
+            entries: &entries,
+            verify: true,
+        };
         let settings = QuerySettings { memory_bytes: 64 << 20, partitions: 2 };
         let query = Query::open(holdings, settings).await.expect("opened");
         let counts = [
@@ -180,8 +185,13 @@ async fn a_warehouse_in_a_bucket_that_is_not_there_is_the_users_to_correct() {
             warehouse(&nowhere).ledger().await.expect_err("no bucket"),
         ];
         let specs = specs();
-        let holdings =
-            Holdings { store: &nowhere, warehouse: Loaded::Delta(&folder(&nowhere)), specs: &specs, entries: &[] };
+        let holdings = Holdings {
+            store: &nowhere,
+            warehouse: Loaded::Delta(&folder(&nowhere)),
+            specs: &specs,
+            entries: &[],
+            verify: true,
+        };
         let settings = QuerySettings { memory_bytes: 64 << 20, partitions: 2 };
         let asked = Query::open(holdings, settings).await.err().expect("no bucket");
         for error in told.into_iter().chain([asked]) {
