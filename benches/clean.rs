@@ -47,7 +47,7 @@ fn fields() -> Vec<Field> {
         ("customer_id", FieldType::Integer),
         ("restaurant_id", FieldType::Integer),
         ("rider_id", FieldType::Integer),
-        ("order_date", FieldType::Timestamp { zone: false }),
+        ("order_date", FieldType::Timestamp),
         ("delivery_minutes", FieldType::Integer),
         ("order_value", money.clone()),
         ("delivery_fee", money.clone()),

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field as ArrowField, Fields, Schema, SchemaRef, TimeUnit};
+use chrono_tz::Tz;
 
 /// A declared type.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,10 +40,12 @@ pub enum FieldType {
     },
     /// A day, 0001-01-01 to 9999-12-31.
     Date,
-    /// Microseconds; with a zone they are of UTC, without one they are of a wall clock that nobody names.
-    Timestamp {
-        /// Whether texts must name their zone.
-        zone: bool,
+    /// Microseconds of a wall clock that nobody names.
+    Timestamp,
+    /// Microseconds of UTC.
+    Timestamptz {
+        /// The zone of a text that names none; such a text is refused where this is none.
+        assume_zone: Option<Tz>,
     },
     /// Named fields.
     Struct(Vec<Field>),
@@ -79,7 +82,8 @@ impl FieldType {
             Self::Decimal { precision, scale } => DataType::Decimal128(*precision, *scale),
             Self::String { .. } => DataType::Utf8,
             Self::Date => DataType::Date32,
-            Self::Timestamp { zone } => DataType::Timestamp(TimeUnit::Microsecond, zone.then(|| "UTC".into())),
+            Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+            Self::Timestamptz { .. } => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             Self::Struct(fields) => DataType::Struct(fields.iter().map(Field::to_arrow).collect::<Fields>()),
             Self::List(item) => DataType::List(Arc::new(ArrowField::new("item", item.to_arrow(), true))),
         }
@@ -105,8 +109,9 @@ impl fmt::Display for FieldType {
             Self::Decimal { precision, scale } => write!(formatter, "decimal({precision},{scale})"),
             Self::String { max_bytes } => write!(formatter, "string({max_bytes})"),
             Self::Date => formatter.write_str("date"),
-            Self::Timestamp { zone: false } => formatter.write_str("timestamp"),
-            Self::Timestamp { zone: true } => formatter.write_str("timestamptz"),
+            Self::Timestamp => formatter.write_str("timestamp"),
+            Self::Timestamptz { assume_zone: None } => formatter.write_str("timestamptz"),
+            Self::Timestamptz { assume_zone: Some(zone) } => write!(formatter, "timestamptz with assume_zone {zone}"),
             Self::Struct(_) => formatter.write_str("struct"),
             Self::List(item) => write!(formatter, "list<{item}>"),
         }
@@ -133,7 +138,8 @@ pub enum InvalidType {
 impl FromStr for FieldType {
     type Err = InvalidType;
 
-    /// Parses the text of a type. `struct` gives one without fields: whoever reads the file adds them.
+    /// Parses the text of a type. `struct` gives one without fields, `timestamptz` one without a zone to assume: whoever
+    /// reads the file adds them.
     fn from_str(text: &str) -> Result<Self, InvalidType> {
         let text = text.trim();
         if let Some(item) = text.strip_prefix("list<").and_then(|rest| rest.strip_suffix('>')) {
@@ -151,8 +157,8 @@ impl FromStr for FieldType {
             ("real", None) => Ok(Self::Real),
             ("double", None) => Ok(Self::Double),
             ("date", None) => Ok(Self::Date),
-            ("timestamp", None) => Ok(Self::Timestamp { zone: false }),
-            ("timestamptz", None) => Ok(Self::Timestamp { zone: true }),
+            ("timestamp", None) => Ok(Self::Timestamp),
+            ("timestamptz", None) => Ok(Self::Timestamptz { assume_zone: None }),
             ("struct", None) => Ok(Self::Struct(Vec::new())),
             ("decimal", arguments) => parse_decimal(arguments).ok_or_else(|| InvalidType::Decimal(text.to_owned())),
             ("string", arguments) => parse_string(arguments).ok_or_else(|| InvalidType::String(text.to_owned())),

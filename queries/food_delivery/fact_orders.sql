@@ -13,6 +13,7 @@ select
     case lower(trim(order_status))
         when 'placed' then 'Placed'
         when 'preparing' then 'Preparing'
+        when 'processing' then 'Processing'
         when 'on the way' then 'On the way'
         when 'delivered' then 'Delivered'
         when 'cancelled' then 'Cancelled'

@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::document::Section;
-use super::values::{MAX_NESTING, boolean, field_type, filled_text, name_fault, text};
+use super::values::{MAX_NESTING, boolean, field_type, filled_text, name_fault, text, zone};
 use crate::schema::{Field, FieldType};
 
 /// What a field's path means.
@@ -74,6 +74,7 @@ fn read_field(mut section: Section<'_>, level: Level) -> (Option<Spanned<String>
         PathKind::Heading => section.optional("path", |value| filled_text(value).map(|heading| vec![heading])),
     };
     let field_type = read_type(&mut section, level);
+    let field_type = read_assumed_zone(&mut section, field_type);
     let required = section.or("required", false, boolean);
     section.finish();
     let sound_name = name.as_ref().map(Spanned::get_ref).filter(|name| name_fault(name).is_none());
@@ -105,7 +106,8 @@ fn read_type(section: &mut Section<'_>, level: Level) -> Option<FieldType> {
     if level.kind == PathKind::Heading && matches!(declared.get_ref(), FieldType::Struct(_) | FieldType::List(_)) {
         return refuse("type", type_offset, "a file's column holds single values, no struct and no list");
     }
-    match (holds_struct(declared.get_ref()), first_nested) {
+    let is_struct = matches!(innermost(declared.get_ref()), FieldType::Struct(_));
+    match (is_struct, first_nested) {
         (true, Some(None)) => {
             refuse("type", type_offset, "a struct needs its fields: fields = [{ name = \"a\", type = \"integer\" }]")
         }
@@ -113,24 +115,39 @@ fn read_type(section: &mut Section<'_>, level: Level) -> Option<FieldType> {
             refuse("fields", offset, &format!("only a struct has fields, and the type is {}", declared.get_ref()))
         }
         _ if !members.complete => None,
-        _ => Some(fill(declared.into_inner(), members.fields)),
+        (true, _) => Some(with_innermost(declared.into_inner(), FieldType::Struct(members.fields))),
+        (false, _) => Some(declared.into_inner()),
     }
 }
 
-fn holds_struct(field_type: &FieldType) -> bool {
+/// The type with the field's `assume_zone`, where there is one.
+fn read_assumed_zone(section: &mut Section<'_>, field_type: Option<FieldType>) -> Option<FieldType> {
+    let key = "assume_zone";
+    let place = section.find(key).map(|node| node.span().start);
+    let zone = section.optional(key, zone);
+    let (Some(place), Some(declared)) = (place, &field_type) else { return field_type };
+    if !matches!(innermost(declared), FieldType::Timestamptz { .. }) {
+        let words = "only a timestamptz has a zone that texts without one are of, and the type is";
+        section.refuse_at(key, place, &format!("{words} {declared}"));
+        return None;
+    }
+    let assume_zone = Some(zone?.into_inner());
+    Some(with_innermost(field_type?, FieldType::Timestamptz { assume_zone }))
+}
+
+/// What the lists around it hold.
+fn innermost(field_type: &FieldType) -> &FieldType {
     match field_type {
-        FieldType::Struct(_) => true,
-        FieldType::List(item) => holds_struct(item),
-        _ => false,
+        FieldType::List(item) => innermost(item),
+        other => other,
     }
 }
 
-/// The type with these members in its innermost struct, where it has one.
-fn fill(field_type: FieldType, members: Vec<Field>) -> FieldType {
+/// The type with another one inside of its lists.
+fn with_innermost(field_type: FieldType, other: FieldType) -> FieldType {
     match field_type {
-        FieldType::Struct(_) => FieldType::Struct(members),
-        FieldType::List(item) => FieldType::List(Box::new(fill(*item, members))),
-        single => single,
+        FieldType::List(item) => FieldType::List(Box::new(with_innermost(*item, other))),
+        _ => other,
     }
 }
 

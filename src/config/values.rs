@@ -6,10 +6,12 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime};
+use chrono_tz::{TZ_VARIANTS, Tz};
 use toml::de::DeValue;
 use toml::value::{Date, Datetime, Offset};
 
 use super::document::found;
+use super::fault::nearest;
 use super::model::Start;
 use crate::schema::FieldType;
 
@@ -127,6 +129,20 @@ pub(super) fn day(value: &DeValue<'_>) -> Result<NaiveDate, String> {
         other => return Err(expected("a day such as 2023-01-01", other)),
     };
     day.ok_or_else(|| format!("expected a day such as 2023-01-01, found {}", shown(value)))
+}
+
+/// A zone of the IANA database, by its name.
+pub(super) fn zone(value: &DeValue<'_>) -> Result<Tz, String> {
+    let text = text(value)?;
+    text.parse::<Tz>().map_err(|_| {
+        let names: Vec<&str> = TZ_VARIANTS.iter().map(|zone| zone.name()).collect();
+        let city = |name: &&&str| {
+            name.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(&text.replace(' ', "_")))
+        };
+        let near = names.iter().filter(city).min_by_key(|name| name.len()).copied().or_else(|| nearest(&text, &names));
+        let near = near.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+        format!("{text:?} is no time zone of the IANA database, such as \"UTC\" or \"Europe/Berlin\"{near}")
+    })
 }
 
 /// A declared type; a struct comes without its fields.

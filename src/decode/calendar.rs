@@ -1,13 +1,16 @@
 //! Days and instants: from ISO 8601 texts and epoch numbers to Arrow's counts since 1970.
 //!
 //! Owns the forms that are read and the years that are kept (0001 to 9999, proleptic Gregorian). The rules stand in
-//! the table of `decode`.
+//! docs/decoding.md; what a wall clock's time means in a zone is `zone`'s.
+
+use chrono_tz::Tz;
 
 use super::fault::Reason;
 use super::number::Number;
+use super::zone;
 
-const MICROS_PER_SECOND: i64 = 1_000_000;
-const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
+pub(super) const MICROS_PER_SECOND: i64 = 1_000_000;
+pub(super) const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
 
 /// 0001-01-01 and 9999-12-31, in days since 1970-01-01.
 const FIRST_DAY: i64 = days_since_epoch(1, 1, 1);
@@ -16,6 +19,28 @@ const LAST_DAY: i64 = days_since_epoch(9999, 12, 31);
 /// A number whose magnitude is below this is in seconds, else in milliseconds: 1e11 s is the year 5138, 1e11 ms is
 /// March 1973.
 const FIRST_MILLIS: i128 = 100_000_000_000;
+
+/// What a text without a zone means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Zoneless {
+    /// Nothing: it is refused.
+    Refused,
+    /// The wall clock of UTC, or one that nobody names.
+    Utc,
+    /// The wall clock of this zone.
+    In(Tz),
+}
+
+impl Zoneless {
+    /// As a timestamptz has it that assumes this zone, or none.
+    pub(super) fn of(zone: Option<Tz>) -> Self {
+        match zone {
+            None => Self::Refused,
+            Some(Tz::UTC) => Self::Utc,
+            Some(zone) => Self::In(zone),
+        }
+    }
+}
 
 /// `YYYY-MM-DD`, in days since 1970-01-01.
 pub(super) fn date(text: &[u8]) -> Result<i32, Reason> {
@@ -26,22 +51,30 @@ pub(super) fn date(text: &[u8]) -> Result<i32, Reason> {
     i32::try_from(day?).map_err(|_| Reason::OutOfRange)
 }
 
-/// A date with a time of day, in µs since 1970-01-01 UTC; where `zone` is set, the text must name its own.
-pub(super) fn timestamp(text: &[u8], zone: bool) -> Result<i64, Reason> {
+/// A date with a time of day, or a date alone for its beginning, in µs since 1970-01-01 UTC.
+pub(super) fn timestamp(text: &[u8], zoneless: Zoneless) -> Result<i64, Reason> {
     let (day, rest) = leading_date(text)?;
     let (clock, offset) = match rest.split_first() {
-        None => (Ok(0), None),
+        None => (None, None),
         Some((b'T' | b't' | b' ', rest)) => {
             let (clock, rest) = leading_clock(rest).ok_or(Reason::WrongType)?;
-            (clock, zone_offset(rest).ok_or(Reason::WrongType)?)
+            (Some(clock), zone_offset(rest).ok_or(Reason::WrongType)?)
         }
         Some(_) => return Err(Reason::WrongType),
     };
-    if zone && offset.is_none() {
-        return Err(Reason::WrongType);
-    }
-    let offset_minutes = offset.unwrap_or(Ok(0))?;
-    in_range(day? * MICROS_PER_DAY + clock? - offset_minutes * 60 * MICROS_PER_SECOND)
+    let offset_minutes = match (offset, zoneless) {
+        (None, Zoneless::Refused) => return Err(Reason::WrongType),
+        (None, Zoneless::In(zone)) => {
+            let instant = match clock {
+                Some(clock) => zone::instant(day? * MICROS_PER_DAY + clock?, zone),
+                None => zone::beginning_of_day(day?, zone),
+            };
+            return in_range(instant?);
+        }
+        (None, Zoneless::Utc) => 0,
+        (Some(minutes), _) => minutes?,
+    };
+    in_range(day? * MICROS_PER_DAY + clock.unwrap_or(Ok(0))? - offset_minutes * 60 * MICROS_PER_SECOND)
 }
 
 /// Seconds or milliseconds since 1970-01-01 UTC, told apart by magnitude; in µs.
@@ -206,8 +239,8 @@ mod tests {
             "2024-05-01T12:34:56.7890009Z",
         ];
         for text in same {
-            for zone in [true, false] {
-                assert_eq!(timestamp(text.as_bytes(), zone), Ok(micros("2024-05-01T12:34:56.789Z")), "{text}");
+            for zoneless in [Zoneless::Refused, Zoneless::Utc, Zoneless::In(Tz::America__New_York)] {
+                assert_eq!(timestamp(text.as_bytes(), zoneless), Ok(micros("2024-05-01T12:34:56.789Z")), "{text}");
             }
         }
         for (text, expected) in [
@@ -216,8 +249,8 @@ mod tests {
             ("2024-05-01", "2024-05-01T00:00:00Z"),
             ("1969-12-31T23:59:59.9999999", "1969-12-31T23:59:59.999999Z"),
         ] {
-            assert_eq!(timestamp(text.as_bytes(), false), Ok(micros(expected)), "{text}");
-            assert_eq!(timestamp(text.as_bytes(), true), Err(Reason::WrongType), "{text} names no zone");
+            assert_eq!(timestamp(text.as_bytes(), Zoneless::Utc), Ok(micros(expected)), "{text}");
+            assert_eq!(timestamp(text.as_bytes(), Zoneless::Refused), Err(Reason::WrongType), "{text} names no zone");
         }
     }
 
@@ -232,17 +265,17 @@ mod tests {
             "0001-01-01T00:00:00+00:01",
             "9999-12-31T23:59:59-00:01",
         ] {
-            assert_eq!(timestamp(text.as_bytes(), true), Err(Reason::OutOfRange), "{text}");
+            assert_eq!(timestamp(text.as_bytes(), Zoneless::Refused), Err(Reason::OutOfRange), "{text}");
         }
         for text in
             ["2024-05-01T12Z", "2024-05-01T12:00:00.Z", "2024-05-01_12:00:00Z", "2024-05-01T12:00:00 UTC", "20240501"]
         {
-            assert_eq!(timestamp(text.as_bytes(), true), Err(Reason::WrongType), "{text}");
+            assert_eq!(timestamp(text.as_bytes(), Zoneless::Refused), Err(Reason::WrongType), "{text}");
         }
         for text in
             ["2024-05-01T12:00:00*02:00", "2024-05-01T12:00:00+2:00", "2024-05-01T12:00:00,5Z", "now", "T12:00:00Z"]
         {
-            assert_eq!(timestamp(text.as_bytes(), true), Err(Reason::WrongType), "{text}");
+            assert_eq!(timestamp(text.as_bytes(), Zoneless::Refused), Err(Reason::WrongType), "{text}");
         }
     }
 
@@ -278,7 +311,7 @@ mod tests {
             let utc = DateTime::from_timestamp_micros(micros).expect("instant");
             let local = utc.with_timezone(&zone);
             prop_assume!((1..=9999).contains(&local.year()));
-            prop_assert_eq!(timestamp(local.to_rfc3339().as_bytes(), true), Ok(micros));
+            prop_assert_eq!(timestamp(local.to_rfc3339().as_bytes(), Zoneless::Refused), Ok(micros));
         }
     }
 }

@@ -13,7 +13,7 @@ use arrow::datatypes::{
     Int32Type, Int64Type, TimestampMicrosecondType,
 };
 
-use super::calendar;
+use super::calendar::{self, Zoneless};
 use super::fault::Reason;
 use super::nested::{Lists, Structs};
 use super::number::Number;
@@ -39,7 +39,7 @@ pub(super) enum Column {
     Decimal { values: Values<i128>, scale: usize, limit: i128 },
     Text { texts: Texts, max_bytes: usize },
     Date(Values<i32>),
-    Timestamp { values: Values<i64>, zone: bool },
+    Timestamp { values: Values<i64>, zoneless: Zoneless },
     Struct(Structs),
     List(Lists),
 }
@@ -84,7 +84,10 @@ impl Column {
                 Self::Text { texts: Texts::new(rows), max_bytes: usize::try_from(*max_bytes).unwrap_or(usize::MAX) }
             }
             FieldType::Date => Self::Date(Values::new(rows)),
-            FieldType::Timestamp { zone } => Self::Timestamp { values: Values::new(rows), zone: *zone },
+            FieldType::Timestamp => Self::Timestamp { values: Values::new(rows), zoneless: Zoneless::Utc },
+            FieldType::Timestamptz { assume_zone } => {
+                Self::Timestamp { values: Values::new(rows), zoneless: Zoneless::of(*assume_zone) }
+            }
             FieldType::Struct(fields) => Self::Struct(Structs::new(fields, rows)),
             FieldType::List(item) => Self::List(Lists::new(item, rows)),
         }
@@ -108,7 +111,7 @@ impl Column {
             _ if trimmed.is_empty() => return Ok(Stored::Blank),
             Self::Boolean(booleans) => booleans.push(boolean(trimmed).ok_or(Reason::WrongType)?),
             Self::Date(values) => values.push(calendar::date(trimmed)?),
-            Self::Timestamp { values, zone } => values.push(calendar::timestamp(trimmed, *zone)?),
+            Self::Timestamp { values, zoneless } => values.push(calendar::timestamp(trimmed, *zoneless)?),
             _ => self.push_number(&Number::parse(trimmed).ok_or(Reason::WrongType)?)?,
         }
         Ok(Stored::Value)

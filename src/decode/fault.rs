@@ -45,6 +45,8 @@ pub enum Reason {
     TooLong,
     /// No such day or time in the years 0001 to 9999.
     OutOfRange,
+    /// A time without a zone that the clocks of the zone to assume passed over.
+    SkippedTime,
     /// The batch or file holds more than an Arrow column takes: 2 GiB of text, 2^31 list items.
     BatchFull,
     /// The record's payload is compressed, and larger than one may be.
@@ -67,7 +69,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::NotJson,
         Self::InvalidUtf8,
         Self::TooDeep,
@@ -84,6 +86,7 @@ impl Reason {
         Self::LoneSurrogate,
         Self::TooLong,
         Self::OutOfRange,
+        Self::SkippedTime,
         Self::BatchFull,
         Self::TooLargeUnwrapped,
         Self::TooLargeDecoded,
@@ -114,6 +117,7 @@ impl Reason {
             Self::LoneSurrogate => "lone_surrogate",
             Self::TooLong => "too_long",
             Self::OutOfRange => "out_of_range",
+            Self::SkippedTime => "skipped_time",
             Self::BatchFull => "batch_full",
             Self::TooLargeUnwrapped => "too_large_unwrapped",
             Self::TooLargeDecoded => "too_large_decoded",
@@ -246,6 +250,11 @@ pub(super) fn value_sentence(label: &Label, reason: Reason, value: &[u8]) -> Str
         Reason::TooLong => format!("field {name} is {shown}, which has more bytes than {field_type} takes"),
         Reason::OutOfRange => {
             format!("field {name} is {shown}, which is no {field_type} that exists in the years 0001 to 9999")
+        }
+        Reason::SkippedTime => {
+            format!(
+                "field {name} is {shown}, which is no {field_type}: the clocks there were put forward over that time"
+            )
         }
         Reason::BatchFull => format!("field {name} is {shown}, and {}", plain_sentence(reason)),
         _ => format!("field {name} is {shown} where {field_type} was expected"),

@@ -91,7 +91,7 @@ fn width(field_type: &FieldType) -> usize {
         FieldType::Boolean => 1,
         FieldType::Smallint => 2,
         FieldType::Integer | FieldType::Real | FieldType::Date => 4,
-        FieldType::Bigint | FieldType::Double | FieldType::Timestamp { .. } => 8,
+        FieldType::Bigint | FieldType::Double | FieldType::Timestamp | FieldType::Timestamptz { .. } => 8,
         FieldType::Decimal { .. } => 16,
         FieldType::String { .. } | FieldType::List(_) => 4,
         FieldType::Struct(fields) => 1 + fields.iter().map(|field| width(&field.field_type)).sum::<usize>(),

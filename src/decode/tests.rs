@@ -1,4 +1,4 @@
-//! The rules of the header's table, row by row, and the properties that hold for any bytes.
+//! The rules of docs/decoding.md, row by row, and the properties that hold for any bytes.
 
 mod wrappers;
 
@@ -227,6 +227,15 @@ fn days_and_instants_are_read_in_the_forms_of_the_table() {
         ("timestamptz", "1714567890123456", Err("out_of_range")),
         ("timestamptz", "\"1714567890\"", Err("wrong_type")),
         ("timestamptz", "\"9999-12-31T23:59:59-01:00\"", Err("out_of_range")),
+        ("timestamptz", "1714566896.5", Ok("2024-05-01T12:34:56.500Z")),
+        ("timestamptz", "1714566896.1234567", Ok("2024-05-01T12:34:56.123456Z")),
+        ("timestamptz", "-1714566896.1234567", Ok("1915-09-02T11:25:03.876544Z")),
+        ("timestamptz", "1.7e9", Ok("2023-11-14T22:13:20Z")),
+        ("timestamptz", "\"1714566896.5\"", Err("wrong_type")),
+        ("timestamp", "1714566896.5", Ok("2024-05-01T12:34:56.500")),
+        ("timestamp", "\"2024-05-01 12:34:56\"", Ok("2024-05-01T12:34:56")),
+        ("timestamptz", "\"2024-05-01 12:34:56\"", Err("wrong_type")),
+        ("timestamptz", "\"2024-05-01 12:34:56 +02:00\"", Err("wrong_type")),
         ("timestamptz", "true", Err("wrong_type")),
         ("timestamp", "\"2024-05-01T12:34:56\"", Ok("2024-05-01T12:34:56")),
         ("timestamp", "\"2024-05-01T14:34:56+02:00\"", Ok("2024-05-01T12:34:56")),
@@ -234,6 +243,49 @@ fn days_and_instants_are_read_in_the_forms_of_the_table() {
         ("timestamp", "\"2024-05-01T24:00:00\"", Err("out_of_range")),
         ("timestamp", "\"yesterday\"", Err("wrong_type")),
     ]);
+}
+
+/// A timestamptz that assumes a zone.
+fn assuming(name: &str, zone: &str) -> Field {
+    let assume_zone = Some(zone.parse().expect(zone));
+    of(field(name, "date"), FieldType::Timestamptz { assume_zone })
+}
+
+#[test]
+fn a_text_without_a_zone_is_of_the_zone_that_the_field_assumes() {
+    let fields = [
+        assuming("utc", "UTC"),
+        assuming("york", "America/New_York"),
+        of(field("list", "date"), FieldType::List(Box::new(assuming("", "Europe/Berlin").field_type))),
+        of(field("inner", "date"), FieldType::Struct(vec![required(assuming("at", "Europe/Berlin"))])),
+    ];
+    let decoded = decode(
+        &fields,
+        br#"{"utc":"2024-05-01 12:34:56","york":"2024-05-01T12:34:56.5","list":["2024-05-01","2024-12-01T00:00Z",1714566896.5],
+             "inner":{"at":"2024-10-27T02:30:00"}}
+            {"utc":"2024-05-01","york":"2024-05-01T12:34:56-01:00","list":[" "],"inner":null}
+            {"york":"2026-03-08T02:30:00"}
+            {"list":["2024-03-31T02:30"]}
+            {"inner":{"at":" "}}"#,
+    );
+    assert_eq!(shown(&decoded.events, "utc"), ["2024-05-01T12:34:56Z", "2024-05-01T00:00:00Z"]);
+    assert_eq!(shown(&decoded.events, "york"), ["2024-05-01T16:34:56.500Z", "2024-05-01T13:34:56Z"]);
+    let list = ["[2024-04-30T22:00:00Z, 2024-12-01T00:00:00Z, 2024-05-01T12:34:56.500Z]", "[]"];
+    assert_eq!(shown(&decoded.events, "list"), list);
+    assert_eq!(shown(&decoded.events, "inner"), ["{at: 2024-10-27T00:30:00Z}", "null"]);
+    assert_eq!(reasons(&decoded), ["skipped_time", "skipped_time", "missing_field"]);
+    assert_eq!(
+        decoded.rejects[0].message,
+        "field york is \"2026-03-08T02:30:00\", which is no timestamptz with assume_zone America/New_York: the clocks \
+         there were put forward over that time"
+    );
+    let cells =
+        decode_file(&fields[1..2], &info("f", 0), Bytes::from_static(b"york\n2024-05-01 12:34:56\n2026-03-08 02:30\n"));
+    let cells = cells.expect("a heading");
+    assert_eq!(
+        (shown(&cells.events, "york"), reasons(&cells)),
+        (vec!["2024-05-01T16:34:56Z".to_owned()], vec!["skipped_time"])
+    );
 }
 
 #[test]

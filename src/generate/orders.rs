@@ -1,6 +1,6 @@
 //! The orders and their records.
 
-use chrono::{DateTime, SecondsFormat};
+use chrono::DateTime;
 
 use super::mess::{Kind, Mess};
 use crate::error::{Error, Result};
@@ -71,7 +71,7 @@ struct Order {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Status {
     Placed,
-    Preparing,
+    Processing,
     OnTheWay,
     Delivered,
     Cancelled,
@@ -81,7 +81,7 @@ impl Status {
     fn text(self) -> &'static str {
         match self {
             Self::Placed => "Placed",
-            Self::Preparing => "Preparing",
+            Self::Processing => "Processing",
             Self::OnTheWay => "On the way",
             Self::Delivered => "Delivered",
             Self::Cancelled => "Cancelled",
@@ -169,7 +169,7 @@ impl OrderGenerator {
             customer: self.settings.customers[self.dice.below(customers) as usize],
             restaurant: self.settings.restaurants[liked as usize],
             rider: self.settings.riders[self.dice.below(riders) as usize],
-            date: DateTime::from_timestamp_micros(at).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Secs, true),
+            date: date(id, at),
             minutes: 20 + self.dice.below(20) + self.dice.below(20),
             value_cents: i64::from(800 + self.dice.below(3000) + self.dice.below(3000)),
             fee_cents: fees[self.dice.below(fees.len() as u32) as usize],
@@ -195,13 +195,19 @@ impl OrderGenerator {
     }
 }
 
+/// Every third order's date is as Python's `isoformat` writes one of UTC that names no zone, the others' as RFC 3339 has it.
+fn date(id: i64, at: i64) -> String {
+    let form = if id % 3 == 0 { "%Y-%m-%dT%H:%M:%S%.6f" } else { "%Y-%m-%dT%H:%M:%SZ" };
+    DateTime::from_timestamp_micros(at).unwrap_or_default().format(form).to_string()
+}
+
 fn advance(order: &mut Order, dice: &mut Dice) {
     let is_cancelled = dice.below(1000) < 30;
     match order.status {
         Status::Delivered | Status::Cancelled => {}
         _ if is_cancelled => order.status = Status::Cancelled,
-        Status::Placed => order.status = Status::Preparing,
-        Status::Preparing => order.status = Status::OnTheWay,
+        Status::Placed => order.status = Status::Processing,
+        Status::Processing => order.status = Status::OnTheWay,
         Status::OnTheWay => deliver(order, dice),
     }
 }
@@ -404,7 +410,7 @@ mod tests {
             assert_eq!(record.partition_key, id.to_string());
             orders.entry(id).or_default().push(event);
         }
-        let way = ["Placed", "Preparing", "On the way", "Delivered"];
+        let way = ["Placed", "Processing", "On the way", "Delivered"];
         let (mut cancelled, mut delivered) = (0, 0);
         for events in orders.values() {
             for (step, event) in events.iter().enumerate() {
@@ -443,13 +449,17 @@ mod tests {
     #[test]
     fn dates_go_on_from_the_start_and_money_has_two_digits() {
         let records = all(settings(4000, Mess::NONE));
-        let mut newest = String::new();
+        let (mut newest, mut without_zone) = (String::new(), 0);
         for (record, event) in records.iter().zip(parsed(&records)) {
             let date = event["OrderDate"].as_str().expect("a date");
-            assert!(("2026-11-20T10:01:12Z".."2026-11-20T12:00:00Z").contains(&date), "{date}");
+            let second = &date[..19];
+            assert!(("2026-11-20T10:01:12".."2026-11-20T12:00:00").contains(&second), "{date}");
             if event["OrderStatus"] == "Placed" {
-                assert!(*date >= *newest);
-                newest = date.to_owned();
+                assert!(*second >= *newest);
+                newest = second.to_owned();
+                let (zone, fraction) = (date.ends_with('Z'), date.contains('.'));
+                assert!(date.len() == [26, 20][usize::from(zone)] && zone != fraction, "{date}");
+                without_zone += usize::from(!zone);
             }
             let text = String::from_utf8(record.payload.clone()).expect("text");
             for name in ["OrderValue", "DeliveryFee", "TipAmount"] {
@@ -459,6 +469,7 @@ mod tests {
                 assert!(rest.as_bytes()[..2].iter().all(u8::is_ascii_digit) && rest.as_bytes()[2] == b',', "{text}");
             }
         }
+        assert!(without_zone > 100, "{without_zone} orders name no zone");
     }
 
     #[test]
@@ -473,7 +484,7 @@ mod tests {
     fn looks(record: &MockRecord, seen: &mut BTreeSet<Vec<u8>>) -> &'static str {
         let Ok(event) = serde_json::from_slice::<Value>(&record.payload) else { return "broken" };
         let status = event["OrderStatus"].as_str().unwrap_or_default();
-        let tidy = ["Placed", "Preparing", "On the way", "Delivered", "Cancelled"];
+        let tidy = ["Placed", "Processing", "On the way", "Delivered", "Cancelled"];
         if !seen.insert(record.payload.clone()) {
             "duplicate"
         } else if REQUIRED.iter().any(|name| event.get(name).is_none()) {

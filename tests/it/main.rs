@@ -20,6 +20,10 @@ mod command;
 #[expect(dead_code, unreachable_pub, reason = "the library's unit tests include these servers as well")]
 mod databases;
 #[cfg(test)]
+mod decoding;
+#[cfg(test)]
+mod food_producer;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod kinesis;

@@ -16,7 +16,7 @@ import sys
 
 import aggregates
 
-STATUSES = {status.lower(): status for status in ["Placed", "Preparing", "On the way", "Delivered", "Cancelled"]}
+STATUSES = {status.lower(): status for status in ["Placed", "Preparing", "Processing", "On the way", "Delivered", "Cancelled"]}
 
 DIMENSIONS = {
     "dim_customers": ("customer_id", "dimCustomers.csv", "CustomerID"),
@@ -25,7 +25,7 @@ DIMENSIONS = {
 }
 
 INSTANT = re.compile(
-    r"(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?\s?(Z|z|[+-]\d{2}(?::?\d{2})?)"
+    r"(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?(Z|z|[+-]\d{2}(?::?\d{2})?)?"
 )
 
 
@@ -83,7 +83,7 @@ def short_text(given):
 
 
 def instant(given):
-    """timestamptz: ISO 8601 with a zone, or seconds or milliseconds since 1970 UTC; returns microseconds."""
+    """timestamptz: ISO 8601, of UTC unless it names a zone, or seconds or milliseconds since 1970 UTC; returns microseconds."""
     if not isinstance(given, str):
         number = exact(given)
         return int(number * (1000 if abs(number) >= 10 ** 11 else 1_000_000))
@@ -101,7 +101,7 @@ def instant(given):
 
 
 def zone_minutes(zone):
-    if zone in "Zz":
+    if zone is None or zone in "Zz":
         return 0
     digits = zone[1:].replace(":", "")
     minutes = int(digits[:2]) * 60 + int(digits[2:] or 0)

@@ -71,6 +71,58 @@ fn a_struct_has_fields_and_nothing_else_has() {
 }
 
 #[test]
+fn a_timestamptz_may_say_which_zone_texts_without_one_are_of() {
+    let typed = |text: &str| BASE.replace("type = \"bigint\"", text);
+    let berlin = FieldType::Timestamptz { assume_zone: Some(chrono_tz::Tz::Europe__Berlin) };
+    let utc = FieldType::Timestamptz { assume_zone: Some(chrono_tz::Tz::UTC) };
+    let given = |text: &str| sound(&typed(text)).fields[0].field_type.clone();
+    assert_eq!(given("type = \"timestamptz\"\nassume_zone = \"Europe/Berlin\""), berlin);
+    assert_eq!(given("type = \"timestamptz\"\nassume_zone = \"UTC\""), utc);
+    let lists = FieldType::List(Box::new(FieldType::List(Box::new(berlin.clone()))));
+    assert_eq!(given("type = \"list<list<timestamptz>>\"\nassume_zone = \"Europe/Berlin\""), lists);
+    let member = "{ name = \"at\", type = \"timestamptz\", assume_zone = \"UTC\" }";
+    let FieldType::Struct(members) = given(&format!("type = \"struct\"\nfields = [{member}]")) else {
+        panic!("a struct")
+    };
+    assert_eq!(members[0].field_type, utc);
+    let column = DIMENSION.replace("\"integer\"", "\"timestamptz\", assume_zone = \"Europe/Berlin\"");
+    let pipeline = sound(&format!("{BASE}{column}"));
+    let Input::File { fields, .. } = &pipeline.tables[1].input else { panic!("a file") };
+    assert_eq!(fields[0].field_type, berlin);
+}
+
+#[test]
+fn a_zone_that_is_none_is_refused_with_the_nearest_and_so_is_one_of_another_type() {
+    let zoned = |field_type: &str, zone: &str| {
+        BASE.replace("type = \"bigint\"", &format!("type = \"{field_type}\"\nassume_zone = {zone}"))
+    };
+    let unknown = |name: &str| {
+        format!(
+            "8:15: \"assume_zone\" in [[event.field]]: \"{name}\" is no time zone of the IANA database, such as \"UTC\" or \"Europe/Berlin\""
+        )
+    };
+    let other = "only a timestamptz has a zone that texts without one are of, and the type is";
+    let cases = [
+        (
+            zoned("timestamptz", "\"Europe/Berln\""),
+            format!("{}; did you mean \"Europe/Berlin\"?", unknown("Europe/Berln")),
+        ),
+        (zoned("timestamptz", "\"new york\""), format!("{}; did you mean \"America/New_York\"?", unknown("new york"))),
+        (zoned("list<timestamptz>", "\"utc\""), format!("{}; did you mean \"UTC\"?", unknown("utc"))),
+        (zoned("timestamptz", "\"\""), unknown("")),
+        (
+            zoned("timestamptz", "2"),
+            "8:15: \"assume_zone\" in [[event.field]]: expected a string, found an integer".to_owned(),
+        ),
+        (zoned("timestamp", "\"UTC\""), format!("8:15: \"assume_zone\" in [[event.field]]: {other} timestamp")),
+        (zoned("list<date>", "\"UTC\""), format!("8:15: \"assume_zone\" in [[event.field]]: {other} list<date>")),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(faults(&folder(&text)), [format!("pipeline.toml:{expected}")], "{text}");
+    }
+}
+
+#[test]
 fn types_nest_no_deeper_than_the_bound() {
     let structs = |depth: usize| {
         let inner = (1..depth).fold("type = \"date\"".to_owned(), |inner, _| {
