@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 
+use super::arrivals::Arrivals;
 use super::entry::{Counts, DataFile, DimensionFile};
 use super::marks::{Loss, Marks};
 use super::position::{Position, ShardId};
@@ -148,27 +149,34 @@ pub struct Decoded {
     pub raw: Arc<RawBatch>,
 }
 
+impl Decoded {
+    /// The events of so many records from the batch's start.
+    pub fn rows_of(&self, records: usize) -> usize {
+        self.origins.partition_point(|origin| (origin.record as usize) < records)
+    }
+
+    /// The first `index` records with their events and rejects, and the rest, as [`RawBatch::split_at`] cuts them.
+    pub fn split_at(self, index: usize) -> (Self, Self) {
+        let rows = self.rows_of(index);
+        let Self { events, mut origins, mut rejects, raw } = self;
+        let (first, second) = Arc::unwrap_or_clone(raw).split_at(index);
+        let mut origins_left = origins.split_off(rows);
+        let before = u32::try_from(first.records.len()).unwrap_or(u32::MAX);
+        origins_left.iter_mut().for_each(|origin| origin.record -= before);
+        let places: BTreeSet<(&ShardId, &Position)> =
+            second.records.iter().map(|record| (&record.shard, &record.position)).collect();
+        let is_left = |reject: &mut Reject| places.contains(&(&reject.shard, &reject.position));
+        let rejects_left: Vec<Reject> = rejects.extract_if(.., is_left).collect();
+        let events_left = events.slice(rows, events.num_rows() - rows);
+        let second = Self { events: events_left, origins: origins_left, rejects: rejects_left, raw: Arc::new(second) };
+        (Self { events: events.slice(0, rows), origins, rejects, raw: Arc::new(first) }, second)
+    }
+}
+
 impl fmt::Debug for Decoded {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (events, rejects) = (self.events.num_rows(), self.rejects.len());
         write!(formatter, "Decoded({events} events, {rejects} rejects, {:?})", self.raw.ranges)
-    }
-}
-
-/// When the records of a batch arrived, counted by the millisecond: enough for percentiles, small enough to keep
-/// until the batch is loaded.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Arrivals(BTreeMap<i64, u64>);
-
-impl Arrivals {
-    /// Counts one arrival, µs since 1970 UTC.
-    pub fn add(&mut self, arrived_at: i64) {
-        *self.0.entry(arrived_at.div_euclid(1000)).or_default() += 1;
-    }
-
-    /// The arrivals as (ms since 1970 UTC, count), in time order.
-    pub fn iter(&self) -> impl Iterator<Item = (i64, u64)> {
-        self.0.iter().map(|(millis, count)| (*millis, *count))
     }
 }
 

@@ -34,10 +34,11 @@ impl fmt::Display for ShardId {
     }
 }
 
-/// A sequence number: a decimal number of any length. Two are equal where their numbers are.
+/// A sequence number: a decimal number of any length. Two are equal where their numbers are. The parts of an aggregate
+/// share it: a clone costs a counter.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct SequenceNumber(Box<str>);
+pub struct SequenceNumber(Arc<str>);
 
 /// A text that is no sequence number.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,7 +88,7 @@ impl TryFrom<String> for SequenceNumber {
 
 impl From<SequenceNumber> for String {
     fn from(sequence: SequenceNumber) -> Self {
-        sequence.0.into()
+        sequence.0.as_ref().to_owned()
     }
 }
 

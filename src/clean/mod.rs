@@ -47,7 +47,7 @@ use crate::error::{Error, Result};
 use crate::schema::{TableSpec, input_schema};
 use crate::sql::SessionSettings;
 use checks::PlannedCheck;
-use settle::{Rules, settle};
+use settle::{Rules, settle, settle_some};
 use table::PlannedTable;
 
 /// A pipeline's checks and tables, planned. Batches may be cleaned side by side.
@@ -97,16 +97,29 @@ impl Cleaner {
         &self.specs
     }
 
-    /// Checks a batch's events and makes the rows of every table that reads `events`.
+    /// Checks a batch's events and makes the rows of every table that reads `events`. Events for whose rows the session
+    /// has not the memory are refused.
     ///
     /// # Errors
-    /// Invalid where the SQL needs more memory than the session has, Internal for a bug; never for what an event
-    /// holds.
+    /// Internal for a bug, never for what an event holds.
     pub async fn clean(&self, decoded: Decoded) -> Result<Cleaned> {
+        settle(decoded, self.rules_of_events()).await
+    }
+
+    /// As [`Cleaner::clean`], of as many records from the batch's start as fit into the session's memory, one at least;
+    /// the rest, still to be cleaned, comes second. Only of a record that has no room in all of it are events refused.
+    ///
+    /// # Errors
+    /// As [`Cleaner::clean`].
+    pub async fn clean_some(&self, decoded: Decoded) -> Result<(Cleaned, Option<Decoded>)> {
+        settle_some(decoded, self.rules_of_events()).await
+    }
+
+    fn rules_of_events(&self) -> Rules {
         let reads_events = |table: &&Arc<PlannedTable>| matches!(table.input, Input::Events);
         let tables = self.tables.iter().filter(reads_events).cloned().collect();
         let (input_schema, checks) = (Arc::clone(&self.events), Arc::clone(&self.checks));
-        settle(decoded, Rules { input_schema, checks, tables, dimension_files: BTreeMap::new() }).await
+        Rules { input_schema, checks, tables, dimension_files: BTreeMap::new() }
     }
 
     /// Makes the rows of a table that reads a file, from the file's decoded rows. Checks are of events only.

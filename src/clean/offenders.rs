@@ -13,13 +13,15 @@ use arrow::record_batch::RecordBatch;
 use super::checks::Refusal;
 use super::search::{self, company};
 use super::table::{Cause, Failure, Planned, PlannedTable, RunFault};
+use crate::config::Input;
 use crate::error::{Error, Result};
 
-/// The events of `rows` that the table's SQL fails on, at least one; `rows` as a whole make it fail by `whole`.
+/// The events of `rows` that the table's SQL fails on, at least one; `rows` as a whole make it fail by `whole`. Where all
+/// together need more memory than there is and none does alone, those from where it is used up.
 ///
 /// # Errors
-/// Invalid where all together need more memory than there is and none does alone; where the SQL fails for another
-/// reason than the events.
+/// Invalid where the rows are a file's, which no event is to blame for; where the SQL fails for another reason than the
+/// events.
 pub(super) async fn offenders(table: &PlannedTable, rows: &RecordBatch, whole: &Failure) -> Result<Vec<Refusal>> {
     let search = Search { table, rows, plan: table.physical().await? };
     let found = search.alone().await?;
@@ -28,8 +30,9 @@ pub(super) async fn offenders(table: &PlannedTable, rows: &RecordBatch, whole: &
     }
     match whole.cause {
         _ if !found.is_empty() => Ok(found),
-        Cause::Memory => Err(table.exhausted()),
-        Cause::Data | Cause::Internal => search.tipping().await,
+        Cause::Memory if !matches!(table.input, Input::Events) => Err(table.exhausted()),
+        Cause::Memory => search.from_the_tipping_on().await,
+        Cause::Data | Cause::Internal => Ok(vec![search.tipping().await?.1]),
     }
 }
 
@@ -65,8 +68,8 @@ impl Search<'_> {
         Ok(found)
     }
 
-    /// The event that ends the shortest failing stretch from the batch's start.
-    async fn tipping(&self) -> Result<Vec<Refusal>> {
+    /// The event that ends the shortest failing stretch from the batch's start, and its row.
+    async fn tipping(&self) -> Result<(usize, Refusal)> {
         let (mut good, mut bad) = (0, self.rows.num_rows());
         let mut words = "it fails on this event and those before it".to_owned();
         while bad - good > 1 {
@@ -76,7 +79,14 @@ impl Search<'_> {
                 None => good = middle,
             }
         }
-        Ok(vec![self.refusal(good, &words)?])
+        Ok((good, self.refusal(good, &words)?))
+    }
+
+    /// All events from that one on.
+    async fn from_the_tipping_on(&self) -> Result<Vec<Refusal>> {
+        let (first, _) = self.tipping().await?;
+        let words = "with the events of its record before it, it needs more memory than a batch may take";
+        (first..self.rows.num_rows()).map(|row| self.refusal(row, words)).collect()
     }
 
     /// Says once, for a person, that no event passes this table, where that looks like a fault of the SQL: it fails on

@@ -7,12 +7,13 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, UInt32Array};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::common::{DataFusionError, Result as PlanResult, exec_datafusion_err};
-use datafusion::execution::memory_pool::{FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool};
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -77,14 +78,41 @@ pub(super) fn state(settings: SessionSettings) -> Result<SessionState> {
 /// What an execution may hold.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Memory {
-    /// A share of what all executions of the session hold together.
+    /// A share of what all executions of the session hold together, their outputs too.
     Shared,
-    /// A pool of its own, some times larger: whatever runs beside it, it always has the same.
+    /// A pool of its own, some times larger: for a file, which cannot be taken in parts.
     OwnLarger,
 }
 
-/// How many times larger: a batch of tiny events has that many times the system columns of a usual one.
-const LARGER: usize = 4;
+/// How many times larger.
+const LARGER: usize = 8;
+
+/// What a plan yields, and the memory that it takes of its pool until it is dropped.
+pub(super) struct Output {
+    batches: Vec<RecordBatch>,
+    held: MemoryReservation,
+}
+
+impl Output {
+    /// All its rows together; beside them, what they take.
+    ///
+    /// # Errors
+    /// ResourcesExhausted where they do not fit into the memory twice, as joining them takes.
+    pub(super) fn whole(self, schema: &SchemaRef) -> PlanResult<(RecordBatch, MemoryReservation)> {
+        let Self { mut batches, held } = self;
+        if batches.len() == 1
+            && let Some(only) = batches.pop()
+        {
+            return Ok((only, held));
+        }
+        let bytes = held.size();
+        held.try_grow(bytes)?;
+        let whole = concat_batches(schema, &batches)?;
+        drop(batches);
+        held.shrink(bytes);
+        Ok((whole, held))
+    }
+}
 
 /// Executes a plan over these rows; its partitions' output in their order.
 ///
@@ -96,7 +124,7 @@ pub(super) async fn execute(
     state: &SessionState,
     memory: Memory,
     rows: RecordBatch,
-) -> PlanResult<Vec<RecordBatch>> {
+) -> PlanResult<Output> {
     let output = caught_in(executed(plan, state, memory, rows)).await;
     output.unwrap_or_else(|words| Err(DataFusionError::External(format!("it panicked: {words}").into())))
 }
@@ -106,7 +134,7 @@ async fn executed(
     state: &SessionState,
     memory: Memory,
     rows: RecordBatch,
-) -> PlanResult<Vec<RecordBatch>> {
+) -> PlanResult<Output> {
     let runtime = match memory {
         Memory::Shared => Arc::clone(state.runtime_env()),
         Memory::OwnLarger => Arc::new(larger(state.runtime_env())),
@@ -114,15 +142,15 @@ async fn executed(
     let reservation = MemoryConsumer::new("cleaned rows").register(&runtime.memory_pool);
     let config = state.config().clone().with_extension(Arc::new(Feed(rows)));
     let context = TaskContext::default().with_session_config(config).with_runtime(runtime);
-    let mut output = Vec::new();
+    let mut batches = Vec::new();
     for mut stream in execute_stream_partitioned(plan, Arc::new(context))? {
         while let Some(batch) = stream.try_next().await? {
             let bytes = batch.columns().iter().map(slice_bytes).sum::<PlanResult<usize>>()?;
             reservation.try_grow(bytes)?;
-            output.push(batch);
+            batches.push(batch);
         }
     }
-    Ok(output)
+    Ok(Output { batches, held: reservation })
 }
 
 fn larger(runtime: &RuntimeEnv) -> RuntimeEnv {

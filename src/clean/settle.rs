@@ -15,7 +15,7 @@ use super::checks::{PlannedCheck, Refusal, refuse};
 use super::newest::newest;
 use super::offenders::offenders;
 use super::relation::numbered;
-use super::table::{PlannedTable, RunFault, TableRun};
+use super::table::{Cause, PlannedTable, RunFault, TableRun};
 use super::values::bad_rows;
 use crate::batch::{Arrivals, Cleaned, Counts, Decoded, DimensionFile, Reject, TableCounts, TableRows};
 use crate::error::{Error, Result};
@@ -28,7 +28,8 @@ pub(super) const SQL_ERROR: &str = "sql_error";
 /// that event alone.
 const MAX_RUNS: usize = 16;
 
-/// What a batch is settled by.
+/// What a batch is settled by; a clone costs some counters.
+#[derive(Clone)]
 pub(super) struct Rules {
     /// What the batch must be, with the hidden column.
     pub(super) input_schema: SchemaRef,
@@ -40,16 +41,52 @@ pub(super) struct Rules {
     pub(super) dimension_files: BTreeMap<String, DimensionFile>,
 }
 
-/// Settles a batch.
+/// Settles a batch whole.
 ///
 /// # Errors
 /// Where the machine fails, never for what an event holds.
 pub(super) async fn settle(decoded: Decoded, rules: Rules) -> Result<Cleaned> {
-    let mut refused = BTreeMap::new();
     let events = numbered(&rules.input_schema, &decoded.events)?;
-    let (checks, checked) = (rules.checks, events.clone());
-    add(&mut refused, blocking(move || refuse(&checks, &checked)).await?);
-    let outputs = run_all(&rules.tables, &events, &mut refused).await?;
+    match run_all(&rules, &events, Shortage::Refuses).await? {
+        Some((outputs, refused)) => finish_all(decoded, rules, (outputs, refused)).await,
+        None => Err(Error::internal("a batch that is not to be cut was to be cut")),
+    }
+}
+
+/// Settles as many records from the batch's start as fit into the session's memory, one at least, and gives the rest.
+///
+/// # Errors
+/// As [`settle`].
+pub(super) async fn settle_some(decoded: Decoded, rules: Rules) -> Result<(Cleaned, Option<Decoded>)> {
+    let all = decoded.raw.records.len();
+    let mut records = all;
+    loop {
+        let shortage = if records > 1 { Shortage::Cuts } else { Shortage::Refuses };
+        let events = numbered(&rules.input_schema, &decoded.events.slice(0, decoded.rows_of(records)))?;
+        let Some(settled) = run_all(&rules, &events, shortage).await? else {
+            records /= 2;
+            continue;
+        };
+        let (first, rest) = if records == all {
+            (decoded, None)
+        } else {
+            let (first, rest) = decoded.split_at(records);
+            (first, Some(rest))
+        };
+        return Ok((finish_all(first, rules, settled).await?, rest));
+    }
+}
+
+/// What a lack of memory for all events together means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shortage {
+    /// The batch is to be cut.
+    Cuts,
+    /// Some of them are refused.
+    Refuses,
+}
+
+async fn finish_all(decoded: Decoded, rules: Rules, (outputs, refused): (Vec<TableRun>, Refused)) -> Result<Cleaned> {
     let passed = decoded.events.num_rows() - refused.len();
     let mut cleaned = open(&decoded, &refused, passed);
     let tables = rules.tables;
@@ -78,25 +115,36 @@ fn add(refused: &mut Refused, found: Vec<Refusal>) -> bool {
     refused.len() > before
 }
 
-async fn run_all(tables: &[Arc<PlannedTable>], events: &RecordBatch, refused: &mut Refused) -> Result<Vec<TableRun>> {
+/// The tables' rows and the events that are refused; none where the batch is to be cut.
+async fn run_all(rules: &Rules, events: &RecordBatch, shortage: Shortage) -> Result<Option<(Vec<TableRun>, Refused)>> {
+    let (checks, checked) = (Arc::clone(&rules.checks), events.clone());
+    let mut refused = Refused::new();
+    add(&mut refused, blocking(move || refuse(&checks, &checked)).await?);
     for _ in 0..MAX_RUNS {
-        let left = without(events, refused)?;
-        let mut outputs = Vec::with_capacity(tables.len());
+        let left = without(events, &refused)?;
+        let mut outputs = Vec::with_capacity(rules.tables.len());
         let mut found = Vec::new();
-        for table in tables {
+        for table in &rules.tables {
             match table.run(&left).await {
                 Ok(run) => {
                     found.extend(refused_rows(table, &run, events)?);
                     outputs.push(run);
                 }
-                Err(RunFault::Events(failure)) => found.extend(offenders(table, &left, &failure).await?),
+                Err(RunFault::Events(failure)) if failure.cause == Cause::Memory && shortage == Shortage::Cuts => {
+                    return Ok(None);
+                }
+                Err(RunFault::Events(failure)) => {
+                    // They are run again, and would leave no memory for the search.
+                    outputs.clear();
+                    found.extend(offenders(table, &left, &failure).await?);
+                }
                 Err(RunFault::Stop(error)) => return Err(error),
             }
         }
         if found.is_empty() {
-            return Ok(outputs);
+            return Ok(Some((outputs, refused)));
         }
-        if !add(refused, found) {
+        if !add(&mut refused, found) {
             return Err(Error::internal("an event that was refused came back"));
         }
     }
@@ -107,13 +155,13 @@ async fn run_all(tables: &[Arc<PlannedTable>], events: &RecordBatch, refused: &m
         reason: SQL_ERROR.to_owned(),
         message: message.clone(),
     });
-    add(refused, rest.collect());
+    add(&mut refused, rest.collect());
     let none = events.slice(0, 0);
-    let mut outputs = Vec::with_capacity(tables.len());
-    for table in tables {
+    let mut outputs = Vec::with_capacity(rules.tables.len());
+    for table in &rules.tables {
         outputs.push(table.run(&none).await.map_err(|_| Error::internal("a run over no event failed"))?);
     }
-    Ok(outputs)
+    Ok(Some((outputs, refused)))
 }
 
 fn without(events: &RecordBatch, refused: &Refused) -> Result<RecordBatch> {
@@ -202,10 +250,7 @@ fn open(decoded: &Decoded, refused: &Refused, passed: usize) -> Cleaned {
         }
         counts
     };
-    let mut arrivals = Arrivals::default();
-    for record in &decoded.raw.records {
-        arrivals.add(record.arrived_at);
-    }
+    let arrivals = Arrivals::of(decoded.raw.records.iter().map(|record| record.arrived_at));
     let counts = Counts {
         records: as_u64(decoded.raw.records.len()),
         events: as_u64(decoded.events.num_rows() + decoded.rejects.len()),

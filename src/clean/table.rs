@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use arrow::array::{ArrayRef, UInt32Array};
-use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::execution::SessionState;
+use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 
 use super::faults::root_words;
-use super::relation::{Memory, execute};
+use super::relation::{Memory, Output, execute};
 use crate::config::Input;
 use crate::error::{Error, Result};
 use crate::schema::TableSpec;
@@ -50,6 +50,8 @@ pub(super) struct TableRun {
     pub(super) columns: Vec<ArrayRef>,
     /// For each row its event's number; none where rows of several events became one.
     pub(super) events: Option<UInt32Array>,
+    /// What the rows take of the session's memory; none where there are none.
+    _held: Option<MemoryReservation>,
 }
 
 impl TableRun {
@@ -68,13 +70,13 @@ impl PlannedTable {
         if events.num_rows() == 0 {
             // An aggregate without GROUP BY makes a row even out of none.
             let columns = RecordBatch::new_empty(Arc::clone(&self.output_schema)).columns().to_vec();
-            return Ok(TableRun { columns, events: self.carries.then(|| UInt32Array::from_iter_values([])) });
+            let events = self.carries.then(|| UInt32Array::from_iter_values([]));
+            return Ok(TableRun { columns, events, _held: None });
         }
         let plan = self.physical().await?;
-        let batches = self.execute(&plan, events).await?;
-        let schema = plan.0.schema();
-        let whole = concat_batches(&schema, &batches).map_err(|error| failure(&error.into()))?;
-        Ok(self.shape(whole)?)
+        let output = self.execute(&plan, events).await?;
+        let (whole, held) = output.whole(&plan.0.schema()).map_err(|error| failure(&error))?;
+        Ok(TableRun { _held: Some(held), ..self.shape(whole)? })
     }
 
     /// A plan of this table's own.
@@ -86,26 +88,20 @@ impl PlannedTable {
         plan.map(Planned).map_err(|error| self.unplanned(error))
     }
 
-    /// The plan's output over these events; what does not fit beside other batches is tried with more memory.
+    /// The plan's output over these events.
     ///
     /// # Errors
     /// As [`PlannedTable::run`].
-    pub(super) async fn execute(&self, plan: &Planned, events: &RecordBatch) -> Result<Vec<RecordBatch>, RunFault> {
-        let fresh = || reset_plan_states(Arc::clone(&plan.0)).map_err(|error| self.unplanned(error));
-        match execute(fresh()?, &self.state, Memory::Shared, events.clone()).await {
-            Err(error) if is_exhausted(&error) => {
-                let again = execute(fresh()?, &self.state, Memory::OwnLarger, events.clone()).await;
-                again.map_err(|error| failure(&error))
-            }
-            outcome => outcome.map_err(|error| failure(&error)),
-        }
+    pub(super) async fn execute(&self, plan: &Planned, events: &RecordBatch) -> Result<Output, RunFault> {
+        let fresh = reset_plan_states(Arc::clone(&plan.0)).map_err(|error| self.unplanned(error))?;
+        let memory = if matches!(self.input, Input::Events) { Memory::Shared } else { Memory::OwnLarger };
+        execute(fresh, &self.state, memory, events.clone()).await.map_err(|error| failure(&error))
     }
 
-    /// The error of a batch for which no memory is enough.
+    /// The error of a file for which no memory is enough.
     pub(super) fn exhausted(&self) -> Error {
         Error::invalid(format!(
-            "{} needs more memory than a batch may take; make batches smaller ([batch] max_rows, max_bytes) or the \
-             SQL lighter",
+            "{} needs more memory than a file may take; put the file in parts or make the SQL lighter",
             self.file
         ))
     }
@@ -133,7 +129,7 @@ impl PlannedTable {
                     arrow::compute::cast(column, field.data_type()).map_err(|error| unexpected().with_source(error))?;
             }
         }
-        Ok(TableRun { columns, events })
+        Ok(TableRun { columns, events, _held: None })
     }
 }
 
@@ -178,10 +174,6 @@ fn failure(error: &DataFusionError) -> RunFault {
         Cause::Data | Cause::Internal => root_words(error),
     };
     RunFault::Events(Failure { words, cause })
-}
-
-fn is_exhausted(error: &DataFusionError) -> bool {
-    matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
 }
 
 impl From<Error> for RunFault {

@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 use crate::runtime::blocking;
 use crate::sql::SessionSettings;
 
-/// What the SQL of a batch may hold: a micro-batch is 12 MiB unless set otherwise.
-const CLEAN_MEMORY: usize = 256 << 20;
+/// What the SQL of a batch may hold, the rows of all tables too. Where that is too little the batch is cleaned in parts.
+const CLEAN_MEMORY: usize = 96 << 20;
 
 /// A pipeline without fault, planned.
 #[derive(Clone)]
@@ -66,7 +66,7 @@ pub(super) async fn plan(common: &Common, folder: &Path) -> Result<Plan> {
         }
         None => target.warehouse(),
     };
-    let decoder = Arc::new(Decoder::new(&pipeline.fields));
+    let decoder = Arc::new(Decoder::in_batches_of(&pipeline.fields, pipeline.batch.max_bytes));
     let target_name = common.target.clone();
     Ok(Plan { pipeline: Arc::new(pipeline), decoder, cleaner: Arc::new(cleaner), target_name, target, warehouse })
 }

@@ -23,7 +23,7 @@ use crate::runtime::Context;
 use crate::store::{Folder, Store};
 
 /// What a load into Delta tables may hold before it cuts its work.
-const LOAD_MEMORY: usize = 256 << 20;
+const LOAD_MEMORY: usize = 96 << 20;
 
 /// Where a site's tables are.
 #[derive(Clone)]

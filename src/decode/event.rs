@@ -12,6 +12,10 @@ use super::plan::{Key, Kind, Plan, Shape, Target, Value};
 /// So many objects and arrays may be open at once in an event, itself included.
 pub(super) const MAX_DEPTH: usize = 64;
 
+/// What an event may take in memory beyond the fixed width of a row, in bytes: three bytes of JSON can be an item of
+/// hundreds in a list.
+pub(super) const MAX_EVENT_BYTES: usize = 16 << 20;
+
 /// The number of an object that is not there: none of its keys were seen.
 const NO_OBJECT: u64 = u64::MAX;
 
@@ -27,6 +31,8 @@ pub(super) struct Scratch {
     text: Vec<u8>,
     /// The containers open while a value is skipped.
     pub(super) open: Vec<u8>,
+    /// What the event takes beyond the fixed width of a row: its texts and the items of its lists, in bytes.
+    pub(super) grown: usize,
 }
 
 impl Scratch {
@@ -37,6 +43,7 @@ impl Scratch {
             objects: 0,
             text: Vec::new(),
             open: Vec::new(),
+            grown: 0,
         }
     }
 }
@@ -49,7 +56,18 @@ pub(super) struct Reader<'b, 's> {
 
 impl<'b, 's> Reader<'b, 's> {
     pub(super) fn new(cursor: Cursor<'b>, scratch: &'s mut Scratch) -> Self {
+        scratch.grown = 0;
         Self { cursor, scratch }
+    }
+
+    /// Counts what the event takes.
+    #[inline]
+    fn grow<'p>(&mut self, bytes: usize) -> Result<(), Fault<'p>> {
+        self.scratch.grown += bytes;
+        if self.scratch.grown > MAX_EVENT_BYTES {
+            return Err(Fault::TooLarge { at: self.cursor.at });
+        }
+        Ok(())
     }
 
     /// Reads the object at the cursor into the columns of its shape; `depth` counts it.
@@ -216,6 +234,7 @@ impl<'b, 's> Reader<'b, 's> {
             self.cursor.at += 1;
         } else {
             loop {
+                self.grow(item.width)?;
                 self.value(item, false, &mut lists.items, depth + 1)?;
                 items += 1;
                 self.cursor.skip_blanks();
@@ -243,14 +262,16 @@ impl<'b, 's> Reader<'b, 's> {
             Some(b'"') => {
                 let string = self.cursor.string().map_err(Fault::Syntax)?;
                 let text = self.text(string).ok_or(fault(Reason::LoneSurrogate))?;
+                let length = text.len();
                 if column.push_text(text).map_err(fault)? == Stored::Blank {
                     return null(value, required, column, Absence::Blank);
                 }
-                Ok(())
+                if matches!(value.kind, Kind::Text) { self.grow(length) } else { Ok(()) }
             }
             Some(b'-' | b'0'..=b'9') => {
                 let number = self.cursor.number().map_err(Fault::Syntax)?;
-                column.push_number(&number).map_err(fault)
+                column.push_number(&number).map_err(fault)?;
+                if matches!(value.kind, Kind::Text) { self.grow(number.text().len()) } else { Ok(()) }
             }
             Some(b't') => {
                 self.cursor.literal("true").map_err(Fault::Syntax)?;

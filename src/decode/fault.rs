@@ -4,7 +4,9 @@
 //! A fault is built without allocation; its sentence is written once, when the reject is.
 
 use std::fmt;
+use std::ops::Range;
 
+use super::event::MAX_EVENT_BYTES;
 use super::json::{Stop, Syntax};
 use super::plan::Label;
 
@@ -49,6 +51,8 @@ pub enum Reason {
     BatchFull,
     /// The record's payload is compressed, and larger than one may be.
     TooLargeUnwrapped,
+    /// The event becomes more than one may in memory.
+    TooLargeDecoded,
     /// The payload is compressed over and over.
     WrappedTooOften,
     /// The payload begins like gzip and is none.
@@ -65,7 +69,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::NotJson,
         Self::InvalidUtf8,
         Self::TooDeep,
@@ -85,6 +89,7 @@ impl Reason {
         Self::SkippedTime,
         Self::BatchFull,
         Self::TooLargeUnwrapped,
+        Self::TooLargeDecoded,
         Self::WrappedTooOften,
         Self::DamagedGzip,
         Self::DamagedZstd,
@@ -115,6 +120,7 @@ impl Reason {
             Self::SkippedTime => "skipped_time",
             Self::BatchFull => "batch_full",
             Self::TooLargeUnwrapped => "too_large_unwrapped",
+            Self::TooLargeDecoded => "too_large_decoded",
             Self::WrappedTooOften => "wrapped_too_often",
             Self::DamagedGzip => "damaged_gzip",
             Self::DamagedZstd => "damaged_zstd",
@@ -146,6 +152,8 @@ pub(super) enum Fault<'p> {
     Syntax(Syntax),
     /// Too many containers are open at `at`.
     TooDeep { at: usize },
+    /// The event is beyond its bound in memory at `at`.
+    TooLarge { at: usize },
     /// The reason says it all.
     Plain(Reason),
     /// A second value for `key`.
@@ -172,6 +180,7 @@ impl Fault<'_> {
         match self {
             Self::Syntax(_) => Reason::NotJson,
             Self::TooDeep { .. } => Reason::TooDeep,
+            Self::TooLarge { .. } => Reason::TooLargeDecoded,
             Self::Plain(reason) => *reason,
             Self::Duplicate { .. } => Reason::DuplicateKey,
             Self::Absent { .. } => Reason::MissingField,
@@ -180,8 +189,9 @@ impl Fault<'_> {
         }
     }
 
-    /// The sentence; `value` gives the bytes of the JSON value at an offset, `start` is the event's own offset.
-    pub(super) fn message<'b>(&self, start: usize, value: impl Fn(usize) -> &'b [u8]) -> String {
+    /// The sentence; `value` gives the bytes of the JSON value at an offset, `event` is where the event stands.
+    pub(super) fn message<'b>(&self, event: &Range<usize>, value: impl Fn(usize) -> &'b [u8]) -> String {
+        let start = event.start;
         match self {
             Self::Syntax(syntax) => {
                 format!(
@@ -192,6 +202,13 @@ impl Fault<'_> {
             }
             Self::TooDeep { at } => {
                 format!("more than 64 objects and arrays are open at byte {} of the event", at.saturating_sub(start))
+            }
+            Self::TooLarge { at } => {
+                let (bytes, at, most) = (event.len(), at.saturating_sub(start), MAX_EVENT_BYTES >> 20);
+                format!(
+                    "the event of {bytes} bytes becomes more than {most} MiB of texts and list items, at its byte {at}: \
+                     put its lists in parts, or leave fields out"
+                )
             }
             Self::Plain(reason) => plain_sentence(*reason).to_owned(),
             Self::Duplicate { key } => format!("the key {} stands twice in one object", shortened(key.as_bytes())),
@@ -249,14 +266,16 @@ fn plain_sentence(reason: Reason) -> &'static str {
         Reason::InvalidUtf8 => "the bytes are not UTF-8: expected JSON in UTF-8",
         Reason::EmptyPayload => "the payload holds no event: expected an object",
         Reason::NotAnObject => "the event is JSON but no object",
-        Reason::TooManyEvents => "the record holds more than 100000 events: this is the rest, undecoded",
-        Reason::TooManyRejects => {
-            "too many events of the record or of its batch are refused: these are the record's further ones, a line each"
+        Reason::TooManyEvents => {
+            "the record holds more than 100000 events, or more than 24 MiB of rows: this is the rest, undecoded"
         }
+        Reason::TooManyRejects => "too many events of the record are refused: these are the further ones, a line each",
         Reason::BatchFull => {
             "its column is full, at 2 GiB of text or 2^31 list items: lower [batch] max_bytes, or put a file in parts"
         }
-        Reason::TooLargeUnwrapped => "the payload is compressed and more than 64 MiB without it: put it in parts",
+        Reason::TooLargeUnwrapped => {
+            "the payload is compressed and more than 32 MiB without it, or more than 1024 times its size: put it in parts"
+        }
         Reason::WrappedTooOften => "the payload is compressed more than twice over",
         Reason::DamagedGzip => "the payload begins like gzip, but it is cut off or damaged",
         Reason::DamagedZstd => {

@@ -89,7 +89,7 @@ pub fn decode_file(fields: &[Field], info: &FileInfo, bytes: Bytes) -> Result<De
     let label = |field: &Field| Label::new(field.name.clone(), heading_of(field).to_owned(), &field.field_type);
     let reader = RowReader { fields, columns, labels: fields.iter().map(label).collect(), headings: headings.len() };
     let room = memchr::memchr_iter(b'\n', &bytes).count();
-    let mut rows = Rows::new(fields, room);
+    let mut rows = Rows::new(fields, 0, (room, usize::MAX));
     let mut raw = RawBatch { records: Vec::with_capacity(room), ..RawBatch::default() };
     let shard = ShardId::new(info.name.as_str());
     let staged_at = SequenceNumber::from(u64::try_from(info.staged_at).unwrap_or(0));
@@ -162,9 +162,11 @@ impl RowReader<'_> {
         let outcome = self.check(line, cells, &record.payload);
         let outcome = outcome.and_then(|()| self.fill(cells, &mut rows.columns));
         let full = |reason: Reason| (reason, format!("the file's columns hold no more: split it ({reason})"));
-        if let Err((reason, message)) = outcome.and_then(|()| rows.accept(record, origin).map_err(full)) {
+        if let Err((reason, message)) =
+            outcome.and_then(|()| rows.accept(record, origin, record.payload.len()).map_err(full))
+        {
             rows.take_back();
-            rows.rejects.push(Reject {
+            rows.refuse(Reject {
                 reason: reason.as_str().to_owned(),
                 message,
                 shard: record.shard.clone(),

@@ -43,17 +43,29 @@ pub struct Decoder {
     declared: Arc<Declared>,
 }
 
+/// How many times its payloads' bytes the rows of a batch may take; any record's rows fit.
+const BATCH_GROWTH: u64 = 2;
+
 struct Declared {
     fields: Vec<Field>,
     plan: plan::Plan,
     schema: SchemaRef,
+    /// What a batch's rows and rejects may take in memory.
+    batch_bytes: usize,
 }
 
 impl Decoder {
     /// A decoder for events of these fields; a struct's own paths begin at the struct.
     pub fn new(fields: &[Field]) -> Self {
+        Self::in_batches_of(fields, 0)
+    }
+
+    /// The same, for batches that close at so many bytes of payloads.
+    pub fn in_batches_of(fields: &[Field], max_bytes: u64) -> Self {
         let (plan, schema) = (plan::Plan::new(fields), input_schema(fields));
-        Self { declared: Arc::new(Declared { fields: fields.to_vec(), plan, schema }) }
+        let bytes = usize::try_from(max_bytes.saturating_mul(BATCH_GROWTH)).unwrap_or(usize::MAX);
+        let batch_bytes = bytes.max(payload::MAX_RECORD_BYTES);
+        Self { declared: Arc::new(Declared { fields: fields.to_vec(), plan, schema, batch_bytes }) }
     }
 
     /// The declared fields, then the system columns: `schema::input_schema`.

@@ -62,10 +62,6 @@ impl Lists {
         Self { items, offsets: vec![0], nulls: NullBufferBuilder::new(rows) }
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.items.bytes() + size_of_val(self.offsets.as_slice())
-    }
-
     /// Ends a list of so many items, which have all been appended; [`Reason::BatchFull`] beyond 2^31 in the batch.
     pub(super) fn close(&mut self, items: usize) -> Result<(), Reason> {
         let end = i32::try_from(items).ok().and_then(|count| last(&self.offsets).checked_add(count));

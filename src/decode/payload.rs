@@ -20,6 +20,9 @@ use crate::batch::RawRecord;
 /// would not sort either.
 pub(super) const MAX_EVENTS: u32 = 100_000;
 
+/// What a record's rows may take in memory: room for as many rows of few columns, and for fewer of many.
+pub(super) const MAX_RECORD_BYTES: usize = 24 << 20;
+
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// What reading an event came to; in both cases the columns hold nothing of a refused one.
@@ -40,7 +43,7 @@ enum Bound {
 /// The record being read.
 pub(super) struct Payload<'a> {
     plan: &'a Plan,
-    scratch: &'a mut Scratch,
+    pub(super) scratch: &'a mut Scratch,
     pub(super) rows: &'a mut Rows,
     pub(super) record: &'a RawRecord,
     /// The record's index in its batch.
@@ -53,6 +56,8 @@ pub(super) struct Payload<'a> {
     pub(super) refused_before: usize,
     /// The batch's rows before this record.
     rows_before: usize,
+    /// What the batch's rows and rejects took before this record.
+    pub(super) bytes_before: usize,
     /// The refused events that are not told one by one.
     pub(super) untold: Option<Untold>,
     pub(super) valid_utf8: bool,
@@ -71,7 +76,7 @@ impl<'a> Payload<'a> {
     ) -> Self {
         let bytes: &[u8] = &record.payload;
         let valid_utf8 = std::str::from_utf8(bytes).is_ok();
-        let (refused_before, rows_before) = (rows.rejects.len(), rows.len());
+        let (refused_before, rows_before, bytes_before) = (rows.rejects.len(), rows.len(), rows.bytes());
         Self {
             plan,
             scratch,
@@ -82,6 +87,7 @@ impl<'a> Payload<'a> {
             events: 0,
             refused_before,
             rows_before,
+            bytes_before,
             untold: None,
             valid_utf8,
             is_over: false,
@@ -95,7 +101,7 @@ impl<'a> Payload<'a> {
         // What is no text at all (encrypted) has no lines: taken apart, it could not be put together again.
         let is_binary = !self.valid_utf8 && self.rows.len() == self.rows_before;
         if is_binary {
-            self.rows.rejects.truncate(self.refused_before + 1);
+            self.rows.forget_rejects(self.rows.rejects.len().min(self.refused_before + 1));
             self.untold = None;
         }
         if let (true, Some(reject)) = (is_binary || self.events == 1, self.rows.rejects.get_mut(self.refused_before)) {
@@ -154,7 +160,7 @@ impl<'a> Payload<'a> {
     }
 
     /// Refuses all that is left of the record, unread; gives where the bytes end.
-    fn refuse_all_from(&mut self, at: usize) -> usize {
+    pub(super) fn refuse_all_from(&mut self, at: usize) -> usize {
         self.is_over = true;
         self.refuse(at..self.record.payload.len(), &Fault::Plain(Reason::TooManyEvents));
         self.bytes.len()
@@ -164,10 +170,7 @@ impl<'a> Payload<'a> {
     fn single(&mut self, start: usize) -> usize {
         match self.attempt(start, Bound::Line) {
             Attempt::Whole { outcome, end } => match self.garbage(end) {
-                None => {
-                    self.settle(start..end, outcome);
-                    end
-                }
+                None => self.settle(start..end, outcome),
                 Some(at) => {
                     self.rows.take_back();
                     self.refuse_line(start, at)
@@ -201,8 +204,11 @@ impl<'a> Payload<'a> {
                     return length;
                 }
                 Attempt::Whole { outcome, end } => {
-                    self.settle(at..end, outcome);
-                    at = self.after_blanks(end);
+                    at = self.settle(at..end, outcome);
+                    if self.is_over {
+                        return at;
+                    }
+                    at = self.after_blanks(at);
                 }
             }
             match self.bytes.get(at) {

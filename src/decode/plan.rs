@@ -22,6 +22,8 @@ pub(super) struct Plan {
     pub(super) shape: Shape,
     /// How many slots the tree numbers.
     pub(super) slots: usize,
+    /// What a row takes in the declared columns whatever it holds, in bytes.
+    pub(super) width: usize,
 }
 
 /// The keys of one object that matter.
@@ -61,12 +63,15 @@ pub(super) struct Target {
 pub(super) struct Value {
     pub(super) label: Label,
     pub(super) kind: Kind,
+    /// What it takes in its column whatever it is, in bytes.
+    pub(super) width: usize,
 }
 
 /// What a value is made of; the scalars' details are in their columns.
 #[derive(Debug)]
 pub(super) enum Kind {
     Scalar,
+    Text,
     Struct(Shape),
     List(Box<Value>),
 }
@@ -75,7 +80,21 @@ impl Plan {
     pub(super) fn new(fields: &[Field]) -> Self {
         let mut slots = 0;
         let shape = Shape::new(top(fields), "", &mut slots);
-        Self { shape, slots }
+        Self { shape, slots, width: fields.iter().map(|field| width(&field.field_type)).sum() }
+    }
+}
+
+/// What a value of this type takes in an Arrow column whatever it is, in bytes: its fixed part, an offset, and for a
+/// struct all its members, also where it is null. The bits that say which are null are left out.
+fn width(field_type: &FieldType) -> usize {
+    match field_type {
+        FieldType::Boolean => 1,
+        FieldType::Smallint => 2,
+        FieldType::Integer | FieldType::Real | FieldType::Date => 4,
+        FieldType::Bigint | FieldType::Double | FieldType::Timestamp | FieldType::Timestamptz { .. } => 8,
+        FieldType::Decimal { .. } => 16,
+        FieldType::String { .. } | FieldType::List(_) => 4,
+        FieldType::Struct(fields) => 1 + fields.iter().map(|field| width(&field.field_type)).sum::<usize>(),
     }
 }
 
@@ -151,9 +170,10 @@ impl Value {
         let kind = match field_type {
             FieldType::Struct(fields) => Kind::Struct(Shape::new(top(fields), &format!("{name}."), slots)),
             FieldType::List(item) => Kind::List(Box::new(Self::new(format!("{name}[]"), path, item, slots))),
+            FieldType::String { .. } => Kind::Text,
             _ => Kind::Scalar,
         };
-        Self { label: Label::new(name, path.to_owned(), field_type), kind }
+        Self { label: Label::new(name, path.to_owned(), field_type), kind, width: width(field_type) }
     }
 }
 

@@ -13,8 +13,14 @@ use super::fault::Reason;
 use crate::batch::{Decoded, Origin, RawBatch, RawRecord, Reject};
 use crate::schema::Field;
 
-/// What a reject takes, with its texts, whatever its payload.
-const REJECT_BYTES: usize = 300;
+/// What a row takes in the system columns and in its origin, but for the texts there.
+const SYSTEM_WIDTH: usize = size_of::<Origin>() + 3 * size_of::<i32>() + 2 * size_of::<i64>() + size_of::<i32>();
+
+/// What the texts of a row's system columns come to, about: it only says how much room is made.
+const SYSTEM_TEXTS: usize = 150;
+
+/// What a reject takes beside its message and its payload: itself, its reason, its sequence number.
+const REJECT_BYTES: usize = size_of::<Reject>() + 100;
 
 /// See the module's header.
 pub(super) struct Rows {
@@ -28,6 +34,17 @@ pub(super) struct Rows {
     arrived_at: Values<i64>,
     position: Texts,
     sortable: String,
+    /// What a row takes whatever it holds.
+    width: usize,
+    bytes: usize,
+}
+
+/// A place between two records.
+#[derive(Clone, Copy)]
+pub(super) struct Mark {
+    rows: usize,
+    rejects: usize,
+    bytes: usize,
 }
 
 impl Rows {
@@ -38,14 +55,13 @@ impl Rows {
 
     /// What the rows and rejects take in memory, but for the rejects' payloads, which are parts of their records'.
     pub(super) fn bytes(&self) -> usize {
-        let texts = [&self.shard, &self.sequence, &self.position].map(Texts::bytes).iter().sum::<usize>();
-        let numbers = self.subsequence.bytes() + self.index.bytes() + self.arrived_at.bytes();
-        let declared = self.columns.iter().map(Column::bytes).sum::<usize>();
-        texts + numbers + declared + size_of_val(self.origins.as_slice()) + self.rejects.len() * REJECT_BYTES
+        self.bytes
     }
 
-    /// No rows, with room for so many.
-    pub(super) fn new(fields: &[Field], rows: usize) -> Self {
+    /// No rows, with room for so many, or for those that take so many bytes. `width` is the declared columns' of a row.
+    pub(super) fn new(fields: &[Field], width: usize, (rows, bytes): (usize, usize)) -> Self {
+        let width = width + SYSTEM_WIDTH;
+        let rows = rows.min(bytes / (width + SYSTEM_TEXTS) + 1);
         Self {
             columns: fields.iter().map(|field| Column::new(&field.field_type, rows)).collect(),
             rejects: Vec::new(),
@@ -57,15 +73,19 @@ impl Rows {
             arrived_at: Values::new(rows),
             position: Texts::new(rows),
             sortable: String::new(),
+            width,
+            bytes: 0,
         }
     }
 
-    /// Makes the event that the columns hold a row; [`Reason::BatchFull`], and the event is taken back.
-    pub(super) fn accept(&mut self, record: &RawRecord, origin: Origin) -> Result<(), Reason> {
+    /// Makes the event that the columns hold a row; [`Reason::BatchFull`], and the event is taken back. `grown` is what
+    /// it takes beyond the fixed width of a row.
+    pub(super) fn accept(&mut self, record: &RawRecord, origin: Origin, grown: usize) -> Result<(), Reason> {
         self.sortable.clear();
         record.position.write_sortable(origin.index, &mut self.sortable);
-        let texts = self.shard.push(record.shard.as_str().as_bytes());
-        let texts = texts.and_then(|()| self.sequence.push(record.position.sequence.as_str().as_bytes()));
+        let (shard, sequence) = (record.shard.as_str(), record.position.sequence.as_str());
+        let texts = self.shard.push(shard.as_bytes());
+        let texts = texts.and_then(|()| self.sequence.push(sequence.as_bytes()));
         let texts = texts.and_then(|()| self.position.push(self.sortable.as_bytes()));
         if let Err(reason) = texts {
             self.take_back();
@@ -75,7 +95,39 @@ impl Rows {
         self.index.push(i32::try_from(origin.index).unwrap_or(i32::MAX));
         self.arrived_at.push(record.arrived_at);
         self.origins.push(origin);
+        self.bytes += self.width + grown + shard.len() + sequence.len() + self.sortable.len();
         Ok(())
+    }
+
+    /// Adds a reject.
+    pub(super) fn refuse(&mut self, reject: Reject) {
+        self.bytes += reject_bytes(&reject);
+        self.rejects.push(reject);
+    }
+
+    /// Takes back the rejects from this one on.
+    pub(super) fn forget_rejects(&mut self, from: usize) {
+        self.bytes -= self.rejects.drain(from..).map(|reject| reject_bytes(&reject)).sum::<usize>();
+    }
+
+    /// What a row takes whatever it holds, in bytes.
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Where the rows and rejects end now.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { rows: self.origins.len(), rejects: self.rejects.len(), bytes: self.bytes }
+    }
+
+    /// Takes back all rows and rejects behind the mark.
+    pub(super) fn back_to(&mut self, mark: Mark) {
+        self.origins.truncate(mark.rows);
+        self.rejects.truncate(mark.rejects);
+        self.take_back();
+        [&mut self.subsequence, &mut self.arrived_at].into_iter().for_each(|values| values.truncate(mark.rows));
+        self.index.truncate(mark.rows);
+        self.bytes = mark.bytes;
     }
 
     /// Takes back what the columns hold beyond the accepted rows.
@@ -87,7 +139,7 @@ impl Rows {
 
     /// Refuses a record that is not read at all, whole.
     pub(super) fn refuse_record(&mut self, record: &RawRecord, reason: &str, message: String) {
-        self.rejects.push(Reject {
+        self.refuse(Reject {
             reason: reason.to_owned(),
             message,
             shard: record.shard.clone(),
@@ -122,4 +174,8 @@ impl Rows {
             raw,
         }
     }
+}
+
+fn reject_bytes(reject: &Reject) -> usize {
+    REJECT_BYTES + reject.message.len()
 }

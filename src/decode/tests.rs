@@ -628,15 +628,47 @@ fn a_record_of_nothing_but_the_smallest_bad_events_makes_few_rejects() {
 }
 
 #[test]
-fn a_batch_tells_so_many_refused_events_and_then_the_first_of_each_record() {
-    let bad = "{}".repeat(settle::MAX_REJECTS);
-    let full = settle::MAX_BATCH_REJECTS / settle::MAX_REJECTS;
-    let mut records = vec![bad.as_bytes(); full + 1];
-    records.push(b"nonsense");
-    let decoded = decode_all(&[required(field("x", "integer"))], batch(&records));
-    let reasons = reasons(&decoded);
-    assert_eq!(reasons.len(), settle::MAX_BATCH_REJECTS + 3);
-    assert_eq!(reasons[settle::MAX_BATCH_REJECTS..], ["missing_field", "too_many_rejects", "not_json"]);
+fn an_event_that_becomes_too_much_is_refused_alone_with_its_size() {
+    let wide = (0..40).map(|number| field(&format!("d{number}"), "decimal(38,0)")).collect();
+    let items = Field { field_type: FieldType::List(Box::new(FieldType::Struct(wide))), ..field("l", "date") };
+    // Three bytes that become 641.
+    let event = |items: usize| format!("{{\"l\":[{}]}}", vec!["{}"; items].join(","));
+    let most = event::MAX_EVENT_BYTES / 641;
+    let (fits, large) = (event(most), event(most + 1));
+    for payload in [format!("{{}}\n{large}\n{fits}\n{{}}"), format!("[{{}},{large},{fits},{{}}]")] {
+        let decoded = decode(std::slice::from_ref(&items), payload.as_bytes());
+        assert_eq!((decoded.events.num_rows(), payloads(&decoded)), (3, vec![large.clone()]));
+        let Reject { reason, message, index, .. } = &decoded.rejects[0];
+        assert_eq!((reason.as_str(), index), ("too_large_decoded", &1));
+        let words = format!("the event of {} bytes becomes more than 16 MiB", large.len());
+        assert!(message.starts_with(&words) && message.contains(&format!("byte {}", 6 + 3 * most)), "{message}");
+    }
+    // Many fields that read one long text.
+    let name = |number| Field { path: vec!["name".to_owned()], ..field(&format!("n{number}"), "string(65535)") };
+    let texts = |fields: u32| -> Vec<Field> { (0..fields).map(name).collect() };
+    let event = format!("{{\"name\":\"{}\"}}", "n".repeat(65_535));
+    assert_eq!(decode(&texts(256), event.as_bytes()).events.num_rows(), 1);
+    assert_eq!(reasons(&decode(&texts(257), event.as_bytes())), ["too_large_decoded"]);
+}
+
+#[test]
+fn a_record_holds_fewer_events_where_they_are_wide() {
+    let wide: Vec<Field> = (0..200).map(|number| field(&format!("d{number}"), "decimal(38,0)")).collect();
+    let list = [field("l", "list<bigint>")];
+    let long = format!("{{\"l\":[{}]}}", vec!["1"; 10_000].join(","));
+    for (fields, event, bytes) in [(wide.as_slice(), "{}", 200 * 16), (&list, long.as_str(), 80_000)] {
+        let payload = vec![event; 12_000].join("\n");
+        for payload in [payload.clone(), format!("[{}]", payload.replace('\n', ","))] {
+            let decoded = decode(fields, payload.as_bytes());
+            let rows = decoded.events.num_rows();
+            let most = payload::MAX_RECORD_BYTES / bytes;
+            assert!(rows <= most && rows > most * 9 / 10, "{rows} of {most}");
+            let [rest] = &decoded.rejects[..] else { panic!("one: {:?}", decoded.rejects) };
+            assert_eq!((rest.reason.as_str(), rest.index as usize), ("too_many_events", rows));
+            let left = rest.payload.iter().filter(|byte| **byte == b'{').count();
+            assert_eq!(left + rows, 12_000, "nothing is lost");
+        }
+    }
 }
 
 #[test]

@@ -14,14 +14,18 @@ use super::envelope::{Part, Parts};
 use super::fault::Reason;
 
 /// What a record's payload may grow to: what is larger, nobody meant as one record.
-const MAX_RECORD: usize = 64 << 20;
+const MAX_RECORD: usize = 32 << 20;
 
-/// What a batch may become, the unwrapped texts and what is read from them and from plain records of many events: 32 MiB
-/// of compressed JSON are 640 MiB of it, and a kilobyte can claim to be 64 MiB. It takes any one record.
-const MAX_KEPT: usize = 96 << 20;
+/// What the texts of a batch may come to: 12 MiB of compressed JSON are 240 MiB of it. It takes any one record.
+const MAX_TEXTS: usize = 36 << 20;
 
-/// What may be decompressed for a batch, kept or not: some ten seconds of work.
-const MAX_INFLATED: usize = 4 << 30;
+/// What a payload may grow to, by its own size: as many times, gzip's most, and as many bytes more. So what is sent
+/// bounds the work that it makes.
+const MAX_GROWTH: usize = 1024;
+const GROWN_ANYWAY: usize = 64 << 10;
+
+/// What may be decompressed for a batch, kept or not: some seconds of work.
+const MAX_INFLATED: usize = 1 << 30;
 
 /// Whoever compresses twice (the producer, then its library) is served; nobody means a third time.
 const MAX_LAYERS: usize = 2;
@@ -35,8 +39,11 @@ const ZSTD: &[u8] = b"\x28\xB5\x2F\xFD";
 /// What unwrapping may still cost in this batch, in bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Budget {
+    /// A record's text.
     pub(super) record: usize,
-    pub(super) kept: usize,
+    /// The batch's texts.
+    pub(super) texts: usize,
+    /// What is decompressed.
     pub(super) inflated: usize,
 }
 
@@ -71,7 +78,7 @@ enum Compression {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { record: MAX_RECORD, kept: MAX_KEPT, inflated: MAX_INFLATED }
+        Self { record: MAX_RECORD, texts: MAX_TEXTS, inflated: MAX_INFLATED }
     }
 }
 
@@ -88,34 +95,35 @@ impl Budget {
         })
     }
 
-    /// Counts what the batch has grown by, in bytes.
+    /// Counts a text that the batch keeps, in bytes.
     pub(super) fn keep(&mut self, bytes: usize) {
-        self.kept = self.kept.saturating_sub(bytes);
+        self.texts = self.texts.saturating_sub(bytes);
     }
 
     /// Whether nothing is left of it.
     #[inline]
     pub(super) fn is_spent(&self) -> bool {
-        self.kept == 0 || self.inflated == 0
+        self.texts == 0 || self.inflated == 0
     }
 
     #[inline]
     fn inflate(&mut self, payload: &Bytes) -> Result<Option<Bytes>, Obstacle> {
         let mut text: Option<Bytes> = None;
+        let most = payload.len().saturating_mul(MAX_GROWTH).saturating_add(GROWN_ANYWAY).min(self.record);
         for layer in 0.. {
             let outer = text.as_ref().unwrap_or(payload);
             let Some(compression) = Compression::of(outer) else { break };
             if layer == MAX_LAYERS {
                 return Err(Reason::WrappedTooOften.into());
             }
-            text = Some(self.inflate_once(compression, outer)?);
+            text = Some(self.inflate_once(compression, outer, most)?);
         }
         Ok(text)
     }
 
-    fn inflate_once(&mut self, compression: Compression, bytes: &[u8]) -> Result<Bytes, Obstacle> {
-        let most = self.record.min(self.kept).min(self.inflated);
-        let too_large = if most == self.record { Reason::TooLargeUnwrapped.into() } else { Obstacle::Budget };
+    fn inflate_once(&mut self, compression: Compression, bytes: &[u8], record: usize) -> Result<Bytes, Obstacle> {
+        let most = record.min(self.texts).min(self.inflated);
+        let too_large = if most == record { Reason::TooLargeUnwrapped.into() } else { Obstacle::Budget };
         let mut text = Vec::new();
         let outcome = compression.inflate(bytes, most, &mut text);
         self.inflated = self.inflated.saturating_sub(text.len());
@@ -170,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_bounds_of_a_batch_take_any_one_record() {
-        const { assert!(MAX_RECORD < MAX_KEPT && MAX_RECORD * MAX_LAYERS < MAX_INFLATED) }
+        const { assert!(MAX_RECORD < MAX_TEXTS && MAX_RECORD * MAX_LAYERS < MAX_INFLATED) }
     }
 
     const TOO_LARGE: Obstacle = Obstacle::Payload(Reason::TooLargeUnwrapped);
@@ -181,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_record_may_grow_to_its_bound_and_no_further() {
-        let mut budget = Budget { record: 1000, kept: 1 << 20, inflated: 1 << 20 };
+        let mut budget = Budget { record: 1000, texts: 1 << 20, inflated: 1 << 20 };
         assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 1000]))), Ok(1000));
         assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 1001]))), Err(TOO_LARGE));
         let before = budget.inflated;
@@ -190,8 +198,27 @@ mod tests {
     }
 
     #[test]
+    fn a_record_may_grow_by_its_own_size_however_often_it_is_compressed() {
+        let mut budget = Budget::default();
+        let small = zstd(&[b' '; GROWN_ANYWAY]);
+        assert_eq!(text_of(budget.unwrap(&small)), Ok(GROWN_ANYWAY));
+        let bomb = zstd(&vec![b' '; 8 << 20]);
+        assert!(bomb.len() * 4 * MAX_GROWTH < 8 << 20, "{} bytes", bomb.len());
+        let before = budget.inflated;
+        for payload in [bomb.clone(), zstd(&bomb)] {
+            assert_eq!(text_of(budget.unwrap(&payload)), Err(TOO_LARGE));
+        }
+        let most = 2 * (bomb.len() * MAX_GROWTH + GROWN_ANYWAY);
+        assert!(before - budget.inflated < most, "the work is bounded by what was sent");
+        // Gzip never makes more than 1,032 times its bytes.
+        let mut gzipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut gzipped, &vec![b'x'; 8 << 20]).expect("compressed");
+        assert_eq!(text_of(budget.unwrap(&gzipped.finish().expect("compressed").into())), Ok(8 << 20));
+    }
+
+    #[test]
     fn what_a_batch_keeps_and_what_it_decompresses_are_bounded() {
-        let mut budget = Budget { record: 1000, kept: 1500, inflated: 1 << 20 };
+        let mut budget = Budget { record: 1000, texts: 1500, inflated: 1 << 20 };
         assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 1000]))), Ok(1000));
         budget.keep(1000);
         assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 501]))), Err(Obstacle::Budget));
@@ -201,7 +228,7 @@ mod tests {
         assert_eq!(text_of(budget.unwrap(&zstd(b" "))), Err(Obstacle::Budget));
         assert!(budget.is_spent());
 
-        let mut budget = Budget { record: 1000, kept: 1 << 20, inflated: 2500 };
+        let mut budget = Budget { record: 1000, texts: 1 << 20, inflated: 2500 };
         for _ in 0..2 {
             assert_eq!(text_of(budget.unwrap(&zstd(&[b' '; 9000]))), Err(TOO_LARGE));
         }
@@ -213,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_inner_layers_count_as_work_too() {
-        let mut budget = Budget { record: 1 << 20, kept: 1 << 20, inflated: 1 << 20 };
+        let mut budget = Budget { record: 1 << 20, texts: 1 << 20, inflated: 1 << 20 };
         let once = zstd(&[b'x'; 5000]);
         assert_eq!(text_of(budget.unwrap(&zstd(&once))), Ok(5000));
         assert_eq!((1 << 20) - budget.inflated, 5000 + once.len());

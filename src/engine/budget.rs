@@ -42,9 +42,10 @@ impl Budget {
         Self(Arc::new(Semaphore::new(BYTES / UNIT)))
     }
 
-    /// Waits until an answer is welcome after one that held `last` bytes, while its shard is behind or not.
+    /// Waits until an answer is welcome after one that held `last` bytes, while its shard is behind or not: then it may be
+    /// the largest there is, whatever the last one was.
     pub(super) async fn reserve(&self, last: usize, is_behind: bool) -> Held {
-        let expected = if is_behind { last.saturating_mul(2).max(LARGEST / 10) } else { last.saturating_mul(2) };
+        let expected = if is_behind { last.saturating_mul(2).max(LARGEST / 2) } else { last.saturating_mul(2) };
         let units = u32::try_from(expected.clamp(LEAST, LARGEST) / UNIT).unwrap_or(1);
         // It is never closed; without a permit the reader would go on unbounded, but for its channel.
         Held(Arc::clone(&self.0).acquire_many_owned(units).await.ok())
@@ -101,7 +102,7 @@ mod tests {
         held.fit(LARGEST);
         assert_eq!(free(), BYTES - LARGEST);
         let others: Vec<Held> = (0..3).filter_map(|_| budget.reserve(LARGEST, true).now_or_never()).collect();
-        let mut last = budget.reserve(0, true).now_or_never().expect("there is room");
+        let mut last = budget.reserve(0, false).now_or_never().expect("there is room");
         last.fit(LARGEST);
         assert_eq!((others.len(), free()), (BYTES / LARGEST - 1, 0), "what there was");
         assert!(budget.reserve(0, false).now_or_never().is_none(), "the next one waits");
@@ -110,9 +111,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_known_of_a_shard_at_first_and_little_reserved() {
+    async fn nothing_is_known_of_a_shard_at_first_and_half_of_the_largest_answer_is_reserved() {
         let budget = Budget::new();
         let held: Vec<Held> = (0..100).filter_map(|_| budget.reserve(0, true).now_or_never()).collect();
-        assert_eq!(held.len(), BYTES / (LARGEST / 10));
+        assert_eq!(held.len(), BYTES / (LARGEST / 2));
     }
 }

@@ -143,10 +143,16 @@ async fn clean(
         let mut rest = Some(batch);
         while let Some(raw) = rest {
             // A part takes its turn before it is decoded: one is made while one is staged, however many there are.
-            let Ok(turn) = cleaned.reserve().await else { return Ok(()) };
+            let Ok(mut turn) = cleaned.reserve().await else { return Ok(()) };
             let decoder = Arc::clone(&job.decoder);
-            let (decoded, left) = blocking(move || Ok(decoder.decode(raw))).await?;
-            turn.send((job.cleaner.clean(decoded).await?, Arc::clone(&place)));
+            let (mut decoded, left) = blocking(move || Ok(decoder.decode(raw))).await?;
+            loop {
+                let (part, uncleaned) = job.cleaner.clean_some(decoded).await?;
+                turn.send((part, Arc::clone(&place)));
+                let Some(uncleaned) = uncleaned else { break };
+                let Ok(next) = cleaned.reserve().await else { return Ok(()) };
+                (decoded, turn) = (uncleaned, next);
+            }
             rest = left;
         }
     }

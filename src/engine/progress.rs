@@ -12,7 +12,8 @@ use hdrhistogram::Histogram;
 use crate::batch::{Arrivals, Counts, Entry, Position, Receipt, ShardId};
 use crate::source::CallCounts;
 
-/// Batches whose arrivals wait for their load; beyond it the oldest go uncounted rather than fill the memory.
+/// Batches whose arrivals wait for their load, 16 kB each at most; beyond it the oldest go uncounted rather than fill
+/// the memory.
 const WAITING_LIMIT: usize = 512;
 
 /// The percentiles of a latency, in ms.
@@ -267,8 +268,7 @@ fn latency(histogram: &Histogram<u64>) -> Latency {
 }
 
 fn count(histogram: &mut Histogram<u64>, arrivals: &Arrivals, now_ms: i64) {
-    for (arrived_ms, records) in arrivals.iter() {
-        let waited = u64::try_from(now_ms - arrived_ms).unwrap_or(0);
+    for (waited, records) in arrivals.waits(now_ms) {
         histogram.saturating_record_n(waited, records);
     }
 }
@@ -323,9 +323,7 @@ mod tests {
     #[test]
     fn latencies_count_each_record_from_its_arrival() {
         let progress = Progress::default();
-        let mut arrivals = Arrivals::default();
-        (0..99).for_each(|_| arrivals.add(900_000));
-        arrivals.add(0);
+        let arrivals = Arrivals::of((0..100).map(|number| if number == 0 { 0 } else { 900_000 }));
         progress.committed(&entry(1, 100), arrivals, 1_000);
         assert_eq!(progress.stage_latency(), Latency { p50: 100, p99: 100 });
         assert_eq!(progress.load_latency(), Latency::default());
@@ -339,8 +337,7 @@ mod tests {
     #[test]
     fn what_another_worker_has_loaded_counts_for_no_latency_of_ours() {
         let progress = Progress::default();
-        let mut arrivals = Arrivals::default();
-        arrivals.add(0);
+        let arrivals = Arrivals::of([0].into_iter());
         progress.committed(&entry(1, 1), arrivals.clone(), 1);
         progress.committed(&entry(2, 1), arrivals, 1);
         progress.loaded_elsewhere(1);

@@ -15,6 +15,7 @@
 //! It does not know what records mean and makes no stream. It speaks HTTP/1.1 and HTTP/2 without TLS (prior knowledge);
 //! fan-out is served over both.
 
+mod bodies;
 mod claim;
 mod durable;
 mod files;

@@ -3,8 +3,8 @@
 //! Owns the gate and the server's life. A request that changes something has the gate to itself until its change is on
 //! disk, which also keeps a shard's records in the order of their sequence numbers: the engine numbers them before it
 //! inserts them, and a reader between two concurrent puts would skip one. Readers share the gate. A request's body is
-//! read before the gate, so a slow client holds up only itself. A fan-out subscription passes the gate as a reader for each
-//! of its messages.
+//! read before the gate, so a slow client holds up only itself; `bodies` bounds what is read. A fan-out subscription passes
+//! the gate as a reader for each of its messages.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, HttpBody, to_bytes};
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use ferrokinesis::store::{Store, StoreOptions};
@@ -23,6 +23,7 @@ use futures::future::FutureExt;
 use tokio::sync::{RwLock, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::bodies::{Bodies, LARGEST_REQUEST, Received, Unread};
 use super::durable::{Durable, Refusal};
 use super::restore::restore;
 use super::subscription::{Reading, Subscription};
@@ -30,8 +31,6 @@ use crate::error::{Error, Result};
 use crate::http::{self, Limits};
 use crate::runtime::{Clock, SystemClock, Tasks};
 
-/// The largest request: 10 MiB of records (the service's own limit) in base64, with their keys.
-const LARGEST_REQUEST: usize = 16 << 20;
 /// Open shards of all streams; the engine's own default is 10.
 const SHARDS: u32 = 1024;
 /// How often expired records are looked for.
@@ -58,6 +57,7 @@ pub(super) struct Server {
 
 /// Everything that a request passes on its way to the engine.
 struct Gate {
+    bodies: Bodies,
     durable: Arc<RwLock<Durable>>,
     refusing: AtomicBool,
     /// Ends subscriptions, which would never end by themselves in time.
@@ -76,7 +76,7 @@ impl Server {
         let store = Store::new(options());
         let durable = restore(&self.folder, store.clone(), SystemClock.now_millis() / 1000).await?;
         let (durable, refusing) = (Arc::new(RwLock::new(durable)), AtomicBool::new(false));
-        let gate = Arc::new(Gate { durable, refusing, stop: self.stop.clone() });
+        let gate = Arc::new(Gate { bodies: Bodies::default(), durable, refusing, stop: self.stop.clone() });
         let app = router(store, Arc::clone(&gate));
         let mut tasks = Tasks::new();
         let (trimmed, stop) = (Arc::clone(&gate), self.stop.clone());
@@ -154,24 +154,33 @@ fn is_cbor(headers: &HeaderMap) -> bool {
 }
 
 async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
-    let Some(access) = Access::of(request.headers()) else { return next.run(request).await };
-    let is_cbor = is_cbor(request.headers());
     let (head, body) = request.into_parts();
-    let is_announced_too_large = body.size_hint().lower() > LARGEST_REQUEST as u64;
-    let body = if is_announced_too_large { None } else { to_bytes(body, LARGEST_REQUEST).await.ok() };
-    let Some(body) = body else {
-        let message = format!("the request is larger than {LARGEST_REQUEST} bytes or broke off");
-        return refusal(StatusCode::PAYLOAD_TOO_LARGE, "SerializationException", &message, is_cbor);
+    let is_cbor = is_cbor(&head.headers);
+    let Received { bytes, room: _room } = match gate.bodies.receive(body).await {
+        Ok(received) => received,
+        Err(unread) => return unread_body(unread, head.version, is_cbor),
     };
-    let request = Request::from_parts(head, Body::from(body));
+    let access = Access::of(&head.headers);
+    let request = Request::from_parts(head, Body::from(bytes));
     let outcome = match access {
-        Access::Read => gate.read(request, next).await,
-        Access::Put | Access::Create | Access::Change => gate.change(access, request, next).await,
+        None => return next.run(request).await,
+        Some(Access::Read) => gate.read(request, next).await,
+        Some(access) => gate.change(access, request, next).await,
     };
     gate.note(&outcome);
     outcome.unwrap_or_else(|refused| {
         refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure", &refused.to_string(), is_cbor)
     })
+}
+
+/// What is left of the body would be taken for the next request: the connection ends.
+fn unread_body(unread: Unread, version: Version, is_cbor: bool) -> Response {
+    let (status, kind) = unread.kind();
+    let mut refused = refusal(status, kind, &unread.to_string(), is_cbor);
+    if version < Version::HTTP_2 {
+        refused.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    refused
 }
 
 /// The gate for a reader: everything is on disk for as long as it is held.
@@ -243,6 +252,8 @@ fn refusal(status: StatusCode, kind: &str, message: &str, is_cbor: bool) -> Resp
 
 #[cfg(test)]
 mod tests {
+    use axum::body::to_bytes;
+
     use super::*;
 
     #[test]

@@ -65,6 +65,9 @@ pub(super) struct Loader {
     pub(super) bounds: LoadBounds,
 }
 
+/// What a row's position takes.
+const POSITION_BYTES: u64 = 90;
+
 /// How often a table may be changed under a load before it gives up for now.
 const TRIES: usize = 5;
 
@@ -101,10 +104,18 @@ impl Loader {
         }
     }
 
-    /// Cuts the entries into parts that fit the memory: staged bytes grow some eightfold, and a merge holds them twice.
+    /// Cuts the entries into parts that fit the memory, a merge holding their rows several times. Staged bytes grow some
+    /// eightfold, or much more where rows are alike: a row takes what its columns and its position do at least.
     fn parts<'a>(&self, entries: &'a [Arc<Entry>]) -> Vec<&'a [Arc<Entry>]> {
-        let room = (self.bounds.memory_bytes / 32) as u64;
-        let bytes = |entry: &Entry| entry.tables.values().flatten().map(|file| file.bytes).sum::<u64>();
+        let room = (self.bounds.memory_bytes / 4) as u64;
+        let bytes = |entry: &Entry| {
+            let files = self.shapes.iter().filter_map(|shape| Some((shape, entry.tables.get(&shape.name)?)));
+            let held = files.flat_map(|(shape, files)| {
+                let width = POSITION_BYTES + 8 * shape.staged.fields().len() as u64;
+                files.iter().map(move |file| (file.bytes * 8).max(file.rows * width))
+            });
+            held.sum::<u64>()
+        };
         let mut parts = Vec::new();
         let (mut start, mut held) = (0, 0);
         for (index, entry) in entries.iter().enumerate() {

@@ -5,8 +5,8 @@
 //! Tasks are owned by a [`Tasks`] set that joins them all; nothing is spawned and forgotten.
 
 mod clock;
-mod private;
 mod panics;
+mod private;
 mod random;
 mod retry;
 mod tasks;
@@ -14,8 +14,8 @@ mod tasks;
 use std::sync::Arc;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use private::keep_private;
 pub use panics::{caught, caught_in};
+pub use private::keep_private;
 pub use random::{Dice, Random};
 pub use retry::{Backoff, retry};
 pub use tasks::{STACK, Tasks, blocking, on_deep_stack, on_own_threads};

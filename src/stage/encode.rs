@@ -21,7 +21,7 @@ use parquet::schema::types::ColumnPath;
 use super::decimals::{Decimals, fixed_length_schema};
 use crate::batch::Checksum;
 use crate::error::{Error, Result};
-use crate::schema::VERSION_COLUMNS;
+use crate::schema::{VERSION_COLUMNS, reject_schema};
 
 /// The size above which a file ends: a COPY likes 1 to 125 MB.
 pub(super) const ENCODED_BYTES: usize = 120_000_000;
@@ -53,8 +53,9 @@ pub(super) struct Encoded {
 /// Internal where Parquet refuses the rows.
 pub(super) fn encode(table: &str, rows: RecordBatch, decimals: Decimals, enough: usize) -> Result<Encoded> {
     let refused = |error: ParquetError| Error::internal(format!("{table}: rows make no Parquet")).with_source(error);
-    let mut options =
-        ArrowWriterOptions::new().with_properties(properties(table).map_err(refused)?).with_skip_arrow_metadata(true);
+    let mut options = ArrowWriterOptions::new()
+        .with_properties(properties(table, &rows).map_err(refused)?)
+        .with_skip_arrow_metadata(true);
     if decimals == Decimals::FixedLength {
         options = options.with_parquet_schema(fixed_length_schema(&rows.schema()).map_err(refused)?);
     }
@@ -71,7 +72,7 @@ pub(super) fn encode(table: &str, rows: RecordBatch, decimals: Decimals, enough:
     Ok(Encoded { bytes, checksum, rows: u64::try_from(written).unwrap_or(u64::MAX), left })
 }
 
-fn properties(table: &str) -> Result<WriterProperties, ParquetError> {
+fn properties(table: &str, rows: &RecordBatch) -> Result<WriterProperties, ParquetError> {
     let label = KeyValue::new(TABLE_KEY.to_owned(), table.to_owned());
     let position = ColumnPath::from(VERSION_COLUMNS[1]);
     let properties = WriterProperties::builder()
@@ -83,5 +84,11 @@ fn properties(table: &str) -> Result<WriterProperties, ParquetError> {
         .set_created_by(concat!("millstream ", env!("CARGO_PKG_VERSION")).to_owned())
         // Every position is another: a dictionary of them would be given up half-way.
         .set_column_dictionary_enabled(position, false);
+    if rows.schema() == reject_schema() {
+        // Payloads may be large and are all different: each would be copied for a dictionary and twice for statistics.
+        let payload = ColumnPath::from("payload");
+        let properties = properties.set_column_dictionary_enabled(payload.clone(), false);
+        return Ok(properties.set_column_statistics_enabled(payload, EnabledStatistics::None).build());
+    }
     Ok(properties.build())
 }

@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use super::decimals::Decimals;
 use super::encode::{TABLE_KEY, encode};
 use super::*;
-use crate::batch::{Counts, DimensionFile, Position, Range, Reject, ShardId, TableRows};
+use crate::batch::{Arrivals, Counts, DimensionFile, Position, Range, Reject, ShardId, TableRows};
 use crate::error::ErrorKind;
 use crate::runtime::{ManualClock, Random};
 
@@ -89,7 +89,7 @@ async fn what_is_read_back_is_what_was_staged() {
     let mut cleaned = cleaned("fact_orders", given.clone());
     cleaned.counts = Counts { events: 3, ..Counts::default() };
     cleaned.ranges.extend(&ShardId::new("s"), Range::new(None, Position::new(9.into(), 0))).expect("a range");
-    cleaned.arrivals.add(4_000);
+    cleaned.arrivals = Arrivals::of([4_000].into_iter());
     cleaned.dimension_files.insert("fact_orders".to_owned(), file.clone());
     let staged = stager(&store, 1).stage(cleaned).await.expect("staged");
     let [file_written] = staged.tables["fact_orders"].as_slice() else { panic!("{staged:?}") };
@@ -102,7 +102,7 @@ async fn what_is_read_back_is_what_was_staged() {
     assert_eq!(found.columns(), given.columns());
     assert!(staged.quarantine.is_empty());
     assert_eq!((staged.counts.events, staged.ranges.len()), (3, 1));
-    assert_eq!(staged.arrivals.iter().collect::<Vec<_>>(), [(4, 1)]);
+    assert_eq!(staged.arrivals.waits(4).collect::<Vec<_>>(), [(0, 1)]);
     assert_eq!(staged.dimension_files["fact_orders"], file);
 }
 

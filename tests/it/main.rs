@@ -36,15 +36,17 @@ mod kinesis;
 #[cfg(test)]
 mod main_job;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod metrics;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
-mod private;
-#[cfg(test)]
 mod overflow;
+#[cfg(test)]
+mod private;
 #[cfg(test)]
 mod python;
 #[cfg(test)]

@@ -214,13 +214,23 @@ async fn in_one_mebibyte(sql: &str, batch: &[Event]) -> Result<Cleaned> {
 const LONG_NAMES: &str = "SELECT id, repeat(name, 1000) AS name FROM events";
 
 #[tokio::test]
-async fn a_batch_may_need_more_memory_than_its_share() {
-    let batch: Vec<Event> = (0..300).map(|id| event(id, "0123456789", 1)).collect();
-    let cleaned = in_one_mebibyte(LONG_NAMES, &batch).await.expect("cleaned");
-    let expected: Vec<String> = (0..300).map(|id| format!("{id}|{}", "0123456789".repeat(1000))).collect();
-    assert!(cleaned.rejects.is_empty(), "{:?}", cleaned.rejects);
-    assert!(shown(&cleaned, "t") == expected);
-    adds_up(&cleaned.counts);
+async fn a_batch_that_needs_more_memory_than_there_is_is_cleaned_in_parts() {
+    let batch: Vec<Event> = (0..2_000).map(|id| event(id, "0123456789", 1)).collect();
+    let settings = SessionSettings { memory_bytes: 1 << 20, partitions: 1 };
+    let planned = Cleaner::plan(&pipeline(Vec::new(), vec![table("t", &["id"], LONG_NAMES)]), settings).await;
+    let cleaner = planned.expect("no fault");
+    let (mut found, mut parts, mut records, mut rest) = (Vec::new(), 0, 0, Some(events(&batch)));
+    while let Some(decoded) = rest {
+        let (part, left) = cleaner.clean_some(decoded).await.expect("cleaned");
+        assert!(part.rejects.is_empty(), "{:?}", part.rejects);
+        found.extend(shown(&part, "t"));
+        adds_up(&part.counts);
+        (parts, records, rest) = (parts + 1, records + part.counts.records, left);
+    }
+    let expected: Vec<String> = (0..2_000).map(|id| format!("{id}|{}", "0123456789".repeat(1000))).collect();
+    assert!(found == expected);
+    assert_eq!(records, 2_000);
+    assert!(5 < parts && parts < 200, "{parts} parts");
 }
 
 #[tokio::test]
@@ -237,11 +247,15 @@ async fn an_event_that_alone_needs_too_much_memory_is_refused_alone() {
 }
 
 #[tokio::test]
-async fn more_rows_than_memory_holds_are_the_pipeline_s_fault() {
+async fn events_of_one_record_for_which_there_is_no_memory_are_refused_and_no_run_ends_for_them() {
     let batch: Vec<Event> = (0..10_000).map(|id| event(id, "0123456789", 1)).collect();
-    let error = in_one_mebibyte(LONG_NAMES, &batch).await.expect_err("too much");
-    assert_eq!(error.kind(), ErrorKind::Invalid);
-    assert!(error.to_string().starts_with("t.sql needs more memory than a batch may take"), "{error}");
+    let cleaned = in_one_mebibyte(LONG_NAMES, &batch).await.expect("never for what an event holds");
+    let rows = shown(&cleaned, "t").len();
+    assert!((20..105).contains(&rows), "{rows} rows of 10 kB in 1 MiB, which takes them twice");
+    let told = told(&cleaned);
+    assert_eq!(told.len(), 10_000 - rows);
+    assert!(told.iter().all(|(reason, message, _)| *reason == "sql_error" && message.contains("more memory")));
+    adds_up(&cleaned.counts);
 }
 
 #[tokio::test]

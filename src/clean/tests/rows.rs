@@ -30,7 +30,7 @@ async fn a_row_carries_the_version_of_its_event_and_the_newest_of_a_key_stays() 
     assert_eq!((counts.filtered, counts.superseded, counts.staged), (Some(0), 2, 2));
     assert_eq!((cleaned.counts.records, cleaned.counts.events, cleaned.counts.passed), (2, 4, 4));
     assert_eq!(cleaned.ranges.len(), 1);
-    assert_eq!(cleaned.arrivals.iter().collect::<Vec<_>>(), [(0, 1), (1, 1)]);
+    assert_eq!(cleaned.arrivals.waits(1).collect::<Vec<_>>(), [(0, 1), (1, 1)]);
     let names: Vec<_> = cleaned.tables[0].rows.schema().fields().iter().map(|field| field.name().clone()).collect();
     assert_eq!(names, ["id", "name", "amount", "_arrived_at", "_position"]);
 }

@@ -4,12 +4,15 @@ use super::*;
 use crate::batch::Range;
 
 /// What is beside the fields in a record's text. Three such texts fit into what a batch may become, four do not.
-const PADDING: usize = 30 << 20;
+const PADDING: usize = 11 << 20;
 
 const RECORDS: i64 = 8;
 
 fn compressed(id: i64) -> Vec<u8> {
-    let padding = "x".repeat(PADDING);
+    // Half of it compressed.
+    let noise = |number: u64| format!("{:x}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let mut padding: String = (1..PADDING as u64 / 8).map(noise).collect();
+    padding.truncate(PADDING);
     let text = format!(r#"{{"id": {id}, "value": {}, "padding": "{padding}"}}"#, id * 2);
     zstd::encode_all(text.as_bytes(), 1).expect("compressed")
 }

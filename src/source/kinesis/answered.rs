@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::source::Shard;
 use crate::source::aggregate::{Part, Taken, take_apart};
 
-/// What an answer brings.
+/// What a piece of an answer brings.
 #[derive(Debug, Default)]
 pub(super) struct Answered {
     /// What the reader gives on, in the shard's order.
@@ -23,44 +23,73 @@ pub(super) struct Answered {
     pub(super) first: Option<(Position, i64)>,
     /// The last record's arrival, µs since 1970 UTC.
     pub(super) last_arrived_at: Option<i64>,
-    /// The answer's payloads and partition keys together, as the service's limits count them.
-    pub(super) bytes: u64,
+    /// What `records` take in memory, in bytes.
+    held: usize,
     /// The last part that belongs to a sibling shard.
     left_out: Option<Position>,
 }
 
-/// What of these records comes after the position or, where there is none yet, counts from `start` on.
-///
-/// # Errors
-/// Corrupt where a record has no place, or one that is not behind the one before.
-pub(super) fn records_after(
-    shard: &Shard,
-    start: &StartAt,
-    position: Option<&Position>,
-    answered: Vec<Record>,
-) -> Result<Answered> {
-    let mut answer = Answered { records: Vec::with_capacity(answered.len()), ..Answered::default() };
-    for record in answered {
-        answer.bytes += (record.data.as_ref().len() + record.partition_key.as_ref().map_or(0, String::len)) as u64;
-        let whole = raw_record(shard, record)?;
-        let sequence = &whole.position.sequence;
-        let last = answer.last();
-        if let Some(earlier) = last.filter(|earlier| earlier.sequence >= *sequence) {
-            let message = format!("{} gave the record {sequence} after {earlier}", shard.id);
-            let sentence = "the stream's order is broken, and nothing of this answer was read";
-            return Err(Error::corrupt(format!("{message}: {sentence}")));
-        }
-        let is_begun = last.is_some();
-        answer.last_arrived_at = Some(whole.arrived_at);
-        if answer.first.is_none() && position.is_none_or(|position| *sequence >= position.sequence) {
-            answer.first = Some((whole.position.clone(), whole.arrived_at));
-        }
-        if is_begun || !is_before(&whole, start, position) {
-            answer.take(shard, position, whole);
-        }
+/// An answer that is given on piece by piece: an aggregate's parts are many times its bytes.
+#[derive(Debug)]
+pub(super) struct Answer {
+    records: std::vec::IntoIter<Record>,
+    /// Whether a piece was given on.
+    is_begun: bool,
+}
+
+impl Answer {
+    pub(super) fn new(records: Vec<Record>) -> Self {
+        Self { records: records.into_iter(), is_begun: false }
     }
-    answer.through = answer.last().cloned();
-    Ok(answer)
+
+    /// The payloads and partition keys that are left, as the service's limits count them.
+    pub(super) fn bytes(&self) -> u64 {
+        let bytes = |record: &Record| record.data.as_ref().len() + record.partition_key.as_ref().map_or(0, String::len);
+        self.records.as_slice().iter().map(|record| bytes(record) as u64).sum()
+    }
+
+    /// Whether nothing is left.
+    pub(super) fn is_over(&self) -> bool {
+        self.records.len() == 0
+    }
+
+    /// What of the next records comes after the position or, where there is none yet, counts from `start` on; about as
+    /// much as takes so many bytes in memory. The position is to be the one that the piece before has led to.
+    ///
+    /// # Errors
+    /// Corrupt where a record has no place, or one that is not behind the one before.
+    pub(super) fn piece(
+        &mut self,
+        shard: &Shard,
+        start: &StartAt,
+        position: Option<&Position>,
+        most: usize,
+    ) -> Result<Answered> {
+        let before = position.filter(|_| std::mem::replace(&mut self.is_begun, true));
+        let mut answer = Answered::default();
+        while answer.held < most
+            && let Some(record) = self.records.next()
+        {
+            let whole = raw_record(shard, record)?;
+            let sequence = &whole.position.sequence;
+            let last = answer.last().or(before);
+            if let Some(earlier) = last.filter(|earlier| earlier.sequence >= *sequence) {
+                let message = format!("{} gave the record {sequence} after {earlier}", shard.id);
+                let sentence = "the stream's order is broken, and nothing of this answer was read";
+                return Err(Error::corrupt(format!("{message}: {sentence}")));
+            }
+            let is_begun = last.is_some();
+            answer.last_arrived_at = Some(whole.arrived_at);
+            if answer.first.is_none() && position.is_none_or(|position| *sequence >= position.sequence) {
+                answer.first = Some((whole.position.clone(), whole.arrived_at));
+            }
+            if is_begun || !is_before(&whole, start, position) {
+                answer.take(shard, position, whole);
+            }
+        }
+        answer.through = answer.last().cloned();
+        Ok(answer)
+    }
 }
 
 /// Whether the whole of the record lies before the start; one at the position's sequence number may hold more parts.
@@ -104,6 +133,7 @@ impl Answered {
 
     fn push(&mut self, record: RawRecord, is_new: impl Fn(&Position) -> bool) {
         if is_new(&record.position) {
+            self.held += record.payload.len() + size_of::<RawRecord>();
             self.records.push(record);
         }
     }

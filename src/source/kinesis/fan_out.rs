@@ -15,7 +15,7 @@ use aws_sdk_kinesis::operation::subscribe_to_shard::SubscribeToShardOutput;
 use aws_sdk_kinesis::types::SubscribeToShardEvent;
 use futures::future::BoxFuture;
 
-use super::answered::{Answered, records_after};
+use super::answered::{Answer, Answered};
 use super::connection::Connection;
 use super::consumer::FanOutConsumer;
 use super::fault::Fault;
@@ -291,7 +291,9 @@ impl FanOutReader {
     fn accept(&mut self, event: SubscribeToShardEvent, is_fresh: bool) -> Result<Page> {
         let (has_children, continuation) = (!event.child_shards().is_empty(), event.continuation_sequence_number);
         let (answered, millis) = (event.records.len(), u64::try_from(event.millis_behind_latest).unwrap_or(0));
-        let brought = records_after(&self.shard, &self.start, self.position.as_ref(), event.records);
+        // An event holds a second's worth at most.
+        let mut answer = Answer::new(event.records);
+        let brought = answer.piece(&self.shard, &self.start, self.position.as_ref(), usize::MAX);
         let Answered { records, through, last_arrived_at, .. } =
             brought.inspect_err(|_| self.state = State::Waiting)?;
         let range = through.map(|through| Range::new(self.position.replace(through.clone()), through));

@@ -13,7 +13,7 @@ use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::ShardIteratorType;
 
-use super::answered::{Answered, records_after};
+use super::answered::{Answer, Answered};
 use super::connection::Connection;
 use super::fault::Fault;
 use super::gap::{Finding, GapWatch};
@@ -25,6 +25,9 @@ use crate::source::{Gap, Page, Shard, ShardReader};
 /// Records a call asks for: the service's own limit.
 const RECORDS_A_CALL: usize = 10_000;
 
+/// What a page holds in memory, about: as much as the largest answer, whose aggregates may become many times as much.
+const PAGE_BYTES: usize = 10 << 20;
+
 pub(super) struct KinesisReader {
     connection: Arc<Connection>,
     shard: Shard,
@@ -32,11 +35,22 @@ pub(super) struct KinesisReader {
     /// The last position covered, or where `start` says to go on.
     position: Option<Position>,
     iterator: Option<String>,
+    /// What of the last answer is still to be given on.
+    left: Option<Left>,
     gap_watch: GapWatch,
     pace: Pace,
     /// Failed tries since the last answer.
     failures: u32,
     ended: bool,
+}
+
+/// What of an answer is still to be given on.
+struct Left {
+    answer: Answer,
+    /// How far behind its end is.
+    behind: Option<Duration>,
+    /// When the call for it was made.
+    asked_at: i64,
 }
 
 impl KinesisReader {
@@ -47,7 +61,8 @@ impl KinesisReader {
         };
         let pace = Pace::new(&connection.settings);
         let gap_watch = GapWatch::default();
-        Self { connection, shard, start, position, iterator: None, gap_watch, pace, failures: 0, ended: false }
+        let (iterator, left) = (None, None);
+        Self { connection, shard, start, position, iterator, left, gap_watch, pace, failures: 0, ended: false }
     }
 
     fn now(&self) -> i64 {
@@ -159,7 +174,9 @@ impl KinesisReader {
     fn accept(&mut self, answer: GetRecordsOutput, asked_at: i64) -> Result<Option<Page>> {
         let count = answer.records.len();
         let is_full = count >= RECORDS_A_CALL;
-        let answered = records_after(&self.shard, &self.start, self.position.as_ref(), answer.records)?;
+        let mut records = Answer::new(answer.records);
+        let bytes = records.bytes();
+        let answered = records.piece(&self.shard, &self.start, self.position.as_ref(), PAGE_BYTES)?;
         let behind = answer.millis_behind_latest.map(|millis| u64::try_from(millis).unwrap_or(0));
         // A server may say 0 although a full answer leaves more to fetch: then how far behind is not known.
         let behind = behind.filter(|millis| *millis > 0 || !is_full).map(Duration::from_millis);
@@ -167,7 +184,7 @@ impl KinesisReader {
         let is_behind = is_full || behind.is_some_and(|behind| !behind.is_zero());
         let is_end = answer.next_shard_iterator.is_none();
 
-        self.pace.answered(asked_at, Fetched { records: count, bytes: answered.bytes, is_behind });
+        self.pace.answered(asked_at, Fetched { records: count, bytes, is_behind });
         self.failures = 0;
         let gap = match self.gap_watch.find(answered.first.as_ref(), is_at_tip || is_end, asked_at) {
             Finding::GoOn => None,
@@ -177,30 +194,46 @@ impl KinesisReader {
                 return Ok(None);
             }
         };
-        if let Some(time) = if is_at_tip { Some(asked_at) } else { answered.last_arrived_at } {
-            self.gap_watch.cover(time);
-        }
         self.ended = is_end;
         self.iterator = answer.next_shard_iterator;
-        Ok(Some(self.page(answered, behind, gap)))
+        Ok(Some(self.page(answered, Left { answer: records, behind, asked_at }, gap)))
     }
 
-    fn page(&mut self, answered: Answered, behind: Option<Duration>, gap: Option<Gap>) -> Page {
+    /// The next page of an answer that is not given on to its end.
+    fn go_on(&mut self, mut left: Left) -> Result<Page> {
+        let piece = left.answer.piece(&self.shard, &self.start, self.position.as_ref(), PAGE_BYTES);
+        // It is asked for anew, where the reader stands.
+        let answered = piece.inspect_err(|_| (self.iterator, self.ended) = (None, false))?;
+        Ok(self.page(answered, left, None))
+    }
+
+    /// A page of the first or a further piece; only the last one is as far as the answer.
+    fn page(&mut self, answered: Answered, left: Left, gap: Option<Gap>) -> Page {
+        let is_last = left.answer.is_over();
+        let behind = left.behind.filter(|_| is_last);
+        let is_at_tip = behind.is_some_and(|behind| behind.is_zero());
+        if let Some(time) = if is_at_tip { Some(left.asked_at) } else { answered.last_arrived_at } {
+            self.gap_watch.cover(time);
+        }
         let range = answered.through.map(|through| Range::new(self.position.replace(through.clone()), through));
-        Page { records: answered.records, range, behind, end_of_shard: self.ended, gap }
+        self.left = (!is_last).then_some(left);
+        Page { records: answered.records, range, behind, end_of_shard: self.ended && is_last, gap }
     }
 }
 
 #[async_trait]
 impl ShardReader for KinesisReader {
     async fn ready(&mut self) -> Result<()> {
-        if let Some(left) = self.pace.left(self.now()).filter(|_| !self.ended) {
+        if let Some(left) = self.pace.left(self.now()).filter(|_| !self.ended && self.left.is_none()) {
             self.connection.context.clock.sleep(left).await;
         }
         Ok(())
     }
 
     async fn next(&mut self) -> Result<Page> {
+        if let Some(left) = self.left.take() {
+            return self.go_on(left);
+        }
         let nothing = Page { behind: Some(Duration::ZERO), end_of_shard: self.ended, ..Page::default() };
         if self.ended {
             return Ok(nothing);

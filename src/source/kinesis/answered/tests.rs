@@ -61,7 +61,7 @@ fn answer(start: &StartAt, answered: Vec<Record>) -> Result<Answered> {
         StartAt::After(position) => Some(position),
         _ => None,
     };
-    records_after(&shard(), start, position, answered)
+    Answer::new(answered).piece(&shard(), start, position, usize::MAX)
 }
 
 fn told(answer: &Answered) -> Vec<String> {
@@ -86,7 +86,7 @@ fn records_up_to_the_start_are_skipped() {
         let answer = answer(&start, answered).expect("in order");
         assert_eq!(told(&answer), expected, "{start:?}");
         assert_eq!(answer.through.map(|through| through.to_string()).as_deref(), expected.last().copied());
-        assert_eq!((answer.last_arrived_at, answer.bytes), (Some(2_050_000), 6));
+        assert_eq!(answer.last_arrived_at, Some(2_050_000));
     }
 }
 
@@ -158,6 +158,45 @@ fn a_range_ends_with_the_last_part_whoever_it_belongs_to() {
         assert_eq!(told(&answer), expected, "{hash_keys:?} {after:?}");
         assert_eq!(answer.through.map(|through| through.to_string()).as_deref(), through, "{hash_keys:?} {after:?}");
     }
+}
+
+#[test]
+fn pieces_are_together_what_the_answer_is_whole() {
+    let shard = Shard { hashes: HashRange { first: 0, last: 6 }, ..shard() };
+    let records: Vec<Record> = (1..60_u64)
+        .map(|number| match number % 3 {
+            0 => record_of(&number.to_string(), 5, aggregate(&(0..9).collect::<Vec<u32>>())),
+            1 => record_of(&number.to_string(), 5, "x".repeat(number as usize * 10)),
+            _ => record_of(&number.to_string(), 5, aggregate(&[7, 8])),
+        })
+        .collect();
+    let start = StartAt::After(position(3, 4));
+    let bytes = Answer::new(records.clone()).bytes();
+    let payloads: usize = records.iter().map(|record| record.data.as_ref().len() + 1).sum();
+    assert_eq!(bytes, payloads as u64);
+    let whole = Answer::new(records.clone()).piece(&shard, &start, Some(&position(3, 4)), usize::MAX).expect("sound");
+    for most in [1, 500, 5_000, 50_000] {
+        let (mut answer, mut at, mut pieces, mut found) = (Answer::new(records.clone()), position(3, 4), 0, Vec::new());
+        while !answer.is_over() {
+            let piece = answer.piece(&shard, &start, Some(&at), most).expect("sound");
+            // A whole record at a time: beyond the bound goes no more than one.
+            assert!(piece.held < most + 60 * 10 + 9 * 200, "{} of {most}", piece.held);
+            found.extend(told(&piece));
+            at = piece.through.unwrap_or(at);
+            pieces += 1;
+        }
+        assert_eq!((&found, Some(&at)), (&told(&whole), whole.through.as_ref()), "{most}");
+        assert!(most == 50_000 || pieces > 2, "{pieces} pieces of {most}");
+    }
+}
+
+#[test]
+fn an_order_that_breaks_between_two_pieces_is_corrupt_too() {
+    let mut answer = Answer::new(vec![record("8", 0), record("9", 0), record("9", 0)]);
+    let first = answer.piece(&shard(), &StartAt::TrimHorizon, None, 1).expect("sound").through.expect("a record");
+    let second = answer.piece(&shard(), &StartAt::TrimHorizon, Some(&first), 1).expect("sound").through;
+    let error = answer.piece(&shard(), &StartAt::TrimHorizon, second.as_ref(), 1).expect_err("twice");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
 }
 
 #[test]
