@@ -140,8 +140,11 @@ pub(super) struct Check {
 pub(super) struct Audit {
     #[command(flatten)]
     pub(super) folder: Folder,
-    /// Leave out what takes reading every staged file: its checksum
+    /// Compare every row and column of the warehouse with what the staged files say should stand there
     #[arg(long)]
+    pub(super) deep: bool,
+    /// Leave out what takes reading every staged file: its checksum
+    #[arg(long, conflicts_with = "deep")]
     pub(super) fast: bool,
 }
 

@@ -10,7 +10,7 @@
 //! | rejects | rows in quarantine files = undecodable + failed checks + refused by single tables |
 //! | files | each file that the journal names is on the store, with its size, its SHA-256 (in haste: its e-tag) and its rows |
 //! | loads | the loads join, rows copied = rows staged for each, and the last entry loaded is this journal's |
-//! | warehouse | each table is there, holds each key once, and as many as were staged (`compare`) |
+//! | warehouse | its files are what was written; each table is there, holds each key once, and as many as were staged (`compare`) |
 //!
 //! It trusts none of the checks that were made on the way in. It reads the ledger first, then the journal, then the
 //! listing, so that a job that goes on meanwhile breaks nothing: each of them may only be behind the next. Files that no entry names are what a killed worker
@@ -116,14 +116,28 @@ pub async fn audit(
     auditor.files(store, counting.is_some_and(|counting| counting.fast)).await?;
     auditor.loads(receipts);
     auditor.belongs(store, &ledger).await?;
-    // Staged files that are gone or torn are told already, and cannot be counted.
-    if let Some(Counting { open, warehouse, .. }) = counting.filter(|_| auditor.is_countable()) {
+    for damage in warehouse.damages(counting.is_some_and(|counting| counting.fast)).await? {
+        auditor.found("files", damage);
+    }
+    // Staged files that are gone or torn are told already, and cannot be counted; nor can tables between two loads.
+    let countable = auditor.is_countable() && !is_ahead(warehouse, specs, ledger.loaded_through).await?;
+    if let Some(Counting { open, warehouse, .. }) = counting.filter(|_| countable) {
         match open(loaded).await {
             Ok(query) => auditor.audit.findings.extend(compare(&query, warehouse, specs).await?),
             Err(error) => auditor.found("warehouse", error.to_string()),
         }
     }
     Ok(auditor.audit)
+}
+
+/// Whether some table holds more than the ledger says: a load goes on, or was cut off and is finished by the next one.
+async fn is_ahead(warehouse: &dyn Warehouse, specs: &[TableSpec], loaded_through: u64) -> Result<bool> {
+    for spec in specs {
+        if warehouse.loaded_through(&spec.name).await? > loaded_through {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 async fn on_store(store: &Store) -> Result<BTreeMap<String, Object>> {
