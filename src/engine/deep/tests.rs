@@ -198,7 +198,7 @@ impl Lake {
 
 /// A warehouse that somebody else can get at.
 enum House {
-    Delta(DeltaWarehouse, TempDir),
+    Delta(Box<DeltaWarehouse>, TempDir),
     Sql(Box<crate::load::UpsertWarehouse>, String, Option<Box<Redshift>>),
 }
 
@@ -243,7 +243,7 @@ impl House {
         let chain = AwsChain::fixed("us-east-1", "AKIDFIXED", "secret");
         let redshift = RedshiftWarehouse::new(&settings, chain, place(), tables()).expect("a warehouse");
         let houses = vec![
-            Self::Delta(delta, kept),
+            Self::Delta(Box::new(delta), kept),
             Self::Sql(Box::new(sql), name, None),
             Self::Sql(Box::new(redshift), behind, Some(stand_in)),
         ];
@@ -255,7 +255,7 @@ impl House {
 
     fn warehouse(&self) -> &dyn Warehouse {
         match self {
-            Self::Delta(warehouse, _) => warehouse,
+            Self::Delta(warehouse, _) => warehouse.as_ref(),
             Self::Sql(warehouse, ..) => warehouse.as_ref(),
         }
     }
@@ -367,7 +367,7 @@ async fn what_was_loaded_is_what_was_staged_however_it_was_cut() {
             }
             let deep = house.audit(&lake).await;
             // 4 orders, 4 clicks, 3 riders with the inferred one; of the customers 3, 1 or 2 (a late Bob), 3 and 1 versions.
-            assert!(deep.rows >= 4 + 4 + 3 + 3 + 1 + 3 + 1, "{}: {deep:?}", house.name());
+            assert!(deep.rows > 4 + 4 + 3 + 3 + 1 + 3, "{}: {deep:?}", house.name());
             assert_eq!(deep.open, 1, "of Bob only the form is known");
         }
     }
