@@ -14,6 +14,8 @@
 //! | `ledger`         | the warehouse's record of its loads                                            |
 //! | `rejects`        | the rows of the quarantine files                                               |
 //! | `journal`        | one row an entry                                                               |
+//!
+//! For an audit there are also [`sides`]: a table's staged and loaded rows in the order of its key.
 
 mod failure;
 mod files;
@@ -21,6 +23,7 @@ mod journal;
 mod names;
 mod output;
 mod remote;
+mod sides;
 mod statement;
 mod warehouse;
 
@@ -37,6 +40,7 @@ use futures::TryStreamExt;
 
 pub use output::{Format, write};
 pub use remote::{Rows, TableReader};
+pub use sides::{BEGINNING, Compared, Sides, sides};
 pub use warehouse::LEDGER;
 
 use self::files::Files;
