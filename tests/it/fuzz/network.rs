@@ -277,7 +277,7 @@ fn requests_to_the_metrics_leave_the_server_to_others() {
 fn requests_to_the_local_stream_leave_the_server_to_others() {
     let runtime = Runtime::new().expect("threads");
     let folder = tempfile::tempdir().expect("a folder");
-    let settings = HostSettings { folder: folder.path().to_owned(), port: 0 };
+    let settings = HostSettings { folder: folder.path().to_owned(), port: 0, reset: false };
     let hosting = runtime.block_on(host_or_connect(&settings)).expect("hosted");
     let address = SocketAddr::from(([127, 0, 0, 1], hosting.endpoint().port));
     let call = |operation: &str, body: &str| {
