@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::arguments::{Common, Format, Limits, Place, Query as Arguments};
 use super::limits::query_settings;
-use super::output::{line, note, settle};
+use super::output::{self, line, note, settle};
 use super::prompt::{HELP, Prompt, Typed, statements};
 use super::site::Site;
 use crate::batch::Entry;
@@ -152,7 +152,8 @@ pub(super) async fn print_report(site: &Site) -> Result<()> {
     }
     let session = open(site).await?;
     for report in reports {
-        line(format_args!("\n{}", report.name.replace('_', " ")))?;
+        line("")?;
+        line(report.name.replace('_', " "))?;
         answer(&session, &report.sql, Format::Table).await?;
     }
     Ok(())
@@ -223,7 +224,7 @@ async fn script(asked: &Asked<'_>, format: Format) -> Result<End> {
             Ok(End::Answered) => {}
             Ok(End::Interrupted) => return Ok(End::Interrupted),
             Err(error) => {
-                note(format_args!("error: {error}"));
+                output::error(&error);
                 outcome = outcome.and(Err(Error::new(error.kind(), "a statement failed; the others were answered")));
             }
         }
@@ -251,7 +252,7 @@ async fn prompt(asked: &Asked<'_>, format: Format) -> Result<End> {
             Typed::Tables => asked.open().await?.tables().iter().try_for_each(line)?,
             Typed::Sql(sql) => {
                 if let Err(error) = async { attend(asked.open().await?, &sql, format).await }.await {
-                    note(format_args!("error: {error}"));
+                    output::error(&error);
                 }
             }
         }
