@@ -65,7 +65,7 @@ pub(super) enum Command {
     /// Show shards, positions, lag, entries and loads
     Status(Folder),
     /// Check that every record is accounted for, from the journal to the warehouse; exit code 1 where one is not
-    Audit(Folder),
+    Audit(Audit),
     /// Show what is in quarantine, by reason
     Rejects(Folder),
     /// Print the star schema's CREATE statements
@@ -137,6 +137,18 @@ pub(super) struct Check {
     /// Make what the warehouse lacks (schema, tables, columns), as a run would at its start
     #[arg(long)]
     pub(super) apply: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Audit {
+    #[command(flatten)]
+    pub(super) folder: Folder,
+    /// Compare every row and column of the warehouse with what the staged files say should stand there
+    #[arg(long)]
+    pub(super) deep: bool,
+    /// Leave out what takes reading every staged file: its checksum
+    #[arg(long, conflicts_with = "deep")]
+    pub(super) fast: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,28 +1,58 @@
 //! `audit`: the identities, from the journal to the warehouse.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use futures::future::BoxFuture;
 
-use super::arguments::Common;
+use super::arguments::{Audit as Arguments, Common};
 use super::output::{self, counted, thousands};
 use super::query::over;
 use super::site::Site;
-use crate::engine::{self, Counting};
+use crate::engine::{self, Audit, Counting, Deep, DeepAudit};
 use crate::error::Result;
-use crate::query::Query;
+use crate::journal;
+use crate::query::{Query, QuerySettings};
+
+/// What each of a deep audit's two sorts may hold before it spills.
+const DEEP: QuerySettings = QuerySettings { memory_bytes: 256 << 20, partitions: 1 };
 
 /// Checks them all; exit code 1 where one is broken.
-pub(super) async fn audit(common: &Common, folder: &Path) -> Result<ExitCode> {
-    let site = Site::existing(common, folder).await?;
+pub(super) async fn audit(common: &Common, arguments: &Arguments) -> Result<ExitCode> {
+    let site = Site::existing(common, &arguments.folder.pipeline).await?;
     let open = |entries: Vec<_>| -> BoxFuture<'_, Result<Query>> {
         let site = &site;
         Box::pin(async move { over(site, &entries, false).await })
     };
     let specs = site.plan.cleaner.specs();
-    let counting = Counting { open: &open, warehouse: site.warehouse.sql().map(AsRef::as_ref) };
-    let audit = engine::audit(&site.store, site.warehouse.get().as_ref(), specs, Some(counting)).await?;
+    let warehouse = site.warehouse.sql().map(AsRef::as_ref);
+    let counting = Counting { open: &open, warehouse, fast: arguments.fast };
+    let mut audit = engine::audit(&site.store, site.warehouse.get().as_ref(), specs, Some(counting)).await?;
+    // Files that are gone or altered are told already; what was made of them cannot be.
+    let deep = if arguments.deep && !audit.findings.iter().any(|finding| finding.identity != "warehouse") {
+        let deep = deep(&site).await?;
+        audit.findings.extend(deep.findings.iter().cloned());
+        Some(deep)
+    } else {
+        None
+    };
+    print(common, &audit, deep.as_ref())?;
+    Ok(if audit.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn deep(site: &Site) -> Result<Deep> {
+    let warehouse = site.warehouse.get();
+    let deep = DeepAudit {
+        store: &site.store,
+        warehouse: warehouse.as_ref(),
+        sql: site.warehouse.sql().map(AsRef::as_ref),
+        loaded: site.warehouse.loaded(),
+        specs: site.plan.cleaner.specs(),
+        settings: DEEP,
+    };
+    deep.run(&journal::entries(&site.store, 0, usize::MAX).await?).await
+}
+
+fn print(common: &Common, audit: &Audit, deep: Option<&Deep>) -> Result<()> {
     if common.json {
         let findings: Vec<_> = audit
             .findings
@@ -37,6 +67,7 @@ pub(super) async fn audit(common: &Common, folder: &Path) -> Result<ExitCode> {
             "loads": audit.loads,
             "waiting": audit.waiting,
             "orphans": audit.orphans,
+            "rows_compared": deep.map(|deep| deep.rows),
             "findings": findings,
         }))?;
     } else {
@@ -54,6 +85,15 @@ pub(super) async fn audit(common: &Common, folder: &Path) -> Result<ExitCode> {
                 "{orphans} files belong to no entry, and nothing reads them: a batch that was not committed left them"
             ))?;
         }
+        if let Some(deep) = deep {
+            output::line(format_args!("{} rows of the warehouse compared, column by column", thousands(deep.rows)))?;
+            if deep.open > 0 {
+                let keys = counted(deep.open, "key has", "keys have");
+                output::line(format_args!(
+                    "{keys} rows that came late, so of the versions only that they join and were staged was checked"
+                ))?;
+            }
+        }
         for finding in &audit.findings {
             output::line(format_args!("BROKEN {}: {}", finding.identity, finding.message))?;
         }
@@ -61,5 +101,5 @@ pub(super) async fn audit(common: &Common, folder: &Path) -> Result<ExitCode> {
             output::line("clean: every record is accounted for")?;
         }
     }
-    Ok(if audit.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(())
 }

@@ -94,7 +94,7 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode> {
         Command::Check(check) => check::check(&common, &check).await,
         Command::Dims(dims) => dims::dims(&common, &dims).await,
         Command::Status(folder) => status::status(&common, &folder.pipeline).await,
-        Command::Audit(folder) => audit::audit(&common, &folder.pipeline).await,
+        Command::Audit(arguments) => audit::audit(&common, &arguments).await,
         Command::Rejects(folder) => rejects::rejects(&common, &folder.pipeline).await,
         Command::Ddl(ddl) => ddl::ddl(&common, &ddl).await,
     }

@@ -2,13 +2,15 @@
 //!
 //! | identity | what is compared |
 //! |---|---|
+//! | journal | each entry has its checksum, names the one before it, and follows from all of them |
+//! | snapshots | each has its checksum, and is what the journal folds to |
 //! | ranges | the ranges of a shard join, entry after entry |
 //! | events | events = undecodable + failed checks + passed |
 //! | rows | passed = filtered + superseded + refused + staged, for each one-to-one table |
 //! | rejects | rows in quarantine files = undecodable + failed checks + refused by single tables |
-//! | files | each file that the journal names is on the store, with its bytes and rows |
+//! | files | each file that the journal names is on the store, with its size, its SHA-256 (in haste: its e-tag) and its rows |
 //! | loads | the loads join, rows copied = rows staged for each, and the last entry loaded is this journal's |
-//! | warehouse | each table is there, holds each key once, and as many as were staged (`compare`) |
+//! | warehouse | its files are what was written; each table is there, holds each key once, and as many as were staged (`compare`) |
 //!
 //! It trusts none of the checks that were made on the way in. It reads the ledger first, then the journal, then the
 //! listing, so that a job that goes on meanwhile breaks nothing: each of them may only be behind the next. Files that no entry names are what a killed worker
@@ -17,23 +19,24 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use std::collections::BTreeMap;
 
 use super::belongs::belongs;
 use super::compare::compare;
 use crate::batch::{DataFile, Entry, Position, Receipt, ShardId};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
+use crate::journal::Replay;
 use crate::load::{Ledger, SqlWarehouse, Warehouse};
 use crate::query::Query;
 use crate::schema::TableSpec;
-use crate::store::Store;
-use crate::{journal, stage};
+use crate::stage;
+use crate::store::{Object, Store};
 
 /// A broken identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Which one: `ranges`, `events`, `rows`, `rejects`, `files`, `loads` or `warehouse`.
+    /// Which one: `journal`, `snapshots`, `ranges`, `events`, `rows`, `rejects`, `files`, `loads` or `warehouse`.
     pub identity: &'static str,
     /// Where, and by how much.
     pub message: String,
@@ -69,6 +72,8 @@ pub struct Counting<'a> {
     pub open: &'a (dyn Fn(Vec<Arc<Entry>>) -> BoxFuture<'a, Result<Query>> + Sync),
     /// The warehouse, where it has an engine of its own: it counts its tables itself.
     pub warehouse: Option<&'a dyn SqlWarehouse>,
+    /// In haste no file is read for its checksum: its size, its e-tag where the store has one, and its footer must do.
+    pub fast: bool,
 }
 
 /// Checks every identity; the warehouse's tables where somebody counts them.
@@ -86,11 +91,12 @@ pub async fn audit(
     let loaded_through = receipts.iter().map(|receipt| receipt.loaded_through).max().unwrap_or(0);
     let mut loaded = Vec::new();
     let mut auditor = Auditor::default();
+    let mut replay = Replay::new(store).await?;
     loop {
-        let entries = match journal::entries(store, auditor.audit.entries, ENTRIES).await {
+        let entries = match replay.next(ENTRIES).await {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 // What the rest of the journal names cannot be told: nothing on the store counts as an orphan.
-                auditor.found("ranges", error.to_string());
+                auditor.found("journal", error.to_string());
                 auditor.unreadable = true;
                 break;
             }
@@ -104,11 +110,18 @@ pub async fn audit(
         }
         loaded.extend(entries.into_iter().filter(|entry| entry.number <= loaded_through));
     }
-    auditor.files(store).await?;
+    if !auditor.unreadable {
+        replay.damaged().into_iter().for_each(|damage| auditor.found("snapshots", damage));
+    }
+    auditor.files(store, counting.is_some_and(|counting| counting.fast)).await?;
     auditor.loads(receipts);
     auditor.belongs(store, &ledger).await?;
-    // Staged files that are gone or torn are told already, and cannot be counted.
-    if let Some(Counting { open, warehouse }) = counting.filter(|_| auditor.audit.findings.is_empty()) {
+    for damage in warehouse.damages(counting.is_some_and(|counting| counting.fast)).await? {
+        auditor.found("files", damage);
+    }
+    // Staged files that are gone or torn are told already, and cannot be counted; nor can tables between two loads.
+    let countable = auditor.is_countable() && !is_ahead(warehouse, specs, ledger.loaded_through).await?;
+    if let Some(Counting { open, warehouse, .. }) = counting.filter(|_| countable) {
         match open(loaded).await {
             Ok(query) => auditor.audit.findings.extend(compare(&query, warehouse, specs).await?),
             Err(error) => auditor.found("warehouse", error.to_string()),
@@ -117,10 +130,28 @@ pub async fn audit(
     Ok(auditor.audit)
 }
 
-async fn on_store(store: &Store) -> Result<BTreeMap<String, u64>> {
+/// Whether some table holds more than the ledger says: a load goes on, or was cut off and is finished by the next one.
+async fn is_ahead(warehouse: &dyn Warehouse, specs: &[TableSpec], loaded_through: u64) -> Result<bool> {
+    for spec in specs {
+        if warehouse.loaded_through(&spec.name).await? > loaded_through {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+async fn on_store(store: &Store) -> Result<BTreeMap<String, Object>> {
     let mut objects = store.list("staged", None).await?;
     objects.extend(store.list("quarantine", None).await?);
-    Ok(objects.into_iter().map(|object| (object.path, object.bytes)).collect())
+    Ok(objects.into_iter().map(|object| (object.path.clone(), object)).collect())
+}
+
+/// The rows that a file's footer tells, once its bytes are found to be what was put.
+async fn rows(store: &Store, number: u64, file: &DataFile, fast: bool) -> Result<Option<u64>> {
+    if !fast && file.checksum.is_some() {
+        store.verify_file(number, file).await?;
+    }
+    stage::count_rows(store, &file.path).await
 }
 
 #[derive(Default)]
@@ -178,30 +209,46 @@ impl Auditor {
         }
     }
 
-    async fn files(&mut self, store: &Store) -> Result<()> {
+    /// A damaged snapshot says nothing of what is staged and loaded.
+    fn is_countable(&self) -> bool {
+        self.audit.findings.iter().all(|finding| finding.identity == "snapshots")
+    }
+
+    async fn files(&mut self, store: &Store, fast: bool) -> Result<()> {
         let mut on_store = on_store(store).await?;
         let mut present = Vec::new();
         for (number, file) in std::mem::take(&mut self.named) {
             self.audit.files += 1;
             match on_store.remove(&file.path) {
-                Some(bytes) if bytes == file.bytes => present.push((number, file)),
-                Some(bytes) => {
+                Some(Object { bytes, .. }) if bytes != file.bytes => {
                     let told = file.bytes;
                     self.found("files", format!("entry {number}: {} has {bytes} bytes, not {told}", file.path));
                 }
+                Some(Object { etag, .. }) if fast && etag.is_some() && file.etag.is_some() && etag != file.etag => {
+                    let told = "was replaced: its e-tag is not the entry's; an audit without --fast tells whether its bytes are";
+                    self.found("files", format!("entry {number}: {} {told}", file.path));
+                }
+                Some(_) => present.push((number, file)),
                 None => self.found("files", format!("entry {number}: {} is not on the store", file.path)),
             }
         }
         self.audit.orphans = if self.unreadable { 0 } else { on_store.len() as u64 };
-        let counted: Vec<(u64, DataFile, Option<u64>)> = stream::iter(present)
+        let counted: Vec<(u64, DataFile, Result<Option<u64>>)> = stream::iter(present)
             .map(|(number, file)| async move {
-                let rows = stage::count_rows(store, &file.path).await?;
-                Ok::<_, Error>((number, file, rows))
+                let rows = rows(store, number, &file, fast).await;
+                (number, file, rows)
             })
             .buffered(OPEN_FILES)
-            .try_collect()
-            .await?;
+            .collect()
+            .await;
         for (number, file, rows) in counted {
+            let rows = match rows {
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    self.found("files", error.to_string());
+                    continue;
+                }
+                rows => rows?,
+            };
             self.audit.rows += rows.unwrap_or(0);
             if rows != Some(file.rows) {
                 let has = rows.map_or("a footer that cannot be read".to_owned(), |rows| format!("{rows} rows"));

@@ -12,6 +12,7 @@ mod belongs;
 mod budget;
 mod collect;
 mod compare;
+mod deep;
 mod dimensions;
 mod ingest;
 mod listing;
@@ -43,6 +44,7 @@ use crate::store::Store;
 
 pub use audit::{Audit, Counting, Finding, audit};
 pub use belongs::belongs;
+pub use deep::{Deep, DeepAudit};
 pub use dimensions::{Dimensions, StagedDimension};
 pub use load::load_all;
 pub use progress::{Latency, Progress, ShardProgress, Totals};

@@ -145,6 +145,12 @@ fn read<T: Versioned>(bytes: &[u8]) -> Result<(T, Checksum), Unreadable> {
     }
 }
 
+/// Whether it is a record of a format that had no checksum yet.
+pub(super) fn is_unsealed(bytes: &[u8]) -> bool {
+    let format = || serde_json::from_slice::<Format>(bytes).is_ok_and(|record| record.format < SEALED);
+    sealed(bytes).is_none() && format()
+}
+
 /// The bytes before the checksum, and what it says; none where the record does not end with one.
 fn sealed(bytes: &[u8]) -> Option<(&[u8], Checksum)> {
     let (rest, digits) = bytes.strip_suffix(AFTER)?.split_last_chunk::<{ Checksum::DIGITS }>()?;

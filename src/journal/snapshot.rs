@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 
 use super::log::Log;
-use super::record::{FORMAT, SEALED, SNAPSHOTS, Versioned, decode, encode};
+use super::record::{FORMAT, SEALED, SNAPSHOTS, Versioned, decode, encode, is_unsealed};
 use super::state::State;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Store;
@@ -98,9 +98,9 @@ async fn read(log: &Log, pipeline: &str, number: u64) -> Result<State> {
     let path = path(number);
     let unfit = |why: &str| Error::corrupt(format!("{path} {why}"));
     let bytes = log.get(&path).await?.ok_or_else(|| unfit("has been deleted meanwhile"))?;
-    let (snapshot, _): (Snapshot, _) = decode(&path, &bytes)?;
-    if snapshot.state.through != number || snapshot.pipeline != pipeline {
-        return Err(unfit("is not what its name and place say"));
+    let snapshot = parse(&bytes, number)?;
+    if snapshot.pipeline != pipeline {
+        return Err(unfit("is another pipeline's"));
     }
     match log.read(number).await? {
         Some(recorded) if Some(recorded.digest) == snapshot.state.digest => Ok(snapshot.state),
@@ -108,6 +108,25 @@ async fn read(log: &Log, pipeline: &str, number: u64) -> Result<State> {
     }
 }
 
-fn path(number: u64) -> String {
+fn parse(bytes: &[u8], number: u64) -> Result<Snapshot> {
+    let path = path(number);
+    let (snapshot, _): (Snapshot, _) = decode(&path, bytes)?;
+    match snapshot.state.through == number {
+        true => Ok(snapshot),
+        false => Err(Error::corrupt(format!("{path} is the snapshot of entry {}", snapshot.state.through))),
+    }
+}
+
+/// What the snapshot of this number says, whether it is true or not; none where there is none, or one of a format that
+/// no start believes.
+pub(super) async fn claimed(log: &Log, number: u64) -> Result<Option<State>> {
+    match log.get(&path(number)).await? {
+        Some(bytes) if !is_unsealed(&bytes) => parse(&bytes, number).map(|snapshot| Some(snapshot.state)),
+        _ => Ok(None),
+    }
+}
+
+/// The path of a snapshot's object, from the store's root.
+pub(super) fn path(number: u64) -> String {
     format!("{SNAPSHOTS}/{number:020}.json")
 }

@@ -19,6 +19,7 @@ use crate::runtime::{Clock, Context, ManualClock, SystemClock};
 use crate::schema::{History, Reference, TableKind, TableLayout, TableSpec};
 use crate::store::Folder;
 
+mod damage;
 mod evolution;
 mod houses;
 

@@ -48,6 +48,7 @@ pub use delta::{DeltaWarehouse, Place};
 pub use memory::MemoryWarehouse;
 pub use postgres::PostgresWarehouse;
 pub use redshift::RedshiftWarehouse;
+pub use surrogate::surrogates;
 pub use tables::{DdlFor, ddl};
 pub use upsert::{SqlPlace, UpsertWarehouse};
 
@@ -121,6 +122,24 @@ pub trait Warehouse: Send + Sync {
     /// Corrupt where staged files are not what the journal says. Invalid where the disk is full, or an entry does not
     /// fit the pipeline. Transient.
     async fn load(&self, entries: &[Arc<Entry>]) -> Result<Receipt>;
+
+    /// What is damaged of the files that the warehouse itself consists of, in sentences; a database guards its own. In
+    /// haste no data file is read.
+    ///
+    /// # Errors
+    /// Transient.
+    async fn damages(&self, _fast: bool) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    /// The last entry that a table holds: the ledger's; or a later one, where loads change one table after the other and
+    /// the last one was cut off between them.
+    ///
+    /// # Errors
+    /// As [`Warehouse::ledger`].
+    async fn loaded_through(&self, _table: &str) -> Result<u64> {
+        Ok(self.ledger().await?.loaded_through)
+    }
 }
 
 /// A warehouse with a SQL engine of its own.
@@ -157,6 +176,9 @@ pub trait SqlWarehouse: Warehouse {
     /// # Errors
     /// As [`SqlWarehouse::rows`].
     async fn held(&self, table: &str) -> Result<Held>;
+
+    /// Whether it takes texts that differ in trailing blanks alone for equal.
+    fn pads_texts(&self) -> bool;
 }
 
 /// Arrow refused what the code above it had checked.

@@ -15,7 +15,10 @@ use super::arrow_bug;
 use crate::error::{Error, Result};
 
 /// The keys of rows that hold from these instants; `columns` are the key columns, as long as `valid_from`.
-pub(super) fn surrogates(table: &str, columns: &[ArrayRef], valid_from: &[i64]) -> Result<Int64Array> {
+///
+/// # Errors
+/// Internal where a column's type cannot be a key's.
+pub fn surrogates(table: &str, columns: &[ArrayRef], valid_from: &[i64]) -> Result<Int64Array> {
     let texts = columns.iter().map(text).collect::<Result<Vec<_>>>()?;
     let mut message = Vec::new();
     let keys = valid_from.iter().enumerate().map(|(row, from)| {

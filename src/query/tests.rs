@@ -24,7 +24,7 @@ struct Fixture {
     entries: Vec<Arc<Entry>>,
 }
 
-const SETTINGS: QuerySettings = QuerySettings { memory_bytes: 64 << 20, partitions: 2, spill: Spill::NOWHERE };
+const SETTINGS: QuerySettings = QuerySettings { memory_bytes: 64 << 20, partitions: 2 };
 
 fn spec(name: &str, kind: TableKind, history: History) -> TableSpec {
     let columns = Schema::new(vec![
@@ -292,9 +292,7 @@ async fn the_journal_is_one_row_an_entry() {
     assert_eq!(csv, expected);
 }
 
-#[tokio::test]
-async fn rejects_are_the_rows_of_the_quarantine_files() {
-    let mut fixture = Fixture::new();
+fn one_reject() -> RecordBatch {
     let columns: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from(vec!["not_json"])),
         Arc::new(StringArray::from(vec!["line 1, column 2: expected a value"])),
@@ -305,8 +303,13 @@ async fn rejects_are_the_rows_of_the_quarantine_files() {
         Arc::new(TimestampMicrosecondArray::from(vec![1_700_000_000_000_000]).with_timezone("UTC")),
         Arc::new(arrow::array::BinaryArray::from(vec![b"{ no".as_slice()])),
     ];
-    let rows = RecordBatch::try_new(reject_schema(), columns).expect("rows");
-    let file = fixture.put("quarantine/1.parquet", &rows).await;
+    RecordBatch::try_new(reject_schema(), columns).expect("rows")
+}
+
+#[tokio::test]
+async fn rejects_are_the_rows_of_the_quarantine_files() {
+    let mut fixture = Fixture::new();
+    let file = fixture.put("quarantine/1.parquet", &one_reject()).await;
     fixture.entries.push(entry(1, BTreeMap::new(), vec![file]));
     let query = fixture.open().await;
     let (_, json) = text(&query, "select reason, payload from rejects", Format::Json).await;
@@ -523,11 +526,40 @@ async fn a_query_that_fails_on_its_way_is_the_users_to_change() {
 #[tokio::test]
 async fn a_query_that_needs_too_much_memory_says_so() {
     let fixture = Fixture::new();
-    let settings = QuerySettings { memory_bytes: 1 << 16, partitions: 1, spill: Spill::NOWHERE };
+    let settings = QuerySettings { memory_bytes: 1 << 16, partitions: 1 };
     let query = Query::open(fixture.holdings(), settings).await.expect("open");
     let error = refusal(&query, "select array_agg(value) from generate_series(1, 3000000)").await;
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     assert!(error.to_string().contains("needs more memory"), "{error}");
+}
+
+/// Whatever a query would read of it: a page, the footer, or nothing but the count of its rows.
+#[tokio::test]
+async fn one_bit_of_a_file_is_told_instead_of_an_answer() {
+    let mut fixture = Fixture::with_orders().await;
+    let staged = fixture.entries[1].tables["fact_orders"][0].clone();
+    let rejects = fixture.put("quarantine/3.parquet", &one_reject()).await;
+    fixture.entries.push(entry(3, BTreeMap::new(), vec![rejects.clone()]));
+    for (file, statements) in [
+        (staged, ["select count(*) from staged.fact_orders", "select sum(order_id) from staged.fact_orders"]),
+        (rejects, ["select count(*) from rejects", "select reason, message from rejects"]),
+    ] {
+        let bytes = fixture.store.get(&file.path).await.expect("read").expect("there");
+        for place in [4, bytes.len() / 3, bytes.len() / 2, bytes.len() - 30] {
+            let mut damaged = bytes.to_vec();
+            damaged[place] ^= 16;
+            fixture.store.put(&file.path, damaged.into()).await.expect("put");
+            for sql in statements {
+                let error = refusal(&fixture.open().await, sql).await;
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{sql}, byte {place}: {error}");
+                assert!(error.to_string().contains(&file.path) && error.to_string().contains("SHA-256"), "{error}");
+            }
+        }
+        fixture.store.put(&file.path, bytes).await.expect("put back");
+        for sql in statements {
+            answer(&fixture.open().await, sql).await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -120,9 +120,29 @@ impl Store {
         if self.folder.is_some() || file.etag.is_none() || file.etag == found.e_tag {
             return Ok(());
         }
-        self.file(entry, file).await?;
+        self.verify_file(entry, file).await?;
         tracing::debug!(path = file.path, "another e-tag than the journal's, and the same bytes");
         Ok(())
+    }
+
+    /// Reads the file and holds it against the journal, a piece at a time.
+    ///
+    /// # Errors
+    /// As [`Store::file`].
+    pub async fn verify_file(&self, entry: u64, file: &DataFile) -> Result<()> {
+        let named = Named { entry, file: file.clone() };
+        let unread = |error| fault("read", &file.path, error);
+        let found = match self.objects.get(&Path::from(file.path.as_str())).await {
+            Err(object_store::Error::NotFound { .. }) => return Err(named.missing().into()),
+            found => found.map_err(unread)?,
+        };
+        named.check_size(found.meta.size)?;
+        let mut summer = Checksummer::default();
+        let mut parts = found.into_stream();
+        while let Some(part) = parts.try_next().await.map_err(unread)? {
+            summer.add(&part);
+        }
+        Ok(named.check_sum(summer.finish())?)
     }
 
     /// The objects as [`Store::root`] has them, for readers that go past the store: none of these files gives a byte
@@ -316,6 +336,7 @@ mod tests {
                 let through_others = verified.get_range(&path, 0..1).await.expect_err("the last byte differs");
                 for error in [
                     store.file(7, &file).await.expect_err("read"),
+                    store.verify_file(7, &file).await.expect_err("read"),
                     Error::new(super::super::kind_of(&through_others).expect("ours"), format!("{through_others:?}")),
                 ] {
                     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");

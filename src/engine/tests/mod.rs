@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::batch::{Entry, ShardId, StartAt};
+use crate::batch::{Entry, Marks, ShardId, Staged, StartAt};
 use crate::config::{BatchSettings, Check, Input, LoadSettings, LocalTarget, SourceSettings, Start, Table, Target};
 use crate::error::{Error, ErrorKind};
 use crate::journal;
@@ -323,6 +323,93 @@ async fn an_audit_finds_what_was_tampered_with() {
     assert_eq!(told.len(), 2, "{:?}", audit.findings);
     assert!(told.contains(&("files", true, false)) && told.contains(&("files", false, true)), "{:?}", audit.findings);
     assert_eq!(audit.orphans, 1);
+}
+
+/// One bit of an object is another one.
+async fn flip(store: &Store, path: &str) {
+    let mut bytes = store.get(path).await.expect("read").expect("there").to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    store.put(path, bytes.into()).await.expect("put");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_finds_one_bit_in_any_file_entry_and_snapshot() {
+    let bench = Bench::new();
+    bench.put(1..101);
+    let (job, warehouse) = bench.job().await;
+    run(job, draining()).await.expect("it runs");
+    let mut journal = Journal::open(bench.store.clone(), bench.context.clone(), "test").await.expect("a journal");
+    while journal.state().through < 100 {
+        let marks = Marks { ended: [ShardId::new(journal.state().through.to_string())].into(), ..Marks::default() };
+        journal.commit(&Staged { marks, ..Staged::default() }).await.expect("commits");
+    }
+    let findings = async || {
+        let audit = audit(&bench.store, warehouse.as_ref(), &[], None).await.expect("it audits");
+        audit.findings.into_iter().map(|finding| (finding.identity, finding.message)).collect::<Vec<_>>()
+    };
+    assert_eq!(findings().await, []);
+    let entries = bench.entries().await;
+    let named = entries.iter().flat_map(|entry| entry.tables.values().flatten().chain(&entry.quarantine));
+    let files = named.map(|file| ("files", file.path.clone()));
+    let entries = [1, 2, entries.len() as u64, 100].map(|number| ("journal", journal::entry_path(number)));
+    let snapshot = ("snapshots", "journal/snapshots/00000000000000000100.json".to_owned());
+    for (identity, path) in files.chain(entries).chain([snapshot]) {
+        flip(&bench.store, &path).await;
+        let found = findings().await;
+        assert!(found.iter().any(|(told, message)| *told == identity && message.contains(&path)), "{path}: {found:?}");
+        flip(&bench.store, &path).await;
+    }
+    assert_eq!(findings().await, [], "all are as they were");
+}
+
+/// Whether a start believes it or not, it must be what the log says.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_holds_snapshots_against_the_log() {
+    let bench = Bench::new();
+    let (job, warehouse) = bench.job().await;
+    bench.put(1..11);
+    run(job, draining()).await.expect("it runs");
+    let mut journal = Journal::open(bench.store.clone(), bench.context.clone(), "test").await.expect("a journal");
+    while journal.state().through < 100 {
+        let marks = Marks { ended: [ShardId::new(journal.state().through.to_string())].into(), ..Marks::default() };
+        journal.commit(&Staged { marks, ..Staged::default() }).await.expect("commits");
+    }
+    let path = "journal/snapshots/00000000000000000100.json";
+    let text = String::from_utf8(bench.store.get(path).await.expect("read").expect("written").to_vec()).expect("text");
+    let body = text.rsplit_once(",\"checksum\"").expect("a checksum").0.replace("\"records\":10,", "\"records\":11,");
+    let lie = format!("{body},\"checksum\":\"{}\"}}\n", crate::batch::Checksum::of(body.as_bytes()));
+    assert_ne!(lie, text);
+    bench.store.put(path, lie.into()).await.expect("put");
+    let found = audit(&bench.store, warehouse.as_ref(), &[], None).await.expect("it audits").findings;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].identity == "snapshots" && found[0].message.contains("not what the journal folds to"),
+        "{found:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_start_together_stage_a_dimension_once() {
+    let mut bench = Bench::new();
+    let open = || Journal::open(bench.store.clone(), bench.context.clone(), "test");
+    let mut journals = [open().await.expect("a journal"), open().await.expect("a journal"), open().await.expect("one")];
+    let (job, _) = bench.job().await;
+    let mut staged = Vec::new();
+    for journal in &mut journals {
+        staged.push(Dimensions::new(&job).stage_changed(journal).await.expect("staged").len());
+    }
+    assert_eq!(staged, [1, 0, 0], "none of them had seen the others' entries");
+    // One that still has the older version has not seen the newer one either, and does not undo it.
+    let mut old = Journal::open(bench.store.clone(), bench.context.clone(), "test").await.expect("a journal");
+    let [mut new, ..] = journals;
+    bench.pipeline.tables[1].sql = "select date, 1 as day from dates".into();
+    let (newer, _) = bench.job().await;
+    assert_eq!(Dimensions::new(&newer).stage_changed(&mut new).await.expect("staged").len(), 1);
+    bench.pipeline.tables[1].sql = "select date, 2 as day from dates".into();
+    let (older, _) = bench.job().await;
+    assert_eq!(Dimensions::new(&older).stage_changed(&mut old).await.expect("left alone").len(), 0);
+    assert_eq!(old.state().dimension_files, new.state().dimension_files);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,13 @@
 //! Delta's errors in our words.
 
-use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::TransactionError;
+use deltalake::{DeltaTableError, Path};
 
 use crate::error::{Error, is_storage_full};
 use crate::store::kind_of;
+
+/// How the Delta kernel begins what it says of an object store's error.
+const KERNEL_STORE_FAULT: &str = "Error interacting with object store";
 
 /// The error of doing this (`write`, `read`) to this table.
 pub(super) fn fault(verb: &str, table: &str, error: DeltaTableError) -> Error {
@@ -20,12 +23,36 @@ pub(super) fn fault(verb: &str, table: &str, error: DeltaTableError) -> Error {
         | DeltaTableError::InvalidStatsJson { .. }
         | DeltaTableError::Parquet { .. }
         | DeltaTableError::Arrow { .. }
-        | DeltaTableError::NoSchema => Error::corrupt(format!("{told}: its log or a file of it is damaged")),
+        | DeltaTableError::NoSchema
+        | DeltaTableError::MetadataError(_) => Error::corrupt(format!("{told}: its log or a file of it is damaged")),
         DeltaTableError::Transaction { source: TransactionError::UnsupportedTableFeatures(_) }
         | DeltaTableError::SchemaMismatch { .. } => Error::invalid(told),
+        // The kernel gives its cause to nobody, and its type is not ours to name.
+        DeltaTableError::KernelError(cause) if !cause.to_string().starts_with(KERNEL_STORE_FAULT) => {
+            Error::corrupt(format!("{told}: its log is damaged, or a part of it is gone; {WHAT_NOW}"))
+        }
         _ => Error::transient(told),
     };
     found.with_source(error)
+}
+
+/// What a person does about a table of which something is lost: what is staged is untouched by that.
+pub(super) const WHAT_NOW: &str = "bring it back from a backup; or move the whole warehouse folder away, and the next run \
+                                   loads everything anew from the staged files";
+
+/// The error of a data file whose bytes are not those that were written.
+pub(super) fn altered(table: &str, path: &Path) -> Error {
+    Error::corrupt(format!(
+        "the file {path} of the warehouse's table {table} was altered or damaged after it was written (its SHA-256 is not \
+         the one in the table's log); nothing of it is used: {WHAT_NOW}"
+    ))
+}
+
+/// The error of a data file that is not there.
+pub(super) fn gone(table: &str, path: &Path) -> Error {
+    Error::corrupt(format!(
+        "the file {path} of the warehouse's table {table} is gone, though the table's log names it: {WHAT_NOW}"
+    ))
 }
 
 /// The error of a full disk: nothing is lost, and the person knows what to do.

@@ -1,6 +1,7 @@
 //! The data files of a Delta table: read whole, and rewritten sorted by key.
 //!
-//! Owns how files are written (zstd, one row group, statistics) and that they are synced before a commit names them.
+//! Owns how files are written (zstd, one row group, statistics, their SHA-256 in the tags of the action that adds them)
+//! and that they are synced before a commit names them. A file that has such a tag is held against it whenever it is read.
 //! Decoding, sorting and encoding run on threads where they hold nobody up.
 
 use std::sync::Arc;
@@ -10,22 +11,26 @@ use arrow::compute::{SortColumn, concat_batches, interleave, interleave_record_b
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
-use deltalake::kernel::{Action, Add};
-use deltalake::logstore::LogStoreRef;
+use deltalake::kernel::{Action, Add, LogicalFileView};
+use deltalake::logstore::object_store::GetOptions;
+use deltalake::logstore::object_store::memory::InMemory;
+use deltalake::logstore::{LogStoreRef, ObjectStoreRef};
 use deltalake::parquet::basic::{Compression, ZstdLevel};
 use deltalake::parquet::file::properties::WriterProperties;
 use deltalake::parquet::schema::types::ColumnPath;
 use deltalake::table::config::TablePropertiesExt;
 use deltalake::table::state::DeltaTableState;
-use deltalake::{DeltaResult, Path};
+use deltalake::{DeltaResult, ObjectStore, ObjectStoreError, Path};
+use futures::{StreamExt, stream};
 
 use super::super::merge::{Change, named};
 use super::super::shape::{POSITION, SURROGATE_KEY, Shape, conform};
 use super::super::{arrow_bug, staged};
-use super::fault::fault;
+use super::fault::{altered, fault, gone};
 use super::folder::sync_now;
 use super::layout::{Rewrite, portions};
-use crate::error::{Error, Result};
+use crate::batch::Checksum;
+use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::blocking;
 use crate::store::Folder;
 
@@ -36,6 +41,21 @@ pub(super) struct DataFile {
     pub(super) path: Path,
     /// What takes it out of the table.
     pub(super) remove: Action,
+    /// What the log says of its bytes; none of a file that another writer, or an earlier Millstream, wrote.
+    pub(super) checksum: Option<String>,
+}
+
+/// The tag that holds a file's SHA-256, in lower-case hexadecimal digits.
+pub(super) const CHECKSUM: &str = "millstream.sha256";
+
+impl DataFile {
+    /// The file that this line of a snapshot names.
+    pub(super) fn of(view: &LogicalFileView) -> Self {
+        #[expect(deprecated, reason = "nothing else tells a file's tags")]
+        let tags = view.add_action().tags;
+        let checksum = tags.and_then(|mut tags| tags.remove(CHECKSUM)).flatten();
+        Self { path: view.object_store_path(), remove: Action::Remove(view.remove_action(true)), checksum }
+    }
 }
 
 /// The data files of a snapshot, and what its log says of them, by index.
@@ -99,11 +119,50 @@ impl Shelf {
         .await
     }
 
-    async fn bytes(&self, file: &DataFile) -> Result<Bytes> {
-        let unreadable = |error| fault("read", &self.shape.name, error);
+    /// A file's bytes, as they were written.
+    ///
+    /// # Errors
+    /// Corrupt where they are others, or it is gone; Transient.
+    pub(super) async fn bytes(&self, file: &DataFile) -> Result<Bytes> {
+        let table = &self.shape.name;
+        let unreadable = |error| fault("read", table, error);
         let objects = self.log.object_store(None);
-        let found = objects.get_opts(&file.path, Default::default()).await.map_err(|error| unreadable(error.into()))?;
-        found.bytes().await.map_err(|error| unreadable(error.into()))
+        let found = match objects.get_opts(&file.path, Default::default()).await {
+            Err(ObjectStoreError::NotFound { .. }) => return Err(gone(table, &file.path)),
+            found => found.map_err(|error| unreadable(error.into()))?,
+        };
+        let bytes = found.bytes().await.map_err(|error| unreadable(error.into()))?;
+        let (said, path, table) = (file.checksum.clone(), file.path.clone(), table.clone());
+        blocking(move || match said {
+            Some(said) if said != Checksum::of(&bytes).to_string() => Err(altered(&table, &path)),
+            _ => Ok(bytes),
+        })
+        .await
+    }
+
+    /// What is wrong with these files, in sentences; in haste only whether they are there.
+    ///
+    /// # Errors
+    /// Transient.
+    pub(super) async fn damages(self, files: Vec<DataFile>, at_once: usize, fast: bool) -> Result<Vec<String>> {
+        let reading: Vec<_> = files.iter().map(|file| self.look(file, fast)).collect();
+        let read: Vec<Result<()>> = stream::iter(reading).buffered(at_once).collect().await;
+        let told = |error: Error| match error.kind() {
+            ErrorKind::Corrupt => Ok(error.to_string()),
+            _ => Err(error),
+        };
+        read.into_iter().filter_map(Result::err).map(told).collect()
+    }
+
+    async fn look(&self, file: &DataFile, fast: bool) -> Result<()> {
+        if !fast {
+            return self.bytes(file).await.map(drop);
+        }
+        let options = GetOptions { head: true, ..GetOptions::default() };
+        match self.log.object_store(None).get_opts(&file.path, options).await {
+            Err(ObjectStoreError::NotFound { .. }) => Err(gone(&self.shape.name, &file.path)),
+            found => found.map(drop).map_err(|error| fault("read", &self.shape.name, error.into())),
+        }
     }
 
     fn decode(&self, file: &DataFile, bytes: Bytes, columns: &SchemaRef) -> Result<Vec<RecordBatch>> {
@@ -120,9 +179,20 @@ impl Shelf {
         let indexed = self.snapshot.table_config().num_indexed_cols();
         let schema = Arc::clone(&self.shape.table);
         let config = WriterConfig::new(schema, Vec::new(), Some(self.properties()), None, None, indexed, None);
-        let mut writer = DeltaWriter::new(self.log.object_store(None), config);
+        // Into memory first: the checksum is of what is put, and not of what came of it.
+        let memory = Arc::new(InMemory::new());
+        let mut writer = DeltaWriter::new(Arc::clone(&memory) as ObjectStoreRef, config);
         writer.write(&rows).await?;
-        writer.close().await
+        let mut added = writer.close().await?;
+        let objects = self.log.object_store(None);
+        for add in &mut added {
+            let path = Path::from(add.path.as_str());
+            let bytes = memory.get_opts(&path, Default::default()).await?.bytes().await?;
+            let checksum = Checksum::of(&bytes).to_string();
+            add.tags.get_or_insert_default().insert(CHECKSUM.to_owned(), Some(checksum));
+            objects.put_opts(&path, bytes.into(), Default::default()).await?;
+        }
+        Ok(added)
     }
 
     fn properties(&self) -> WriterProperties {

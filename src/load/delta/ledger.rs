@@ -1,6 +1,6 @@
 //! The ledger as a Delta table: one row a load, written last.
 //!
-//! Owns the ledger's columns and reads them back. `_ledger` sorts by `loaded_through`, so its newest rows stand in the
+//! Owns the ledger's columns and reads them back; what it remembers of the tables' logs is `guard`'s. `_ledger` sorts by `loaded_through`, so its newest rows stand in the
 //! file with the highest bound.
 
 use std::collections::BTreeMap;
@@ -13,6 +13,7 @@ use super::super::merge::utc;
 use super::super::protocol::{Outcome, Step};
 use super::super::shape::{Shape, Style};
 use super::super::{Ledger, arrow_bug};
+use super::guard::LogStates;
 use super::table::DeltaTable;
 use crate::batch::Receipt;
 use crate::error::{Error, Result};
@@ -21,15 +22,19 @@ use crate::schema::TableLayout;
 const LOADED_THROUGH: &str = "loaded_through";
 const COLUMNS: [&str; 4] = ["loaded_after", LOADED_THROUGH, "copied", "loaded_at"];
 
+/// What is remembered of the tables' logs, as JSON; null in the receipts of an earlier Millstream.
+const LOGS: &str = "logs";
+
 /// How often others may change the table under a receipt before it gives up for now.
 const TRIES: usize = 5;
 
-/// The table `_ledger`: `loaded_after`, `loaded_through`, `copied` (JSON: rows by table), `loaded_at`.
+/// The table `_ledger`: `loaded_after`, `loaded_through`, `copied` (JSON: rows by table), `loaded_at`, `logs`.
 pub(super) fn shape() -> Arc<Shape> {
     let instant = arrow::datatypes::TimeUnit::Microsecond;
     let types = [DataType::Int64, DataType::Int64, DataType::Utf8, DataType::Timestamp(instant, Some("UTC".into()))];
     let fields = COLUMNS.iter().zip(types).map(|(name, data_type)| Field::new(*name, data_type, false));
-    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let logs = Field::new(LOGS, DataType::Utf8, true);
+    let schema = Arc::new(Schema::new(fields.chain([logs]).collect::<Vec<_>>()));
     Arc::new(Shape {
         name: "_ledger".to_owned(),
         style: Style::Append,
@@ -83,11 +88,36 @@ impl LedgerTable {
         self.newest(limit).await
     }
 
+    /// What the newest receipt says of the logs.
+    pub(super) async fn last_logs(&self) -> Result<LogStates> {
+        Ok(match self.0.is_there().await? {
+            true => logs(&self.0.newest(1).await?)?.pop_last().map(|(_, logs)| logs).unwrap_or_default(),
+            false => LogStates::default(),
+        })
+    }
+
+    /// What all receipts together say of them.
+    pub(super) async fn all_logs(&self) -> Result<LogStates> {
+        let mut all = LogStates::default();
+        if !self.0.is_there().await? {
+            return Ok(all);
+        }
+        self.0.holds().await?;
+        for logs in logs(&self.0.newest(usize::MAX).await?)?.into_values() {
+            for (table, state) in logs {
+                let known = all.entry(table).or_default();
+                known.version = known.version.max(state.version);
+                known.files.extend(state.files);
+            }
+        }
+        Ok(all)
+    }
+
     /// Writes a receipt after the one that stands there.
-    pub(super) async fn record(&self, receipt: &Receipt) -> Result<Outcome> {
+    pub(super) async fn record(&self, receipt: &Receipt, logs: &LogStates) -> Result<Outcome> {
         let step = Step { after: receipt.loaded_after, through: receipt.loaded_through };
         for _ in 0..TRIES {
-            if self.0.append(row(receipt)?, step).await? == Outcome::Done {
+            if self.0.append(row(receipt, logs)?, step).await? == Outcome::Done {
                 return Ok(Outcome::Done);
             }
             // After an ambiguous commit, or one beside another writer's tidying, the ledger itself tells.
@@ -111,22 +141,41 @@ impl LedgerTable {
     }
 }
 
-fn row(receipt: &Receipt) -> Result<RecordBatch> {
+fn row(receipt: &Receipt, logs: &LogStates) -> Result<RecordBatch> {
     let number = |number: u64| -> ArrayRef { Arc::new(Int64Array::from(vec![number as i64])) };
     let copied = serde_json::to_string(&receipt.copied)
+        .map_err(|error| Error::internal("a receipt cannot be written as JSON").with_source(error))?;
+    let logs = serde_json::to_string(logs)
         .map_err(|error| Error::internal("a receipt cannot be written as JSON").with_source(error))?;
     let columns: Vec<ArrayRef> = vec![
         number(receipt.loaded_after),
         number(receipt.loaded_through),
         Arc::new(StringArray::from(vec![copied])),
         utc(vec![Some(receipt.loaded_at * 1000)]),
+        Arc::new(StringArray::from(vec![logs])),
     ];
     RecordBatch::try_new(Arc::clone(&shape().table), columns).map_err(arrow_bug)
 }
 
+fn damaged() -> Error {
+    Error::corrupt("the ledger has rows that are no receipts; restore the table _ledger from a backup")
+}
+
+/// What receipts say of the logs, by the last entry that each loaded.
+fn logs(batches: &[RecordBatch]) -> Result<BTreeMap<i64, LogStates>> {
+    let mut found = BTreeMap::new();
+    for rows in batches {
+        let through = rows.column_by_name(LOADED_THROUGH).ok_or_else(damaged)?.as_primitive::<Int64Type>();
+        let texts = rows.column_by_name(LOGS).ok_or_else(damaged)?.as_string::<i32>();
+        for (through, text) in through.values().iter().zip(texts) {
+            let Some(text) = text else { continue };
+            found.insert(*through, serde_json::from_str(text).map_err(|error| damaged().with_source(error))?);
+        }
+    }
+    Ok(found)
+}
+
 fn receipts(rows: &RecordBatch) -> Result<Vec<Receipt>> {
-    let damaged =
-        || Error::corrupt("the ledger has rows that are no receipts; restore the table _ledger from a backup");
     let column = |name: &str| rows.column_by_name(name).filter(|column| column.null_count() == 0).ok_or_else(damaged);
     let number = |name: &str| column(name).map(|column| column.as_primitive::<Int64Type>());
     let (after, through) = (number(COLUMNS[0])?, number(COLUMNS[1])?);
@@ -157,12 +206,12 @@ mod tests {
             copied: [("fact_orders".to_owned(), 12)].into(),
             loaded_at: 1_763_600_000_123,
         };
-        assert_eq!(receipts(&row(&receipt).expect("row")).expect("receipts"), [receipt]);
+        assert_eq!(receipts(&row(&receipt, &LogStates::default()).expect("row")).expect("receipts"), [receipt]);
     }
 
     #[test]
     fn a_row_that_is_no_receipt_is_corrupt() {
-        let good = row(&Receipt::default()).expect("row");
+        let good = row(&Receipt::default(), &LogStates::default()).expect("row");
         let mut columns = good.columns().to_vec();
         columns[2] = Arc::new(StringArray::from(vec!["{"]));
         let bad = RecordBatch::try_new(good.schema(), columns).expect("batch");

@@ -8,6 +8,7 @@
 mod fault;
 mod files;
 mod folder;
+mod guard;
 mod layout;
 mod ledger;
 mod table;
@@ -24,10 +25,11 @@ use super::protocol::{Loader, Outcome, Step, Tables};
 use super::shape::{Shape, shapes};
 use super::{Ledger, LoadBounds, Warehouse};
 use crate::batch::{Entry, Receipt};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Context;
 use crate::schema::TableSpec;
 use crate::store::{Folder, Store};
+use guard::{Log, LogStates};
 use table::DeltaTable;
 
 /// A warehouse of Delta tables.
@@ -69,6 +71,44 @@ impl DeltaWarehouse {
         Ok(())
     }
 
+    /// All tables and the ledger, by name.
+    fn all(&self) -> impl Iterator<Item = (&str, &DeltaTable)> {
+        let ledger = [("_ledger", self.ledger.table())];
+        self.tables.iter().map(|(name, table)| (name.as_str(), table)).chain(ledger)
+    }
+
+    /// The logs of the tables that have been made.
+    async fn logs(&self) -> Result<Vec<(&str, Log<'_>)>> {
+        let mut logs = Vec::new();
+        for (name, table) in self.all() {
+            if table.is_there().await? {
+                logs.push((name, Log::list(name, table.log()?).await?));
+            }
+        }
+        Ok(logs)
+    }
+
+    /// No log is behind what the ledger says of it.
+    async fn no_commit_is_gone(&self) -> Result<()> {
+        let known = self.ledger.last_logs().await?;
+        for (name, log) in self.logs().await? {
+            known.get(name).map_or(Ok(()), |known| log.check_version(known))?;
+        }
+        Ok(())
+    }
+
+    /// Every log is what the ledger says of it.
+    async fn logs_are_whole(&self) -> Result<()> {
+        let known = self.ledger.all_logs().await?;
+        for (name, log) in self.logs().await? {
+            if let Some(known) = known.get(name) {
+                log.check_version(known)?;
+                log.check_files(known).await?;
+            }
+        }
+        Ok(())
+    }
+
     fn table(&self, name: &str) -> Result<&DeltaTable> {
         self.tables.get(name).ok_or_else(|| Error::internal(format!("there is no table {name}")))
     }
@@ -99,7 +139,12 @@ impl Tables for DeltaWarehouse {
     }
 
     async fn record(&self, receipt: &Receipt) -> Result<Outcome> {
-        self.ledger.record(receipt).await
+        let known = self.ledger.last_logs().await?;
+        let mut states = LogStates::new();
+        for (name, log) in self.logs().await? {
+            states.insert(name.to_owned(), log.since(known.get(name)).await?);
+        }
+        self.ledger.record(receipt, &states).await
     }
 }
 
@@ -107,6 +152,7 @@ impl Tables for DeltaWarehouse {
 impl Warehouse for DeltaWarehouse {
     async fn prepare(&self) -> Result<()> {
         self.nothing_is_gone().await?;
+        self.logs_are_whole().await?;
         let tables = self.loader.shapes.iter().map(|shape| self.table(&shape.name));
         let tables = tables.chain([Ok(self.ledger.table())]).collect::<Result<Vec<_>>>()?;
         // Nothing is added to any before all are known to fit.
@@ -131,10 +177,32 @@ impl Warehouse for DeltaWarehouse {
     }
 
     async fn load(&self, entries: &[Arc<Entry>]) -> Result<Receipt> {
+        self.no_commit_is_gone().await?;
         let receipt = self.loader.load(self, entries).await?;
         for table in self.tables.values().chain([self.ledger.table()]) {
             table.tidy().await;
         }
         Ok(receipt)
+    }
+
+    async fn damages(&self, fast: bool) -> Result<Vec<String>> {
+        match self.logs_are_whole().await {
+            Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(vec![error.to_string()]),
+            whole => whole?,
+        }
+        let mut damages = Vec::new();
+        for (_, table) in self.all() {
+            if table.is_there().await? {
+                damages.extend(table.damages(fast).await?);
+            }
+        }
+        Ok(damages)
+    }
+
+    async fn loaded_through(&self, table: &str) -> Result<u64> {
+        let ledger = self.ledger.read().await?.loaded_through;
+        let table = self.table(table)?;
+        // A load that changes nothing in a table leaves no trace in it.
+        Ok(if table.is_there().await? { table.holds().await?.max(ledger) } else { ledger })
     }
 }

@@ -131,6 +131,14 @@ impl DeltaTable {
         self.refreshed(&mut state).await.map(|state| state.through)
     }
 
+    /// What is wrong with its data files, as they lie there now.
+    pub(super) async fn damages(&self, fast: bool) -> Result<Vec<String>> {
+        let mut state = self.state.lock().await;
+        let state = self.refreshed(&mut state).await?;
+        let files = self.files(state)?.files;
+        self.shelf(state).damages(files, self.partitions, fast).await
+    }
+
     /// How many rows it has, as it was read last.
     pub(super) async fn rows(&self) -> Result<u64> {
         let mut state = self.state.lock().await;
@@ -308,10 +316,9 @@ impl DeltaTable {
                     self.shape.name
                 )));
             }
-            let path = view.object_store_path();
             // Without statistics a file counts as full: it is then never drawn into another.
             rows.push(view.num_records().unwrap_or(self.shape.rows_per_file));
-            files.push(DataFile { path, remove: Action::Remove(view.remove_action(true)) });
+            files.push(DataFile::of(&view));
         }
         let key = self.shape.key.first();
         let data_type = key.and_then(|key| self.shape.table.field_with_name(key).ok());
@@ -335,7 +342,8 @@ impl DeltaTable {
         }
     }
 
-    fn log(&self) -> Result<LogStoreRef> {
+    /// Where its log lies; Invalid where there is no such folder.
+    pub(super) fn log(&self) -> Result<LogStoreRef> {
         folder::log(&self.folder)
     }
 

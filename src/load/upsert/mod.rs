@@ -25,7 +25,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::plan::{Attempt, LoadPlan};
 use super::protocol::{check_entries, overtaken};
 use super::question::{Question, volatile};
-use super::script::{SqlTarget, held_query, rows_query, script};
+use super::script::{Dialect, SqlTarget, held_query, rows_query, script};
 use super::session::Session;
 use super::shape::{Shape, shapes};
 use super::{Answer, Held, Ledger, SqlWarehouse, Warehouse, arrow_bug, staged};
@@ -238,5 +238,9 @@ impl SqlWarehouse for UpsertWarehouse {
             (Some(rows), Some(keys)) => Ok(Held { rows, keys }),
             _ => Err(Error::internal(format!("the rows of {table} were not counted"))),
         }
+    }
+
+    fn pads_texts(&self) -> bool {
+        self.target.dialect == Dialect::Redshift
     }
 }

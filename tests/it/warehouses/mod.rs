@@ -125,8 +125,9 @@ fn is_the_same(bucket: &Bucket, database: &Database) -> Value {
 /// Loads what waits, and looks at it with every command that looks.
 fn load(millstream: &Millstream) {
     millstream.json("run", &["--once"]);
-    let audit = millstream.json("audit", &[]);
+    let audit = millstream.json("audit", &["--deep"]);
     assert_eq!((&audit["clean"], &audit["waiting"]), (&Value::Bool(true), &Value::from(0)), "{audit}");
+    assert!(number(&audit["rows_compared"]) > 2_000, "{audit}");
     let status = millstream.json("status", &[]);
     assert_eq!(status["loaded_through"], status["entries"], "{status}");
 }
