@@ -106,6 +106,10 @@ const OWN_TABLES: [&str; 3] = ["journal", "ledger", "rejects"];
 /// The schema that holds the staged tables.
 const STAGED: &str = "staged";
 
+fn context(settings: QuerySettings) -> Result<SessionContext> {
+    session(settings.session())
+}
+
 impl QuerySettings {
     fn session(self) -> SessionSettings {
         SessionSettings { memory_bytes: self.memory_bytes, partitions: self.partitions.max(1) }
@@ -119,7 +123,7 @@ impl Query {
     /// Invalid where a table bears the name of a relation that is always there, Transient or Corrupt where a Delta
     /// table cannot be opened.
     pub async fn open(holdings: Holdings<'_>, settings: QuerySettings) -> Result<Self> {
-        Self::over(holdings, session(settings.session())?, None).await
+        Self::over(holdings, context(settings)?, None).await
     }
 
     /// As [`Query::open`]; what does not fit the memory is spilled here.
