@@ -16,7 +16,6 @@ use crate::error::{Error, Result};
 use crate::host;
 use crate::query::{Holdings, Loaded, Query, QuerySettings};
 use crate::runtime::Context;
-use crate::sql::Spill;
 use crate::store::Store;
 
 /// Planning a report holds no rows.
@@ -96,7 +95,7 @@ fn tell(address: &str, changes: &[String], applied: bool) -> Result<()> {
 /// Reports that do not plan over the star schema.
 async fn report_faults(plan: &Plan) -> Result<Vec<Fault>> {
     let store = Store::memory("check")?;
-    let settings = QuerySettings { memory_bytes: MEMORY, partitions: partitions(), spill: Spill::NOWHERE };
+    let settings = QuerySettings { memory_bytes: MEMORY, partitions: partitions() };
     let specs = plan.cleaner.specs();
     let holdings = Holdings { store: &store, warehouse: Loaded::Nothing, specs, entries: &[], verify: true };
     let session = Query::open(holdings, settings).await?;

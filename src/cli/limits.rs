@@ -30,7 +30,7 @@ const PARTITION_MEMORY: u64 = 32 << 20;
 ///
 /// # Errors
 /// Invalid where the memory is too little, or no folder can be made.
-pub(super) fn query_settings(limits: &Limits, place: Option<PathBuf>) -> Result<QuerySettings> {
+pub(super) fn query_settings(limits: &Limits, place: Option<PathBuf>) -> Result<(QuerySettings, Spill)> {
     let memory = limits.memory.unwrap_or_else(|| (memory() / MEMORY_SHARE).max(LEAST_MEMORY));
     if memory < LEAST_MEMORY {
         return Err(Error::invalid(format!(
@@ -40,7 +40,7 @@ pub(super) fn query_settings(limits: &Limits, place: Option<PathBuf>) -> Result<
     }
     let partitions = partitions().min(usize::try_from(memory / PARTITION_MEMORY).unwrap_or(usize::MAX)).max(1);
     let memory_bytes = usize::try_from(memory).unwrap_or(usize::MAX);
-    Ok(QuerySettings { memory_bytes, partitions, spill: spill(limits.spill, place)? })
+    Ok((QuerySettings { memory_bytes, partitions }, spill(limits.spill, place)?))
 }
 
 fn spill(asked: Option<u64>, place: Option<PathBuf>) -> Result<Spill> {
@@ -91,23 +91,24 @@ mod tests {
     fn without_a_word_it_is_a_share_of_the_machine() {
         let root = tempfile::tempdir().expect("a folder");
         let place = root.path().join("spill");
-        let settings = query_settings(&Limits { memory: None, spill: None }, Some(place.clone())).expect("bounds");
+        let (settings, spill) =
+            query_settings(&Limits { memory: None, spill: None }, Some(place.clone())).expect("bounds");
         let machine = memory();
         assert!(machine > 256 << 20, "{machine}");
         assert_eq!(settings.memory_bytes as u64, machine / MEMORY_SHARE);
-        assert!(settings.spill.bytes > 0);
-        let folder = settings.spill.folder.as_ref().expect("a folder").path().to_owned();
+        assert!(spill.bytes > 0);
+        let folder = spill.folder.as_ref().expect("a folder").path().to_owned();
         assert!(folder.starts_with(&place) && folder.is_dir());
-        drop(settings);
+        drop(spill);
         assert!(!folder.exists());
     }
 
     #[test]
     fn what_is_asked_for_is_taken() {
         let limits = Limits { memory: Some(40 << 20), spill: Some(0) };
-        let settings = query_settings(&limits, None).expect("bounds");
-        assert_eq!((settings.memory_bytes, settings.partitions, settings.spill.bytes), (40 << 20, 1, 0));
-        assert!(settings.spill.folder.is_none());
+        let (settings, spill) = query_settings(&limits, None).expect("bounds");
+        assert_eq!((settings.memory_bytes, settings.partitions, spill.bytes), (40 << 20, 1, 0));
+        assert!(spill.folder.is_none());
         let limits = Limits { memory: Some(1 << 20), spill: Some(0) };
         assert!(query_settings(&limits, None).is_err());
     }

@@ -139,9 +139,9 @@ pub(super) async fn over(site: &Site, entries: &[Arc<Entry>], verify: bool) -> R
 
 async fn over_within(site: &Site, (entries, verify): (&[Arc<Entry>], bool), limits: Limits) -> Result<Query> {
     let place = site.spill();
-    let settings = blocking(move || query_settings(&limits, place)).await?;
+    let (settings, spill) = blocking(move || query_settings(&limits, place)).await?;
     let (store, specs, warehouse) = (&site.store, site.plan.cleaner.specs(), site.warehouse.loaded());
-    Query::open(Holdings { store, warehouse, specs, entries, verify }, settings).await
+    Query::open_spilling(Holdings { store, warehouse, specs, entries, verify }, settings, spill).await
 }
 
 /// Prints the answers of the pipeline's report/*.sql, each under its name.

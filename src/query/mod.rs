@@ -48,18 +48,16 @@ use self::names::Names;
 use crate::batch::{DataFile, Entry};
 use crate::error::{Error, Result};
 use crate::schema::{TableSpec, VERSION_COLUMNS, reject_schema};
-use crate::sql::{SessionSettings, Spill, spilling_session};
+use crate::sql::{SessionSettings, Spill, session, spilling_session};
 use crate::store::{Folder, Store};
 
 /// The bounds of a query.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct QuerySettings {
     /// What its operators may hold together, in bytes; sorts, joins and groups spill to disk beyond it.
     pub memory_bytes: usize,
     /// How many partitions a plan runs at once, at least 1.
     pub partitions: usize,
-    /// Where they spill.
-    pub spill: Spill,
 }
 
 /// What a pipeline keeps, for a query to read.
@@ -93,7 +91,7 @@ pub struct Query {
     context: SessionContext,
     names: Names,
     /// Its folder is gone when this is.
-    _spill: Spill,
+    _spill: Option<Spill>,
 }
 
 /// An answer: its columns, and its rows as they come.
@@ -108,6 +106,16 @@ const OWN_TABLES: [&str; 3] = ["journal", "ledger", "rejects"];
 /// The schema that holds the staged tables.
 const STAGED: &str = "staged";
 
+fn context(settings: QuerySettings) -> Result<SessionContext> {
+    session(settings.session())
+}
+
+impl QuerySettings {
+    fn session(self) -> SessionSettings {
+        SessionSettings { memory_bytes: self.memory_bytes, partitions: self.partitions.max(1) }
+    }
+}
+
 impl Query {
     /// A session over the files that the entries name, the warehouse's tables and the entries themselves.
     ///
@@ -115,9 +123,19 @@ impl Query {
     /// Invalid where a table bears the name of a relation that is always there, Transient or Corrupt where a Delta
     /// table cannot be opened.
     pub async fn open(holdings: Holdings<'_>, settings: QuerySettings) -> Result<Self> {
+        Self::over(holdings, context(settings)?, None).await
+    }
+
+    /// As [`Query::open`]; what does not fit the memory is spilled here.
+    ///
+    /// # Errors
+    /// As [`Query::open`].
+    pub async fn open_spilling(holdings: Holdings<'_>, settings: QuerySettings, spill: Spill) -> Result<Self> {
+        Self::over(holdings, spilling_session(settings.session(), &spill)?, Some(spill)).await
+    }
+
+    async fn over(holdings: Holdings<'_>, context: SessionContext, spill: Option<Spill>) -> Result<Self> {
         let Holdings { store, warehouse, specs, entries, verify } = holdings;
-        let QuerySettings { memory_bytes, partitions, spill } = settings;
-        let context = spilling_session(SessionSettings { memory_bytes, partitions: partitions.max(1) }, &spill)?;
         register_store(&context, store, entries, verify);
         let mut tables = Tables::new(&context)?;
         for spec in specs {

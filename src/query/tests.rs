@@ -24,7 +24,7 @@ struct Fixture {
     entries: Vec<Arc<Entry>>,
 }
 
-const SETTINGS: QuerySettings = QuerySettings { memory_bytes: 64 << 20, partitions: 2, spill: Spill::NOWHERE };
+const SETTINGS: QuerySettings = QuerySettings { memory_bytes: 64 << 20, partitions: 2 };
 
 fn spec(name: &str, kind: TableKind, history: History) -> TableSpec {
     let columns = Schema::new(vec![
@@ -526,7 +526,7 @@ async fn a_query_that_fails_on_its_way_is_the_users_to_change() {
 #[tokio::test]
 async fn a_query_that_needs_too_much_memory_says_so() {
     let fixture = Fixture::new();
-    let settings = QuerySettings { memory_bytes: 1 << 16, partitions: 1, spill: Spill::NOWHERE };
+    let settings = QuerySettings { memory_bytes: 1 << 16, partitions: 1 };
     let query = Query::open(fixture.holdings(), settings).await.expect("open");
     let error = refusal(&query, "select array_agg(value) from generate_series(1, 3000000)").await;
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");

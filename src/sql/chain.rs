@@ -18,26 +18,47 @@ pub const TOO_LONG_A_CHAIN: &str = "a chain of over 1000 operators or joins (AND
 /// Where the statement's first chain grows too long; none where all are short enough, or it is no SQL.
 pub fn too_long_a_chain(sql: &str, dialect: &dyn Dialect) -> Option<Location> {
     let tokens = Tokenizer::new(dialect, sql).tokenize_with_location().ok()?;
-    let mut open = vec![Level::default()];
+    let mut levels = Levels::default();
     for token in &tokens {
         match &token.token {
-            Token::LParen | Token::LBracket | Token::LBrace => open.push(Level::default()),
-            Token::RParen | Token::RBracket | Token::RBrace => close(&mut open),
-            Token::Word(word) if word.keyword == Keyword::CASE => open.push(Level::default()),
-            Token::Word(word) if word.keyword == Keyword::END => close(&mut open),
-            token => open.last_mut()?.take(token),
+            Token::LParen | Token::LBracket | Token::LBrace => levels.open(),
+            Token::RParen | Token::RBracket | Token::RBrace => levels.close(),
+            Token::Word(word) if word.keyword == Keyword::CASE => levels.open(),
+            Token::Word(word) if word.keyword == Keyword::END => levels.close(),
+            token => levels.inner.take(token),
         }
-        if open.iter().map(Level::length).sum::<usize>() > MAX_CHAIN {
+        if levels.length() > MAX_CHAIN {
             return Some(token.span.start);
         }
     }
     None
 }
 
-fn close(open: &mut Vec<Level>) {
-    // One that closes too much is the parser's to refuse.
-    if open.len() > 1 {
-        open.pop();
+/// The parentheses that are open at a word.
+#[derive(Default)]
+struct Levels {
+    outer: Vec<Level>,
+    /// What the outer ones add up to.
+    outer_length: usize,
+    inner: Level,
+}
+
+impl Levels {
+    fn length(&self) -> usize {
+        self.outer_length + self.inner.length()
+    }
+
+    fn open(&mut self) {
+        self.outer_length += self.inner.length();
+        self.outer.push(std::mem::take(&mut self.inner));
+    }
+
+    fn close(&mut self) {
+        // One that closes too much is the parser's to refuse.
+        if let Some(level) = self.outer.pop() {
+            self.outer_length -= level.length();
+            self.inner = level;
+        }
     }
 }
 

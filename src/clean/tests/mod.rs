@@ -62,7 +62,7 @@ pub(super) fn table(name: &str, key: &[&str], sql: &str) -> Table {
 
 /// A table whose SQL reads a file of the same fields: it may look across its rows.
 pub(super) fn of_file(name: &str, key: &[&str], sql: &str) -> Table {
-    let input = Input::File { path: "dims/a.csv".into(), fields: fields() };
+    let input = Input::File { path: "dims/a.csv".into(), fields: fields(), allow_outside: false };
     Table { kind: TableKind::Dimension, input, ..table(name, key, sql) }
 }
 

@@ -35,7 +35,8 @@ async fn specs(tables: Vec<Table>) -> Result<Vec<TableSpec>, Vec<String>> {
 async fn width_of(sql: &str) -> Option<u32> {
     let mut read = table("t", &[], sql);
     if sql.contains("FROM file") {
-        read.input = Input::File { path: "dims/a.csv".into(), fields: pipeline_of(Vec::new()).fields };
+        read.input =
+            Input::File { path: "dims/a.csv".into(), fields: pipeline_of(Vec::new()).fields, allow_outside: false };
     }
     let specs = specs(vec![read]).await.unwrap_or_else(|faults| panic!("{sql}: {faults:?}"));
     assert_eq!(specs[0].columns.fields().len(), 1, "{sql}");

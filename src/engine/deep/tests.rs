@@ -532,6 +532,10 @@ impl Warehouse for Numbers {
 
 #[async_trait]
 impl SqlWarehouse for Numbers {
+    async fn cancel(&self) -> Result<()> {
+        Ok(())
+    }
+
     async fn changes(&self) -> Result<Vec<String>> {
         Ok(Vec::new())
     }

@@ -11,7 +11,6 @@ use millstream::load::{DeltaWarehouse, LoadBounds, Place, Warehouse};
 use millstream::query::{Holdings, Loaded, Query, QuerySettings};
 use millstream::runtime::Context;
 use millstream::schema::{History, Reference, TableKind, TableLayout, TableSpec};
-use millstream::sql::Spill;
 use millstream::store::{Folder, Store};
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
@@ -142,7 +141,7 @@ async fn what_is_loaded_is_read_back_by_others() {
             entries: &entries,
             verify: true,
         };
-        let settings = QuerySettings { memory_bytes: 64 << 20, partitions: 2, spill: Spill::NOWHERE };
+        let settings = QuerySettings { memory_bytes: 64 << 20, partitions: 2 };
         let query = Query::open(holdings, settings).await.expect("opened");
         let counts = [
             ("select count(*) from fact_orders", "4"),
@@ -193,7 +192,7 @@ async fn a_warehouse_in_a_bucket_that_is_not_there_is_the_users_to_correct() {
             entries: &[],
             verify: true,
         };
-        let settings = QuerySettings { memory_bytes: 64 << 20, partitions: 2, spill: Spill::NOWHERE };
+        let settings = QuerySettings { memory_bytes: 64 << 20, partitions: 2 };
         let asked = Query::open(holdings, settings).await.err().expect("no bucket");
         for error in told.into_iter().chain([asked]) {
             assert_eq!(error.kind(), ErrorKind::Invalid, "{}: {error}", bucket.server.name);
