@@ -20,7 +20,11 @@ fn order(id: u64, customer: u64, restaurant: u64, minutes: u64) -> String {
 fn run(pipeline: &PipelineCopy, orders: &[String]) -> (Millstream, Value) {
     let millstream = Millstream::over(pipeline.pipeline.clone());
     let (_host, port) = millstream.host_stream();
-    python_with_input("put_records", &[&port.to_string(), STREAM, "1"], orders.join("\n").as_bytes());
+    python_with_input(
+        "put_records",
+        &[&port.to_string(), STREAM, &orders.len().to_string()],
+        orders.join("\n").as_bytes(),
+    );
     let summary = millstream.json("run", &["--once"]);
     (millstream, summary)
 }

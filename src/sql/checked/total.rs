@@ -75,13 +75,12 @@ macro_rules! in_128_bits {
 }
 
 in_128_bits!(Int64Type, DurationSecondType, DurationMillisecondType, DurationMicrosecondType, DurationNanosecondType,
-    Decimal64Type, Decimal32Type;
+    Decimal64Type;
     fn total_of_slice(values: &[Self::Native]) -> Option<i128> {
         // Two additions in 64 bits are vector instructions, one in 128 bits is none.
         let of_chunk = |chunk: &[Self::Native]| {
             let (mut high, mut low) = (0i64, 0i64);
             for value in chunk {
-                let value = i64::from(*value);
                 high += value >> 32;
                 low += value & 0xffff_ffff;
             }
@@ -104,6 +103,22 @@ in_128_bits!(UInt64Type;
         Some(values.chunks(CHUNK).map(of_chunk).sum())
     }
 );
+
+impl Summed for Decimal32Type {
+    type Total = Decimal128Type;
+
+    fn total_type(sum: &DataType) -> DataType {
+        DataType::Decimal128(arrow::datatypes::DECIMAL128_MAX_PRECISION, scale(sum))
+    }
+
+    fn widened(value: i32) -> i128 {
+        i128::from(value)
+    }
+
+    fn narrowed(total: i128) -> Option<i32> {
+        total.try_into().ok()
+    }
+}
 
 impl Summed for Decimal128Type {
     type Total = Decimal256Type;
