@@ -31,7 +31,7 @@
 //!          workers
 //! floor 2  store sql                                                         object store; DataFusion session
 //! floor 1  config runtime telemetry aws                                      settings; clock, dice, tasks; logs; AWS chain
-//! floor 0  error batch schema                                                plain types, pure functions
+//! floor 0  error batch schema terminal                                       plain types, pure functions
 //! ```
 //!
 //! # What never happens
@@ -47,6 +47,7 @@
 //! 9. No channel is unbounded; no blocking call runs on an async thread.
 //! 10. A repeated put, load or run changes nothing: each effect can be checked before it is done again.
 //! 11. Nobody but `aws` looks for credentials; nothing that is secret stands in an error, a log line or a Debug.
+//! 12. No character of data steers a terminal: what is written for a person passes through `terminal` at the last moment.
 
 pub mod aws;
 pub mod batch;
@@ -69,6 +70,7 @@ pub mod sql;
 pub mod stage;
 pub mod store;
 pub mod telemetry;
+pub mod terminal;
 pub mod workers;
 
 #[cfg(test)]

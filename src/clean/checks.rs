@@ -195,24 +195,11 @@ impl PlannedCheck {
 }
 
 /// A value, cut short.
-fn escaped(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter.is_control() {
-            true => shown.extend(letter.escape_default()),
-            false => shown.push(letter),
-        }
-    }
-    shown
-}
-
 fn shown(column: &dyn Array, row: usize) -> String {
     const LONGEST: usize = 64;
     let options = FormatOptions::default().with_null("null");
     let Ok(formatter) = ArrayFormatter::try_new(column, &options) else { return "not printable".to_owned() };
     let Ok(text) = formatter.value(row).try_to_string() else { return "not printable".to_owned() };
-    // It will be shown on a terminal, whose control characters are not the producer's to send.
-    let text = escaped(&text);
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text,

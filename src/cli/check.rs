@@ -89,7 +89,7 @@ fn tell(address: &str, changes: &[String], applied: bool) -> Result<()> {
             )
         }
     })?;
-    changes.iter().try_for_each(|statement| output::line(format_args!("\n{};", statement.trim_end())))
+    changes.iter().try_for_each(|statement| output::lines(format_args!("\n{};", statement.trim_end())))
 }
 
 /// Reports that do not plan over the star schema.

@@ -26,7 +26,7 @@ pub(super) async fn ddl(common: &Common, arguments: &Ddl) -> Result<ExitCode> {
     if common.json {
         output::json(&serde_json::json!({ "ddl": text }))?;
     } else {
-        output::line(text.trim_end())?;
+        output::lines(text.trim_end())?;
     }
     Ok(ExitCode::SUCCESS)
 }

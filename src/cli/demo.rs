@@ -67,7 +67,7 @@ pub(super) async fn demo(common: &Common, arguments: &Demo) -> Result<ExitCode> 
         output::json(&summary)?;
         return Ok(ExitCode::SUCCESS);
     }
-    output::line(&summary)?;
+    output::lines(&summary)?;
     tell_pause(&site)?;
     print_report(&site).await?;
     tell_where(common, arguments, &site)?;
@@ -76,8 +76,9 @@ pub(super) async fn demo(common: &Common, arguments: &Demo) -> Result<ExitCode> 
 
 /// Where all of it is, and how to ask it more.
 fn tell_where(common: &Common, arguments: &Demo, site: &Site) -> Result<()> {
+    output::line("")?;
     output::line(format_args!(
-        "\nall of it is in {data}{tables}; ask it more: millstream query {pipeline} --data {data}{named} \"select * from fact_orders limit 5\"",
+        "all of it is in {data}{tables}; ask it more: millstream query {pipeline} --data {data}{named} \"select * from fact_orders limit 5\"",
         data = site.address(),
         tables = site.warehouse.address().map_or(String::new(), |address| format!(", the star schema in {address}")),
         pipeline = arguments.pipeline.display(),

@@ -48,7 +48,7 @@ pub(super) async fn generate(common: &Common, arguments: &Generate) -> Result<Ex
     if common.json {
         output::json(&achieved)?;
     } else {
-        output::line(&achieved)?;
+        output::lines(&achieved)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -42,7 +42,15 @@ use crate::telemetry::{self, LogFormat};
 
 /// Reads the arguments, does the command, and says how it went.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(refused) if refused.use_stderr() => {
+            output::error(refused.to_string().trim_start_matches("error: ").trim_end());
+            return ExitCode::from(2);
+        }
+        // Help and version, for which somebody has asked.
+        Err(asked) => asked.exit(),
+    };
     let format = if arguments.common.json { LogFormat::Json } else { LogFormat::Text };
     // A person at a demo, a question or a prompt wants the answer; the stream job's log is its answer.
     let quiet = !matches!(arguments.command, Command::Run(_) | Command::Stream(_));
@@ -50,7 +58,7 @@ pub fn main() -> ExitCode {
     match execute(arguments) {
         Ok(code) => code,
         Err(error) => {
-            output::note(format_args!("error: {error}"));
+            output::error(&error);
             ExitCode::from(error.exit_code())
         }
     }

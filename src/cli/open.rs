@@ -84,10 +84,10 @@ pub(super) fn partitions() -> usize {
 fn heading_faults(pipeline: &Pipeline) -> Vec<Fault> {
     let mut faults = Vec::new();
     for table in &pipeline.tables {
-        let Input::File { path, fields } = &table.input else { continue };
+        let Input::File { path, allow_outside, fields } = &table.input else { continue };
         let file = pipeline.folder.join(path);
         // A file that cannot be read is a fault that reading the folder has found already.
-        let Ok(bytes) = std::fs::read(&file) else { continue };
+        let Ok(bytes) = pipeline.read_dimension(path, *allow_outside) else { continue };
         let message = match decode::missing_headings(fields, &bytes) {
             Ok(missing) if missing.is_empty() => continue,
             Ok(missing) => {

@@ -192,14 +192,12 @@ async fn generator(plan: &Plan, wanted: Wanted, context: &Context) -> Result<Ord
 /// The ids in the first dimension file that is keyed by this heading.
 fn ids(pipeline: &Pipeline, heading: &str) -> Result<Vec<i64>> {
     for table in &pipeline.tables {
-        let Input::File { path, fields } = &table.input else { continue };
+        let Input::File { path, allow_outside, fields } = &table.input else { continue };
         if !fields.iter().any(|field| field.path.first().is_some_and(|first| first == heading)) {
             continue;
         }
-        let file = pipeline.folder.join(path);
-        let bytes = std::fs::read(&file)
-            .map_err(|error| Error::invalid(format!("cannot read {}", file.display())).with_source(error))?;
-        return generate::ids(&bytes, heading).map_err(|error| error.context(file.display()));
+        let bytes = pipeline.read_dimension(path, *allow_outside)?;
+        return generate::ids(&bytes, heading).map_err(|error| error.context(pipeline.folder.join(path).display()));
     }
     Err(Error::invalid(format!(
         "mock orders draw their ids from the pipeline's dimension files, but no file of {} has a column {heading}",

@@ -1,23 +1,29 @@
 //! Answers on standard output: text for people, one JSON object for machines.
 //!
-//! A reader that goes away (`| head`) is no failure of ours.
+//! Text passes through `terminal` here, so that no data steers the reader's terminal. A reader that goes away (`| head`) is no failure of ours.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::terminal::{visible, visible_json, visible_lines};
 
-/// Writes text, with a line's end, to standard output.
+/// Writes one line to standard output.
 pub(super) fn line(text: impl std::fmt::Display) -> Result<()> {
-    settle(writeln!(io::stdout().lock(), "{text}"))
+    settle(writeln!(io::stdout().lock(), "{}", visible(&text.to_string())))
+}
+
+/// Writes a text of several lines, and a line's end, to standard output: none of them is made of data alone.
+pub(super) fn lines(text: impl std::fmt::Display) -> Result<()> {
+    settle(writeln!(io::stdout().lock(), "{}", visible_lines(&text.to_string())))
 }
 
 /// Writes one JSON object, on one line, to standard output.
 pub(super) fn json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string(value)
         .map_err(|error| Error::internal("an answer does not become JSON").with_source(error))?;
-    line(text)
+    settle(writeln!(io::stdout().lock(), "{}", visible_json(&text)))
 }
 
 /// Lets a closed pipe pass.
@@ -33,7 +39,20 @@ pub(super) fn settle(written: io::Result<()>) -> Result<()> {
 /// Writes a line to standard error, for people only.
 pub(super) fn note(text: impl std::fmt::Display) {
     // Nobody can be told that standard error is gone.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", visible(&text.to_string()));
+}
+
+/// Writes an error's sentence to standard error. What follows its first line is set in: no word of a server can pass for
+/// a line of ours.
+pub(super) fn error(error: impl std::fmt::Display) {
+    let mut text = String::from("error: ");
+    for line in visible_lines(&error.to_string()).lines() {
+        let is_ours = text.len() == "error: ".len() || line.is_empty() || line.starts_with("  ");
+        text.push_str(if is_ours { "" } else { "  " });
+        text.push_str(line);
+        text.push('\n');
+    }
+    let _ = write!(io::stderr().lock(), "{text}");
 }
 
 /// A number with its thousands set apart: 1234567 as 1,234,567.

@@ -12,6 +12,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{CompletionType, Config, Context, Editor, Helper};
 
 use crate::error::{Error, Result};
+use crate::terminal::visible;
 
 /// What a person has typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,6 +130,8 @@ struct Words(Vec<String>);
 impl Words {
     fn new(mut names: Vec<String>) -> Self {
         names.extend(KEYWORDS.map(str::to_owned));
+        // The line editor draws them as they are.
+        names.retain(|name| visible(name) == **name);
         names.sort();
         names.dedup();
         Self(names)

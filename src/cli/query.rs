@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::arguments::{Common, Format, Place, Query as Arguments};
 use super::open::partitions;
-use super::output::{line, note, settle};
+use super::output::{self, line, note, settle};
 use super::prompt::{HELP, Prompt, Typed, statements};
 use super::site::Site;
 use crate::batch::Entry;
@@ -123,7 +123,8 @@ pub(super) async fn print_report(site: &Site) -> Result<()> {
     }
     let session = open(site).await?;
     for report in reports {
-        line(format_args!("\n{}", report.name.replace('_', " ")))?;
+        line("")?;
+        line(report.name.replace('_', " "))?;
         answer(&session, &report.sql, Format::Table).await?;
     }
     Ok(())
@@ -153,7 +154,7 @@ async fn script(asked: &Asked<'_>, format: Format) -> Result<()> {
             Typed::Sql(sql) => answer(&asked.open().await?, &sql, format).await,
         };
         if let Err(error) = answered {
-            note(format_args!("error: {error}"));
+            output::error(&error);
             outcome = outcome.and(Err(Error::new(error.kind(), "a statement failed; the others were answered")));
         }
     }
@@ -187,7 +188,7 @@ async fn prompt(asked: &Asked<'_>, format: Format) -> Result<()> {
                     _ = tokio::signal::ctrl_c() => Err(Error::transient("broken off")),
                 };
                 if let Err(error) = answered {
-                    note(format_args!("error: {error}"));
+                    output::error(&error);
                 }
             }
         }

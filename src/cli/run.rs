@@ -58,7 +58,7 @@ pub(super) async fn run(common: &Common, arguments: &Run) -> Result<ExitCode> {
     if common.json {
         output::json(&summary)?
     } else {
-        output::line(&summary)?;
+        output::lines(&summary)?;
         tell_pause(&site)?;
     }
     Ok(ExitCode::SUCCESS)

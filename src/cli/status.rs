@@ -84,7 +84,7 @@ pub(super) async fn status(common: &Common, folder: &Path) -> Result<ExitCode> {
         (None, None) => Ok(ExitCode::SUCCESS),
         (Some(error), None) | (None, Some(error)) => Err(error),
         (Some(stream), Some(warehouse)) => {
-            output::note(format_args!("error: {stream}"));
+            output::error(&stream);
             Err(warehouse)
         }
     }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::output::note;
 use crate::error::{Error, Result};
 use crate::runtime::Context;
+use crate::terminal::visible;
 
 /// What shells expect of a program that Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
@@ -39,7 +40,7 @@ impl Line {
 
     pub(super) fn show(&self, steps: u64, message: String) {
         self.0.set_position(steps);
-        self.0.set_message(message);
+        self.0.set_message(visible(&message).into_owned());
         self.0.tick();
     }
 

@@ -96,7 +96,7 @@ fn pipeline_text(folder: &Path, path: &Path) -> Result<String, Fault> {
         Err(error) if is_absent(&error) => return Err(whole(format!("there is no such folder; {WHAT_A_PIPELINE_IS}"))),
         Err(error) => return Err(whole(format!("the folder cannot be read: {error}"))),
     }
-    read_text(path).map_err(|unreadable| match unreadable {
+    read_text(path, folder).map_err(|unreadable| match unreadable {
         Unreadable::Absent => whole(format!("there is no {PIPELINE_FILE} in this folder; {WHAT_A_PIPELINE_IS}")),
         unreadable => unreadable.into_fault(path),
     })
@@ -120,7 +120,7 @@ fn read_reports(document: &Document<'_>, folder: &Path) -> Vec<Report> {
     }
     let mut reports = Vec::new();
     for (name, path) in sql_files(document, &report_folder) {
-        match read_text(&path) {
+        match read_text(&path, folder) {
             Ok(sql) if says_nothing(&sql) => {
                 document.push(Fault { file: path, line: 0, column: 0, message: "the file is empty".to_owned() });
             }

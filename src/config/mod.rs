@@ -21,6 +21,7 @@ mod warehouse_url;
 mod warehouses;
 
 pub use fault::{Fault, refuse};
+pub use files::read_certificates;
 pub use folder::{Reading, read};
 pub use model::{
     AwsTarget, BatchSettings, Check, Input, LoadSettings, LocalTarget, Login, MaintenanceWindow, OnLoss, Pipeline,

@@ -180,6 +180,8 @@ pub enum Input {
     File {
         /// From the folder, as the file names it.
         path: PathBuf,
+        /// Whether it may lie outside the folder; default false.
+        allow_outside: bool,
         /// `[[table.field]]`: name, path (the heading), type, required.
         fields: Vec<Field>,
     },

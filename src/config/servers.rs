@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::document::Section;
+use super::files::no_special_file;
 use super::model::{Login, RedshiftPlace, ServerSettings, Tls};
 use super::values::{filled_text, one_of, text, whole};
 
@@ -192,7 +193,11 @@ fn read_tls(warehouse: &mut Section<'_>, host: &str, folder: &Path) -> Tls {
         let words = "tls = \"off\" has no use for it: take it out";
         warehouse.refuse_at("authorities", file.span().start, words);
     }
-    tls(said, authorities.map(|file| folder.join(file.into_inner())), host)
+    let path = authorities.as_ref().map(|file| folder.join(file.get_ref()));
+    if let (Some(file), Some(Err(message))) = (&authorities, path.as_deref().map(no_special_file)) {
+        warehouse.refuse_at("authorities", file.span().start, &message);
+    }
+    tls(said, path, host)
 }
 
 /// Verified unless said otherwise; off on this machine, unless authorities are named.

@@ -12,10 +12,10 @@ use toml::Spanned;
 use super::document::{Document, Section};
 use super::fault::suggestion;
 use super::fields::{PathKind, read_fields, required_name};
-use super::files::{readable, sql_of_table};
+use super::files::{dimension_readable, sql_of_table};
 use super::layout::{read_layout, read_widths};
 use super::model::{Input, Table};
-use super::values::{column_fault, day, filled_text, name_fault, one_of, texts};
+use super::values::{boolean, column_fault, day, filled_text, name_fault, one_of, texts};
 use crate::schema::{History, TableKind, TableLayout};
 
 /// The relations of `millstream query` that are no tables.
@@ -197,6 +197,11 @@ fn follow(document: &Document<'_>, drafts: &[Draft], column: &str, dimension: &S
 /// What the SQL reads; none where that cannot be told.
 fn read_input(section: &mut Section<'_>, folder: &Path, kind: Option<TableKind>) -> Option<Input> {
     let has_file = section.find("from").is_some();
+    let outside = section.optional("allow_outside", boolean);
+    if let (false, Some(outside)) = (has_file, &outside) {
+        section.refuse_at("allow_outside", outside.span().start, "only a table with \"from\" reads a file");
+    }
+    let allow_outside = outside.is_some_and(Spanned::into_inner);
     let dates = section.find("dates").map(|node| node.span().start);
     let fields = section.sections("field", "[[table.field]]");
     let first_field = fields.as_ref().and_then(|fields| fields.first()).map(|field| field.offset);
@@ -230,10 +235,11 @@ fn read_input(section: &mut Section<'_>, folder: &Path, kind: Option<TableKind>)
         return None;
     }
     let path = section.optional("from", filled_text)?;
-    if let Err(message) = readable(&folder.join(path.get_ref())) {
+    if let Err(message) = dimension_readable(folder, path.get_ref(), allow_outside) {
         section.refuse_at("from", path.span().start, &message);
     }
-    fields.complete.then(|| Input::File { path: PathBuf::from(path.into_inner()), fields: fields.fields })
+    let path = PathBuf::from(path.into_inner());
+    fields.complete.then_some(Input::File { path, allow_outside, fields: fields.fields })
 }
 
 fn read_dates(section: &mut Section<'_>) -> Option<Input> {

@@ -4,7 +4,6 @@
 //! Each file is a journal entry of its own, so that the audit identity holds for it. An entry names the fingerprint that
 //! it replaces: of several workers that see a change at the same time one stages it, and the others are fenced.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -83,8 +82,9 @@ impl<'a> Dimensions<'a> {
     async fn source(&self, table: &Table) -> Result<Option<DimensionSource>> {
         let (path, bytes, shape) = match &table.input {
             Input::Events => return Ok(None),
-            Input::File { path, fields } => {
-                let bytes = read(&self.job.pipeline.folder.join(path)).await?;
+            Input::File { path, allow_outside, fields } => {
+                let (pipeline, named, allow_outside) = (Arc::clone(&self.job.pipeline), path.clone(), *allow_outside);
+                let bytes = Bytes::from(blocking(move || pipeline.read_dimension(&named, allow_outside)).await?);
                 (path.display().to_string(), bytes, format!("{fields:?}"))
             }
             Input::Dates { from, through } => ("dates".to_owned(), Bytes::new(), format!("{from}..{through}")),
@@ -97,7 +97,7 @@ impl<'a> Dimensions<'a> {
     async fn clean(&self, table: &Table, source: DimensionSource) -> Result<Cleaned> {
         let cleaner = &self.job.cleaner;
         let staged_at = self.job.context.clock.now_micros();
-        let Input::File { path, fields } = &table.input else {
+        let Input::File { path, fields, .. } = &table.input else {
             return cleaner.clean_dates(&table.name, source.file, staged_at).await;
         };
         let (name, fields) = (source.file.path.clone(), fields.clone());
@@ -115,16 +115,6 @@ impl<'a> Dimensions<'a> {
 struct DimensionSource {
     bytes: Bytes,
     file: DimensionFile,
-}
-
-async fn read(path: &Path) -> Result<Bytes> {
-    let path = path.to_owned();
-    blocking(move || {
-        std::fs::read(&path).map(Bytes::from).map_err(|error| {
-            Error::invalid(format!("cannot read the dimension file {}", path.display())).with_source(error)
-        })
-    })
-    .await
 }
 
 /// A stable fingerprint (SHA-256, hexadecimal) of all parts; the length of each goes in, so that parts cannot shift.

@@ -4,6 +4,9 @@
 //! batch. A table has to know its widest value before its first line: it shows [`TABLE_ROWS`] rows at most and says
 //! so where there are more. A reader that goes away (`| head`) ends the writing, and is no error.
 //!
+//! No value steers a terminal: a table shows the escape of what would, but for line feeds, which begin a new line inside
+//! their cell; JSON holds it as an escape of its own; CSV, which has none, as it is.
+//!
 //! | value     | table          | csv                        | json                                 |
 //! |-----------|----------------|----------------------------|--------------------------------------|
 //! | null      | empty          | empty                      | `null`, the key is there             |
@@ -13,13 +16,14 @@
 //! | struct    | `{a: 1}`       | the same text, quoted      | an object                            |
 //! | list      | `[1, 2]`       | the same text, quoted      | an array                             |
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::csv::WriterBuilder as CsvWriterBuilder;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::WriterBuilder as JsonWriterBuilder;
 use arrow::json::writer::LineDelimited;
@@ -28,6 +32,7 @@ use arrow::util::pretty::pretty_format_batches_with_schema;
 
 use super::QueryResult;
 use crate::error::{Error, Result, is_storage_full};
+use crate::terminal::{visible, visible_json, visible_lines};
 
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,13 +69,14 @@ async fn write_table(mut result: QueryResult, out: &mut impl io::Write) -> Resul
     while let Some(batch) = result.next().await? {
         let fits = batch.num_rows().min(TABLE_ROWS - rows);
         more = fits < batch.num_rows();
-        batches.push(batch.slice(0, fits));
+        batches.push(shown(&batch.slice(0, fits)).map_err(unwritable)?);
         rows += fits;
         if more {
             break;
         }
     }
-    let table = pretty_format_batches_with_schema(result.schema, &batches).map_err(unwritable)?;
+    let nothing = shown(&RecordBatch::new_empty(result.schema())).map_err(unwritable)?;
+    let table = pretty_format_batches_with_schema(nothing.schema(), &batches).map_err(unwritable)?;
     let mut text = format!("{table}\n");
     if more {
         text.push_str(&format!(
@@ -117,8 +123,30 @@ impl Encoder {
         let builder = JsonWriterBuilder::new().with_explicit_nulls(true);
         let mut writer = builder.build::<_, LineDelimited>(&mut self.bytes);
         writer.write(batch)?;
-        writer.finish()
+        writer.finish()?;
+        drop(writer);
+        if let Cow::Owned(visible) = std::str::from_utf8(&self.bytes).map_or(Cow::Borrowed(""), visible_json) {
+            self.bytes = visible.into_bytes();
+        }
+        Ok(())
     }
+}
+
+/// What a table shows: every value and name as text in which nothing steers a terminal.
+fn shown(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let options = FormatOptions::default();
+    let column = |column: &ArrayRef| -> Result<ArrayRef, ArrowError> {
+        let formatter = ArrayFormatter::try_new(column.as_ref(), &options)?;
+        let cell = |row| formatter.value(row).try_to_string().map(|text| visible_lines(&text).into_owned());
+        let cells = (0..column.len()).map(|row| column.is_valid(row).then(|| cell(row)).transpose());
+        Ok(Arc::new(cells.collect::<Result<StringArray, _>>()?))
+    };
+    let columns = batch.columns().iter().map(column).collect::<Result<Vec<_>, _>>()?;
+    let schema = batch.schema();
+    let field = |field: &Arc<Field>| Field::new(visible(field.name()), DataType::Utf8, true);
+    let schema = Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>());
+    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(schema), columns, &rows)
 }
 
 /// CSV has no nesting: structs, lists and maps become the text that a table shows.

@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use crate::batch::{Position, Range, RawRecord, ShardId, StartAt, StreamIdentity};
 use crate::error::Result;
 
-pub use aggregate::{Aggregate, Aggregator};
+pub use aggregate::{Aggregate, Aggregator, Part, Taken, take_apart};
 pub use kinesis::{
     CallCounts, Credentials, FanOutConsumer, KinesisSettings, KinesisSource, Producer, ProducerLimits, PutItem,
     PutReport, ReadLimits, StreamAdmin,

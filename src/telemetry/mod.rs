@@ -2,9 +2,15 @@
 //!
 //! Owns the subscriber. Standard output belongs to the commands' answers; nothing is logged there.
 
-use std::io::IsTerminal;
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::{DefaultFields, Writer};
+
+use crate::terminal::{visible, visible_json};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +42,32 @@ pub fn start(format: LogFormat, quiet: bool) {
     }));
     // Fails only where a subscriber stands already, as in tests.
     let _ = match format {
-        LogFormat::Text => lines.try_init(),
-        LogFormat::Json => lines.json().try_init(),
+        LogFormat::Text => lines.fmt_fields(VisibleFields).try_init(),
+        LogFormat::Json => lines.json().with_writer(|| VisibleJson(io::stderr())).try_init(),
     };
+}
+
+/// An event's fields on one line, in which nothing steers a terminal.
+struct VisibleFields;
+
+impl<'w> FormatFields<'w> for VisibleFields {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut text = String::new();
+        DefaultFields::new().format_fields(Writer::new(&mut text), fields)?;
+        writer.write_str(&visible(&text))
+    }
+}
+
+/// Takes a line of JSON at a time.
+struct VisibleJson<W>(W);
+
+impl<W: Write> Write for VisibleJson<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write_all(visible_json(&String::from_utf8_lossy(line)).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }

@@ -24,6 +24,8 @@ mod decoding;
 #[cfg(test)]
 mod food_producer;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod kinesis;
@@ -49,6 +51,8 @@ mod sqlfluff;
 mod stand_ins;
 #[cfg(test)]
 mod target;
+#[cfg(test)]
+mod terminal;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]

@@ -1,8 +1,8 @@
 """A decoder in plain Python, written from docs/decoding.md and from nothing else: what the records of a stream must become.
 
-`decode(fields, payload)` gives an outcome for each event, in order: `("row", {column: value})` or `("reject", reason, bytes)`. Wrappers,
-files and the bounds on many events are not in it. Decimals are Decimal, floats are float, dates are days and instants are
-microseconds since 1970, everything else is what it looks like.
+`decode(fields, payload)` gives an outcome for each event, in order: `("row", {column: value})` or
+`("reject", reason, bytes)`. Wrappers, files and the bounds on many events are not in it. Decimals are Decimal, floats
+are float, dates are days and instants are microseconds since 1970, everything else is what it looks like.
 """
 
 import datetime

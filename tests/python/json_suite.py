@@ -31,8 +31,8 @@ def wrapped(name, data):
 
 
 def expected(name, data):
-    """What the page says: no UTF-8, and a byte order mark or UTF-16 in the middle, is none; 500 arrays are too deep; the rest is JSON,
-    because nobody reads the value."""
+    """What the page says: no UTF-8, and a byte order mark or UTF-16 in the middle, is none; 500 arrays are too deep; the
+    rest is JSON, because nobody reads the value."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:

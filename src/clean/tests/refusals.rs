@@ -44,10 +44,10 @@ async fn a_check_may_use_functions_that_exist_only_before_simplification() {
 }
 
 #[tokio::test]
-async fn what_a_producer_sends_cannot_steer_the_terminal_that_shows_it() {
+async fn a_refusal_repeats_what_the_producer_sent_and_whoever_shows_it_escapes_it() {
     let cleaner = cleaner(vec![check("known", "name = 'a'")], vec![table("t", &["id"], "SELECT id FROM events")]).await;
     let cleaned = cleaner.clean(events(&[event(1, "\u{1b}[31mred\n", 1)])).await.expect("cleaned");
-    assert_eq!(cleaned.rejects[0].message, "name = 'a' is not true: name is \\u{1b}[31mred\\n");
+    assert_eq!(cleaned.rejects[0].message, "name = 'a' is not true: name is \u{1b}[31mred\n");
 }
 
 #[tokio::test]

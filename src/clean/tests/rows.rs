@@ -149,7 +149,7 @@ async fn types_and_nullability_are_those_of_a_warehouse() {
 
 #[tokio::test]
 async fn tables_of_files_and_dates_are_cleaned_apart() {
-    let file = Input::File { path: "dims/a.csv".into(), fields: fields() };
+    let file = Input::File { path: "dims/a.csv".into(), allow_outside: false, fields: fields() };
     let mut names = table("names", &["id"], "SELECT id, name FROM file WHERE name <> ''");
     (names.kind, names.history, names.input) = (TableKind::Dimension, History::Keep, file);
     let day = |text: &str| text.parse().expect("a day");

@@ -17,7 +17,7 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
             "",
             "  colour = 1\n",
             &[
-                "11:3: unknown key \"colour\" in [[table]]; known are name, kind, key, history, references, widths, redshift, from, dates, field",
+                "11:3: unknown key \"colour\" in [[table]]; known are name, kind, key, history, references, widths, redshift, from, allow_outside, dates, field",
             ],
         ),
         (

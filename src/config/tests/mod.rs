@@ -4,6 +4,7 @@ mod fields;
 mod folder;
 mod keys;
 mod load;
+mod named_files;
 mod pipeline;
 mod settings;
 mod tables;

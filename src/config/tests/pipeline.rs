@@ -59,7 +59,10 @@ expr = "id > 0"
     assert_eq!((dimension.kind, dimension.history, dimension.line), (TableKind::Dimension, History::Keep, 26));
     let path = vec!["Shop ID".to_owned()];
     let field = Field { name: "shop_id".into(), path, field_type: FieldType::Integer, required: true };
-    assert_eq!(dimension.input, Input::File { path: "dims/shops.csv".into(), fields: vec![field] });
+    assert_eq!(
+        dimension.input,
+        Input::File { path: "dims/shops.csv".into(), allow_outside: false, fields: vec![field] }
+    );
 }
 
 #[test]

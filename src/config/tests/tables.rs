@@ -71,7 +71,7 @@ fn inputs_are_for_dimensions_and_one_at_a_time() {
         ),
         (
             format!("{BASE}{}", DIMENSION.replace("dims/shops.csv", "dims")),
-            vec!["15:8: \"from\" in [[table]]: dims is not a file"],
+            vec!["15:8: \"from\" in [[table]]: dims is a folder: only a regular file is read"],
         ),
         (
             format!("{BASE}{}", by_days.replace("through = 2023", "through = 2022")),

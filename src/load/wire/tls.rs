@@ -10,6 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::config::read_certificates;
 use crate::error::{Error, Result};
 use crate::runtime::blocking;
 
@@ -37,7 +38,8 @@ fn from_file(file: &Path) -> Result<RootCertStore> {
     let unreadable = |error| {
         Error::invalid(format!("{}: the file cannot be read as certificates (PEM)", place())).with_source(error)
     };
-    let certificates = CertificateDer::pem_file_iter(file).map_err(unreadable)?;
+    let bytes = read_certificates(file).map_err(|why| Error::invalid(format!("{}: the file {why}", place())))?;
+    let certificates = CertificateDer::pem_slice_iter(&bytes);
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
         let certificate = certificate.map_err(unreadable)?;
@@ -83,7 +85,7 @@ mod tests {
         let good = rcgen::generate_simple_self_signed(vec!["db".to_owned()]).expect("a certificate").cert.pem();
         let damaged = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
         let cases: [(Option<&str>, Option<&str>); 5] = [
-            (None, Some("the file cannot be read")),
+            (None, Some("the file does not exist")),
             (Some(""), Some("the file holds no certificate")),
             (Some(damaged), Some("a certificate of the file is damaged")),
             (Some("-----BEGIN CERTIFICATE-----\n!"), Some("the file cannot be read")),

@@ -13,7 +13,7 @@ const LARGEST: usize = 10 * 1024 * 1024;
 
 /// What a payload was.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::source) enum Taken {
+pub enum Taken {
     /// No aggregate: the payload is the user's record.
     Plain,
     /// An aggregate's user records, one at least; the index of each is its sub-sequence.
@@ -24,11 +24,11 @@ pub(in crate::source) enum Taken {
 
 /// A user record.
 #[derive(Clone, PartialEq, Eq)]
-pub(in crate::source) struct Part {
+pub struct Part {
     /// Its bytes, shared with the aggregate's.
-    pub(in crate::source) payload: Bytes,
+    pub payload: Bytes,
     /// Where it belongs: a shard whose range of hash keys does not hold this must not give it.
-    pub(in crate::source) hash_key: u128,
+    pub hash_key: u128,
 }
 
 impl std::fmt::Debug for Part {
@@ -58,7 +58,7 @@ enum Damage {
 }
 
 /// Takes a payload apart; the parts share its bytes.
-pub(in crate::source) fn take_apart(payload: &Bytes) -> Taken {
+pub fn take_apart(payload: &Bytes) -> Taken {
     if !payload.starts_with(&MAGIC) {
         return Taken::Plain;
     }

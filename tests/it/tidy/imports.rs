@@ -9,7 +9,7 @@ use super::{Source, Violation, is_test, item_attributes};
 
 /// The floors, from the ground up. A module imports what lies below it; neighbours are strangers.
 pub(super) const FLOORS: [&[&str]; 7] = [
-    &["error", "batch", "schema"],
+    &["error", "batch", "schema", "terminal"],
     &["config", "runtime", "telemetry", "aws"],
     &["store", "sql"],
     &["source", "host", "generate", "decode", "clean", "stage", "journal", "load", "query", "workers"],
