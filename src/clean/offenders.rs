@@ -31,7 +31,7 @@ pub(super) async fn offenders(table: &PlannedTable, rows: &RecordBatch, whole: &
     match whole.cause {
         _ if !found.is_empty() => Ok(found),
         Cause::Memory if !matches!(table.input, Input::Events) => Err(table.exhausted()),
-        Cause::Memory => search.from_the_tipping_on().await,
+        Cause::Memory => search.since_the_tipping().await,
         Cause::Data | Cause::Internal => Ok(vec![search.tipping().await?.1]),
     }
 }
@@ -83,7 +83,7 @@ impl Search<'_> {
     }
 
     /// All events from that one on.
-    async fn from_the_tipping_on(&self) -> Result<Vec<Refusal>> {
+    async fn since_the_tipping(&self) -> Result<Vec<Refusal>> {
         let (first, _) = self.tipping().await?;
         let words = "with the events of its record before it, it needs more memory than a batch may take";
         (first..self.rows.num_rows()).map(|row| self.refusal(row, words)).collect()
