@@ -68,9 +68,11 @@ pub(super) fn of_file(name: &str, key: &[&str], sql: &str) -> Table {
 
 /// What this SQL makes of a file of these rows.
 pub(super) async fn clean_file(key: &[&str], sql: &str, rows: &[Event]) -> Result<Cleaned> {
-    let file =
-        DimensionFile { path: "dims/a.csv".to_owned(), fingerprint: "f".to_owned(), replaces: None, effective_at: 5 };
-    cleaner(Vec::new(), vec![of_file("t", key, sql)]).await.clean_file("t", events(rows), file).await
+    cleaner(Vec::new(), vec![of_file("t", key, sql)]).await.clean_file("t", events(rows), dimension_file()).await
+}
+
+pub(super) fn dimension_file() -> DimensionFile {
+    DimensionFile { path: "dims/a.csv".to_owned(), fingerprint: "f".to_owned(), replaces: None, effective_at: 5 }
 }
 
 pub(super) fn check(name: &str, expr: &str) -> Check {
