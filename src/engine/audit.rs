@@ -13,8 +13,9 @@
 //! | warehouse | its files are what was written; each table is there, holds each key once, and as many as were staged (`compare`) |
 //!
 //! It trusts none of the checks that were made on the way in. It reads the ledger first, then the journal, then the
-//! listing, so that a job that goes on meanwhile breaks nothing: each of them may only be behind the next. Files that no entry names are what a killed worker
-//! left behind: they are counted, harmless, and no breach.
+//! listing, so that a job that goes on meanwhile breaks nothing: each of them may only be behind the next. A table that is
+//! loaded into while it is compared is compared again, and one that never rests is named instead of being called clean.
+//! Files that no entry names are what a killed worker left behind: they are counted, harmless, and no breach.
 
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ use super::belongs::belongs;
 use super::compare::compare;
 use crate::batch::{DataFile, Entry, Position, Receipt, ShardId};
 use crate::error::{ErrorKind, Result};
-use crate::journal::Replay;
+use crate::journal::{self, Replay};
 use crate::load::{Ledger, SqlWarehouse, Warehouse};
 use crate::query::Query;
 use crate::schema::TableSpec;
@@ -57,6 +58,8 @@ pub struct Audit {
     pub waiting: u64,
     /// Files on the store that no entry names.
     pub orphans: u64,
+    /// Tables that were loaded into each time that they were about to be compared: nothing is known of them.
+    pub not_compared: Vec<String>,
     /// The broken identities; none is a clean audit.
     pub findings: Vec<Finding>,
 }
@@ -64,6 +67,9 @@ pub struct Audit {
 /// Entries read at a time, and files opened at once: what the audit holds in memory.
 const ENTRIES: usize = 1_000;
 const OPEN_FILES: usize = 16;
+
+/// How often a table is compared, where a load goes on meanwhile.
+const TRIES: usize = 5;
 
 /// How staged rows and the warehouse's tables are counted.
 #[derive(Clone, Copy)]
@@ -88,8 +94,7 @@ pub async fn audit(
 ) -> Result<Audit> {
     let ledger = warehouse.ledger().await?;
     let receipts = warehouse.receipts(usize::MAX).await?;
-    let loaded_through = receipts.iter().map(|receipt| receipt.loaded_through).max().unwrap_or(0);
-    let mut loaded = Vec::new();
+    let mut journal = Vec::new();
     let mut auditor = Auditor::default();
     let mut replay = Replay::new(store).await?;
     loop {
@@ -108,7 +113,7 @@ pub async fn audit(
         for entry in &entries {
             auditor.entry(entry);
         }
-        loaded.extend(entries.into_iter().filter(|entry| entry.number <= loaded_through));
+        journal.extend(entries);
     }
     if !auditor.unreadable {
         replay.damaged().into_iter().for_each(|damage| auditor.found("snapshots", damage));
@@ -119,25 +124,24 @@ pub async fn audit(
     for damage in warehouse.damages(counting.is_some_and(|counting| counting.fast)).await? {
         auditor.found("files", damage);
     }
-    // Staged files that are gone or torn are told already, and cannot be counted; nor can tables between two loads.
-    let countable = auditor.is_countable() && !is_ahead(warehouse, specs, ledger.loaded_through).await?;
-    if let Some(Counting { open, warehouse, .. }) = counting.filter(|_| countable) {
-        match open(loaded).await {
-            Ok(query) => auditor.audit.findings.extend(compare(&query, warehouse, specs).await?),
-            Err(error) => auditor.found("warehouse", error.to_string()),
-        }
+    // Staged files that are gone or torn are told already, and cannot be counted.
+    let countable = auditor.is_countable();
+    if let Some(counting) = counting.filter(|_| countable) {
+        auditor.tables(counting, (store, warehouse), specs, journal).await?;
     }
     Ok(auditor.audit)
 }
 
-/// Whether some table holds more than the ledger says: a load goes on, or was cut off and is finished by the next one.
-async fn is_ahead(warehouse: &dyn Warehouse, specs: &[TableSpec], loaded_through: u64) -> Result<bool> {
-    for spec in specs {
-        if warehouse.loaded_through(&spec.name).await? > loaded_through {
-            return Ok(true);
-        }
+/// Reads what was committed since the entries were read, where that is loaded already.
+///
+/// # Errors
+/// The store's.
+pub(super) async fn catch_up(store: &Store, journal: &mut Vec<Arc<Entry>>, loaded_through: u64) -> Result<()> {
+    let last = journal.last().map_or(0, |entry| entry.number);
+    if loaded_through > last {
+        journal.extend(journal::entries(store, last, usize::MAX).await?);
     }
-    Ok(false)
+    Ok(())
 }
 
 async fn on_store(store: &Store) -> Result<BTreeMap<String, Object>> {
@@ -207,6 +211,38 @@ impl Auditor {
             let refused = counts.quarantined();
             self.found("rejects", format!("entry {number}: {refused} refused, {quarantined} in quarantine"));
         }
+    }
+
+    /// Compares every table with what was staged, each as far as it is loaded, and each in one state of it.
+    async fn tables(
+        &mut self,
+        counting: Counting<'_>,
+        (store, warehouse): (&Store, &dyn Warehouse),
+        specs: &[TableSpec],
+        mut journal: Vec<Arc<Entry>>,
+    ) -> Result<()> {
+        'tables: for spec in specs {
+            for _ in 0..TRIES {
+                let through = warehouse.loaded_through(&spec.name).await?;
+                catch_up(store, &mut journal, through).await?;
+                let loaded = &journal[..journal.partition_point(|entry| entry.number <= through)];
+                let found = match (counting.open)(loaded.to_vec()).await {
+                    Ok(query) => compare(&query, counting.warehouse, std::slice::from_ref(spec)).await?,
+                    Err(error) => vec![Finding { identity: "warehouse", message: error.to_string() }],
+                };
+                if warehouse.loaded_through(&spec.name).await? == through {
+                    let known = &mut self.audit.findings;
+                    found.into_iter().for_each(|finding| {
+                        if !known.contains(&finding) {
+                            known.push(finding);
+                        }
+                    });
+                    continue 'tables;
+                }
+            }
+            self.audit.not_compared.push(spec.name.clone());
+        }
+        Ok(())
     }
 
     /// A damaged snapshot says nothing of what is staged and loaded.

@@ -114,7 +114,10 @@ pub(super) fn open(folder: &Path) -> Result<(Saved, Frames), FilesError> {
     if saved.log.id != Uuid::nil() && Frames::open(&copy).is_ok_and(|frames| frames.as_ref().is_some_and(is_named)) {
         rename(&copy, &log)?;
     }
-    let frames = Frames::open(&log)?.ok_or(FilesError::LogLost(saved.log.bytes))?;
+    let mut frames = Frames::open(&log)?.ok_or(FilesError::LogLost(saved.log.bytes))?;
+    if frames.head().is_some_and(|head| !is_of_this_boot(head)) {
+        frames.end_behind(saved.log.bytes);
+    }
     match frames.head() {
         _ if !is_named(&frames) => Err(FilesError::NotOfOneStream),
         Some(head) if head.revision > saved.revision => {
@@ -160,14 +163,15 @@ pub(super) fn save(folder: &Path, saved: &mut Saved, log: &mut Log) -> io::Resul
     log.note_revision(saved.revision)
 }
 
+/// Within one boot of the machine nothing that was written gets lost, by whatever kill.
+fn is_of_this_boot(head: Head) -> bool {
+    !head.boot.is_nil() && head.boot == boot()
+}
+
 /// What a log whose frames have all been read has lost at its end: told, and refused where clients were told it is kept.
 pub(super) fn check_end(frames: &Frames, saved: &Saved) -> Result<(), FilesError> {
     let (whole, head) = (frames.whole(), frames.head().unwrap_or_default());
-    let kept = match head.boot {
-        // Within one boot of the machine nothing that was written gets lost, by whatever kill.
-        boot if boot == self::boot() && !boot.is_nil() => head.acknowledged.max(saved.log.bytes),
-        _ => saved.log.bytes,
-    };
+    let kept = if is_of_this_boot(head) { head.acknowledged.max(saved.log.bytes) } else { saved.log.bytes };
     if whole < kept {
         return Err(FilesError::LogCut { whole, kept });
     }

@@ -208,6 +208,8 @@ pub(super) struct Frames {
     whole: u64,
     /// None in format 1.
     head: Option<Head>,
+    /// From where on what is no frame is the end: a power cut leaves zeros or old bytes where nothing was synced.
+    synced: Option<u64>,
     body: Vec<u8>,
 }
 
@@ -229,7 +231,8 @@ impl Frames {
         if !is_first && !MAGIC.starts_with(&start) {
             return Err(LogError::Foreign(name));
         }
-        let mut frames = Self { path: name, reader, length, whole: start.len() as u64, head: None, body: Vec::new() };
+        let whole = start.len() as u64;
+        let mut frames = Self { path: name, reader, length, whole, head: None, synced: None, body: Vec::new() };
         if !is_first {
             frames.read_head()?;
         }
@@ -244,6 +247,11 @@ impl Frames {
         self.head = Some(Head::parse(&rest).ok_or_else(|| self.damaged())?);
         self.whole = HEAD;
         Ok(())
+    }
+
+    /// Takes what is no frame for the end, where it begins behind these synced bytes: the machine went down.
+    pub(super) fn end_behind(&mut self, synced: u64) {
+        self.synced = Some(synced);
     }
 
     /// What the log says of itself; none in format 1.
@@ -271,7 +279,7 @@ impl Frames {
         let mut head = [0; FRAME_HEAD];
         self.fill(&mut head[..head_length])?;
         if self.head.is_some() && head[8..] != crc32fast::hash(&head[..8]).to_le_bytes() {
-            return Err(self.damaged());
+            return self.no_frame();
         }
         let length = u64::from(u32::from_le_bytes([head[0], head[1], head[2], head[3]]));
         let after = self.whole + head_length as u64 + length;
@@ -287,8 +295,12 @@ impl Frames {
                 self.whole = after;
                 Ok(Some(frame))
             }
-            None => Err(self.damaged()),
+            None => self.no_frame(),
         }
+    }
+
+    fn no_frame(&self) -> Result<Option<Frame>, LogError> {
+        if self.synced.is_some_and(|synced| self.whole >= synced) { Ok(None) } else { Err(self.damaged()) }
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), LogError> {

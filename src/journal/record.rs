@@ -122,7 +122,14 @@ pub(super) fn encode(record: &impl Versioned) -> Result<(Bytes, Checksum)> {
 pub(super) fn decode<T: Versioned>(path: &str, bytes: &[u8]) -> Result<(T, Checksum)> {
     read(bytes).map_err(|reason| {
         let kind = if matches!(reason, Unreadable::Newer(_)) { ErrorKind::Invalid } else { ErrorKind::Corrupt };
-        Error::new(kind, format!("{path} cannot be read: {reason}"))
+        let now = match kind {
+            ErrorKind::Corrupt => {
+                "; until this object is as it was written (bring it back from a backup or an older version in the bucket) \
+                 nothing is read or loaded, and stream and warehouse stay as they are"
+            }
+            _ => "",
+        };
+        Error::new(kind, format!("{path} cannot be read: {reason}{now}"))
     })
 }
 

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::sql::{TOO_LONG_A_CHAIN, too_long_a_chain};
 
 /// Volatile functions that change nothing and reach nothing outside the database: their value alone is not fixed.
-const HARMLESS: [&str; 23] = [
+const HARMLESS: [&str; 22] = [
     "clock_timestamp",
     "currval",
     "gen_random_uuid",
@@ -45,7 +45,6 @@ const HARMLESS: [&str; 23] = [
     "random_normal",
     "sysdate",
     "timeofday",
-    "uuid_generate_v4",
 ];
 
 /// Functions that are not declared volatile and run SQL that they are given as a text.
@@ -85,6 +84,12 @@ enum Refusal {
     Dollars(u64),
     #[error("a backslash before a quote at line {0} is read in two ways; write a quote in a text as two of them")]
     Backslash(u64),
+    #[error(
+        "a name or a text at line {0} may be read in two ways: write a name without U& and backslash, and a text in one piece"
+    )]
+    TwoWays(u64),
+    #[error("{0} at line {1} stands for a value that nobody gives")]
+    Placeholder(String, u64),
     #[error("a comment begins within an operator at line {0}; put a blank between them")]
     Comment(u64),
     #[error(
@@ -123,13 +128,24 @@ impl Question {
         Ok(read(dialect, sql)?)
     }
 
-    /// Asks the server which of the functions are volatile; nothing where there is nothing to ask.
+    /// Asks the server which of the functions are volatile; nothing where there is nothing to ask. One of a harmless
+    /// name is so in the server's own schema alone: elsewhere it is whatever somebody has made of it.
     pub(super) fn volatile_query(&self) -> Option<String> {
-        let asked = self.functions.iter().filter(|name| !HARMLESS.contains(&name.as_str()));
-        let names: Vec<String> = asked.map(|name| format!("'{}'", name.replace('\'', "''"))).collect();
-        let names = (!names.is_empty()).then(|| names.join(", "))?;
+        let listed = |names: &mut dyn Iterator<Item = &str>| {
+            names.map(|name| format!("'{}'", name.replace('\'', "''"))).collect::<Vec<_>>().join(", ")
+        };
+        let names = listed(&mut self.functions.iter().map(String::as_str));
+        let harmless = listed(&mut HARMLESS.into_iter().filter(|name| self.functions.contains(*name)));
+        if names.is_empty() {
+            return None;
+        }
+        let but = match harmless.is_empty() {
+            true => String::new(),
+            false => format!(" AND NOT (n.nspname = 'pg_catalog' AND p.proname IN ({harmless}))"),
+        };
         Some(format!(
-            "SELECT proname FROM pg_catalog.pg_proc WHERE provolatile = 'v' AND proname IN ({names}) ORDER BY proname"
+            "SELECT p.proname FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace \
+             WHERE p.provolatile = 'v' AND p.proname IN ({names}){but} ORDER BY p.proname"
         ))
     }
 }
@@ -183,6 +199,7 @@ fn is_show(words: &[&Token]) -> bool {
 
 /// Refuses texts, operators and comments that a server may end or begin at another place than the tokenizer.
 fn refuse_ambiguous(dialect: Dialect, tokens: &[TokenWithSpan]) -> Result<(), Refusal> {
+    refuse_continued(tokens)?;
     for TokenWithSpan { token, span } in tokens {
         let line = span.start.line;
         match token {
@@ -192,7 +209,16 @@ fn refuse_ambiguous(dialect: Dialect, tokens: &[TokenWithSpan]) -> Result<(), Re
                 return Err(Refusal::Backslash(line));
             }
             Token::Whitespace(_) => {}
+            // Some servers take it for an escape, and brackets for what an array is made of.
+            Token::Word(word)
+                if word.quote_style == Some('[') || quoted(token).is_some_and(|name| name.contains('\\')) =>
+            {
+                return Err(Refusal::TwoWays(line));
+            }
             Token::Word(word) if word.quote_style.is_some() => {}
+            // A tag of a text in dollars has more letters for a server than for the tokenizer.
+            Token::Placeholder(name) => return Err(Refusal::Placeholder(name.clone(), line)),
+            Token::Char(letter) => return Err(Refusal::Placeholder(letter.to_string(), line)),
             token if is_text(token) => {}
             token => {
                 let shown = token.to_string();
@@ -203,6 +229,32 @@ fn refuse_ambiguous(dialect: Dialect, tokens: &[TokenWithSpan]) -> Result<(), Re
         }
     }
     Ok(())
+}
+
+/// Refuses what a server joins and the tokenizer does not: a text that another one continues, with the first one's rules,
+/// and a name behind `U&`, whose escapes are letters.
+fn refuse_continued(tokens: &[TokenWithSpan]) -> Result<(), Refusal> {
+    let told: Vec<&TokenWithSpan> = tokens.iter().filter(|found| !is_blank(&found.token)).collect();
+    for pair in told.windows(2) {
+        if is_text(&pair[0].token) && is_text(&pair[1].token) {
+            return Err(Refusal::TwoWays(pair[1].span.start.line));
+        }
+    }
+    for three in tokens.windows(3) {
+        let is_u = matches!(&three[0].token, Token::Word(word) if word.value.eq_ignore_ascii_case("u"));
+        if is_u && three[1].token == Token::Ampersand && quoted(&three[2].token).is_some() {
+            return Err(Refusal::TwoWays(three[2].span.start.line));
+        }
+    }
+    Ok(())
+}
+
+/// A name in quotes.
+fn quoted(token: &Token) -> Option<&str> {
+    match token {
+        Token::Word(word) if word.quote_style.is_some() => Some(&word.value),
+        _ => None,
+    }
 }
 
 fn is_text(token: &Token) -> bool {

@@ -32,6 +32,7 @@ use self::expected::{Expectation, expected};
 use self::row::{Cursor, Form};
 use self::tell::Differences;
 use super::Finding;
+use super::audit::catch_up;
 use crate::batch::Entry;
 use crate::error::{Error, Result};
 use crate::load::{SqlWarehouse, Warehouse};
@@ -76,10 +77,10 @@ impl DeepAudit<'_> {
     /// # Errors
     /// Transient where loads into a table leave no time to read it; the store's and the warehouse's.
     pub async fn run(&self, entries: &[Arc<Entry>]) -> Result<Deep> {
-        let mut deep = Deep::default();
+        let (mut deep, mut entries) = (Deep::default(), entries.to_vec());
         for spec in self.specs {
             let form = Form::of(spec, self.sql.is_some_and(SqlWarehouse::pads_texts))?;
-            let Sides { staged, loaded } = self.sides(spec, entries, form.pads_texts).await?;
+            let Sides { staged, loaded } = self.sides(spec, &mut entries, form.pads_texts).await?;
             let form = Arc::new(form);
             let staged = Cursor::of(staged, &form).await?;
             let loaded = Cursor::of(loaded, &form).await?;
@@ -89,9 +90,10 @@ impl DeepAudit<'_> {
     }
 
     /// Both sides of a table, of one state of it.
-    async fn sides(&self, spec: &TableSpec, entries: &[Arc<Entry>], pads_texts: bool) -> Result<Sides> {
+    async fn sides(&self, spec: &TableSpec, entries: &mut Vec<Arc<Entry>>, pads_texts: bool) -> Result<Sides> {
         for _ in 0..TRIES {
             let through = self.warehouse.loaded_through(&spec.name).await?;
+            catch_up(self.store, entries, through).await?;
             let loaded = &entries[..entries.partition_point(|entry| entry.number <= through)];
             let compared = Compared { spec, specs: self.specs, entries: loaded, pads_texts };
             let begun: Arc<dyn TableReader>;

@@ -163,6 +163,21 @@ async fn a_power_cut_costs_what_was_not_synced_and_no_more() {
     let copy = power_cut(folder.path(), synced);
     let third = host(copy.path()).await;
     assert_eq!(count(&Client::new(&third.endpoint()).records()), 5);
+    // A file's length can be on disk before its bytes are.
+    let length = std::fs::metadata(&log).expect("a log").len();
+    for (from, is_told) in [(synced, true), (synced + 30, true), (synced - 30, false)] {
+        let copy = power_cut(folder.path(), length);
+        let path = copy.path().join("kinesis").join(RECORDS);
+        let mut bytes = std::fs::read(&path).expect("a log");
+        bytes[usize::try_from(from).expect("small")..].fill(0);
+        std::fs::write(&path, bytes).expect("written");
+        if is_told {
+            let started = host(copy.path()).await;
+            assert_eq!(count(&Client::new(&started.endpoint()).records()), 5, "zeros from {from}");
+        } else {
+            is_refused(&copy.path().join("kinesis"), "zeros where it was synced").await;
+        }
+    }
     let copy = power_cut(folder.path(), synced - 1);
     let told = is_refused(&copy.path().join("kinesis"), "what was synced is gone").await;
     assert!(told.contains("clients were told that"), "{told}");
