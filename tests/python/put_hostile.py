@@ -94,7 +94,7 @@ def deep():
 
 
 def envelopes():
-    return [sized(envelope(["{}"] * 19_000))] * 4 + [gzip.compress(envelope(['{"id":1}'] * 90_000))] * 4
+    return [sized(envelope(["{}"] * 18_800))] * 4 + [gzip.compress(envelope(['{"id":1}'] * 90_000))] * 4
 
 
 def many_parts():
