@@ -43,9 +43,15 @@ impl Budget {
     }
 
     /// Waits until an answer is welcome after one that held `last` bytes, while its shard is behind or not: then it may be
-    /// the largest there is, whatever the last one was.
-    pub(super) async fn reserve(&self, last: usize, is_behind: bool) -> Held {
-        let expected = if is_behind { last.saturating_mul(2).max(LARGEST / 2) } else { last.saturating_mul(2) };
+    /// the largest there is, whatever the last one was. Where there was none it most likely is: while an answer comes it
+    /// is in memory up to three times (in pieces, whole, and decoded), so few of the largest may come at once.
+    pub(super) async fn reserve(&self, last: Option<usize>, is_behind: bool) -> Held {
+        let doubled = last.map(|bytes| bytes.saturating_mul(2));
+        let expected = match doubled {
+            Some(bytes) if is_behind => bytes.max(LARGEST / 2),
+            Some(bytes) => bytes,
+            None => LARGEST,
+        };
         let units = u32::try_from(expected.clamp(LEAST, LARGEST) / UNIT).unwrap_or(1);
         // It is never closed; without a permit the reader would go on unbounded, but for its channel.
         Held(Arc::clone(&self.0).acquire_many_owned(units).await.ok())
@@ -82,14 +88,14 @@ mod tests {
     async fn readers_wait_for_each_other_once_the_bytes_are_given_out() {
         let budget = Budget::new();
         let mut held = Vec::new();
-        while let Some(reserved) = budget.reserve(LARGEST, true).now_or_never() {
+        while let Some(reserved) = budget.reserve(Some(LARGEST), true).now_or_never() {
             held.push(reserved);
         }
         assert_eq!(held.len(), BYTES / LARGEST);
         held[0].fit(1);
-        assert!(budget.reserve(LARGEST, true).now_or_never().is_some(), "what was not needed is given back");
+        assert!(budget.reserve(Some(LARGEST), true).now_or_never().is_some(), "what was not needed is given back");
         held.clear();
-        let reserve = |_| unconstrained(budget.reserve(0, false)).now_or_never();
+        let reserve = |_| unconstrained(budget.reserve(Some(0), false)).now_or_never();
         let idle: Vec<Held> = (0..1000).filter_map(reserve).collect();
         assert_eq!(idle.len(), 1000, "a thousand idle shards wait for nobody");
     }
@@ -98,22 +104,24 @@ mod tests {
     async fn an_answer_larger_than_expected_takes_what_is_free_and_waits_for_nothing() {
         let budget = Budget::new();
         let free = || budget.0.available_permits() * UNIT;
-        let mut held = budget.reserve(0, false).await;
+        let mut held = budget.reserve(Some(0), false).await;
         held.fit(LARGEST);
         assert_eq!(free(), BYTES - LARGEST);
-        let others: Vec<Held> = (0..3).filter_map(|_| budget.reserve(LARGEST, true).now_or_never()).collect();
-        let mut last = budget.reserve(0, false).now_or_never().expect("there is room");
+        let others: Vec<Held> = (0..3).filter_map(|_| budget.reserve(Some(LARGEST), true).now_or_never()).collect();
+        let mut last = budget.reserve(Some(0), false).now_or_never().expect("there is room");
         last.fit(LARGEST);
         assert_eq!((others.len(), free()), (BYTES / LARGEST - 1, 0), "what there was");
-        assert!(budget.reserve(0, false).now_or_never().is_none(), "the next one waits");
+        assert!(budget.reserve(Some(0), false).now_or_never().is_none(), "the next one waits");
         drop((held, last, others));
         assert_eq!(free(), BYTES);
     }
 
     #[tokio::test]
-    async fn nothing_is_known_of_a_shard_at_first_and_half_of_the_largest_answer_is_reserved() {
-        let budget = Budget::new();
-        let held: Vec<Held> = (0..100).filter_map(|_| budget.reserve(0, true).now_or_never()).collect();
-        assert_eq!(held.len(), BYTES / (LARGEST / 2));
+    async fn the_largest_answer_is_reserved_for_a_shard_of_which_nothing_is_known_and_half_of_it_while_it_is_behind() {
+        for (last, expected) in [(None, LARGEST), (Some(0), LARGEST / 2)] {
+            let budget = Budget::new();
+            let held: Vec<Held> = (0..100).filter_map(|_| budget.reserve(last, true).now_or_never()).collect();
+            assert_eq!(held.len(), BYTES / expected);
+        }
     }
 }

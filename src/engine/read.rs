@@ -88,7 +88,8 @@ struct Reader {
     /// Where to go on.
     at: StartAt,
     caught_up: Option<i64>,
-    last_bytes: usize,
+    /// What its last page held; none before the first.
+    last_bytes: Option<usize>,
     is_behind: bool,
     behind: Option<Duration>,
     /// The least that it was behind since its last progress: an answer that is further behind than another is none.
@@ -119,7 +120,7 @@ impl Reader {
             pages,
             at: start,
             caught_up,
-            last_bytes: 0,
+            last_bytes: None,
             is_behind: true,
             behind: None,
             nearest: None,
@@ -283,8 +284,9 @@ impl Reader {
         // What is told as lost is not told again.
         let caught_up = caught_up.max(loss.as_ref().map(|loss| loss.to.min(asked_at)));
         self.caught_up = self.caught_up.max(caught_up);
-        self.last_bytes = records.iter().map(bytes_of).sum();
-        held.fit(self.last_bytes);
+        let bytes = records.iter().map(bytes_of).sum();
+        self.last_bytes = Some(bytes);
+        held.fit(bytes);
         if let Some(range) = &range {
             self.at = StartAt::After(range.through.clone());
         }
