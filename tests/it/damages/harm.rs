@@ -22,7 +22,7 @@ pub(super) fn files(root: &Path) -> Vec<String> {
     found
 }
 
-/// Damages one file of the kind; the seed says which, and where. Gives the file's path.
+/// Damages one file of the kind; the seed says which, and where. Gives the path of what is not as it was.
 pub(super) fn damage(data: &Path, kind: &Kind, damage: Damage, seed: usize) -> String {
     let all = files(data);
     let of_kind: Vec<&String> = all.iter().filter(|path| (kind.holds)(path) && is_in_use(data, path)).collect();
@@ -47,7 +47,11 @@ pub(super) fn damage(data: &Path, kind: &Kind, damage: Damage, seed: usize) -> S
             fs::write(&path, fs::read(&other).expect("a file")).expect("written");
             fs::write(&other, bytes).expect("written");
         }
-        Damage::Addition => fs::write(free_name(&path), bytes).expect("written"),
+        Damage::Addition => {
+            let added = free_name(&path);
+            fs::write(&added, bytes).expect("written");
+            return added.strip_prefix(data).expect("below").to_str().expect("UTF-8").to_owned();
+        }
     }
     name.clone()
 }

@@ -100,7 +100,7 @@ fn rows(millstream: &Millstream) -> Result<Rows, Said> {
 }
 
 /// Whether what is said leads a person to the file: by its name, by its neighbour's where a chain is broken, or, of the
-/// files of a table's log, by the table.
+/// files of a table's log, by the table, and of the owner's file by the folder.
 fn leads_to(said: &Said, path: &str) -> bool {
     let is_told = |line: &&str| !line.contains(" INFO ") && !line.contains("\"INFO\"");
     let told: String = said.stdout.lines().chain(said.stderr.lines()).filter(is_told).collect::<Vec<_>>().join("\n");
@@ -112,6 +112,7 @@ fn leads_to(said: &Said, path: &str) -> bool {
         ["lake", "journal", _] => told.contains(name) || neighbour() || entry(),
         ["warehouse", "_ledger", ..] => told.contains(name) || told.contains("ledger"),
         ["warehouse", table, "_delta_log", _] => told.contains(name) || told.contains(table),
+        ["pipeline.json"] => told.contains(name) || told.contains("the data folder") || told.contains("no data in"),
         _ => told.contains(name),
     }
 }
@@ -158,7 +159,9 @@ impl Case {
 
     /// What is wrong with what came of it; none where it is as the table has it.
     fn fault(&self, healthy: &Healthy) -> Option<String> {
-        let fault = match (self.outcome(healthy), self.expect()) {
+        let outcome = self.outcome(healthy);
+        println!("{}, {:?} {}: {outcome:?}", self.kind.name, self.damage, self.seed);
+        let fault = match (outcome, self.expect()) {
             (Ok(Some(by)), Expect::Found(expected) | Expect::Told(expected, _)) if by == expected => return None,
             (Ok(Some(_)), Expect::Either(_)) | (Ok(None), Expect::Harmless(_) | Expect::Either(_)) => return None,
             (Ok(by), expected) => format!("found by {by:?}, expected {expected:?}"),

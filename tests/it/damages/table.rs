@@ -143,9 +143,13 @@ pub(super) const KINDS: [Kind; 12] = [
         name: "owner (pipeline.json)",
         holds: |path| path == "pipeline.json",
         cells: [
-            Either("found where it is no JSON any more or names another table; it guards names, not rows"),
+            Either(
+                "a bit that no longer fits the pipeline is refused with the difference: of this the folder is named, not the file",
+            ),
             FOUND,
-            Either("the folder is taken for one of an earlier release, or refused"),
+            Either(
+                "refused as a folder without data: the sentence names the folder, and not that this file alone is gone",
+            ),
             FOUND,
             Harmless("nothing reads it"),
         ],
