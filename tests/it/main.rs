@@ -18,6 +18,8 @@ mod browser;
 #[cfg(test)]
 mod command;
 #[cfg(test)]
+mod damages;
+#[cfg(test)]
 #[path = "../stand_ins/mod.rs"]
 #[expect(dead_code, unreachable_pub, reason = "the library's unit tests include these servers as well")]
 mod databases;

@@ -1,0 +1,208 @@
+//! The table of damages: every kind of file that a pipeline keeps, altered or lost in every way, is found or is harmless.
+//!
+//! Healthy data folders are made once, with all there is and with records that still wait in the stream. For each case
+//! one is copied, one file is damaged, and `audit` is asked, then `run`; where neither finds anything, the rows of every
+//! table must be those that an undamaged copy comes to. What is expected stands in `table`; `docs/damages.md` is written
+//! from it (`MILLSTREAM_GOLDEN=write`).
+
+mod harm;
+mod table;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use serde_json::Value;
+
+use self::harm::{damage, files};
+use self::table::{DAMAGES, Damage, Expect, KINDS, Kind, document};
+use crate::command::{Millstream, PipelineCopy, Said, copy, until};
+
+/// A data folder whose copies are damaged, and what comes of an undamaged copy.
+struct Healthy {
+    millstream: Millstream,
+    expected: Rows,
+    _pipeline: Option<PipelineCopy>,
+}
+
+type Rows = BTreeMap<&'static str, Vec<String>>;
+
+const TABLES: [&str; 6] =
+    ["fact_orders", "dim_customers", "dim_restaurants", "dim_delivery_riders", "dim_date", "rejects"];
+
+impl Healthy {
+    /// Loaded twice, with two files of rejects, two workers that were killed, and records that wait.
+    fn small() -> Self {
+        let millstream = Millstream::new();
+        for (records, seed) in [("120", "1"), ("40", "3")] {
+            millstream.json("generate", &["--records", records, "--rate", "0", "--seed", seed]);
+            millstream.json("run", &["--once"]);
+        }
+        let mut workers: Vec<_> = (1..=2)
+            .map(|number| {
+                let worker = millstream.start("run", &[]);
+                let workers = millstream.data.path().join("lake/workers");
+                until("a heartbeat", || Some(workers.is_dir() && files(&workers).len() == number).filter(|is| *is));
+                worker
+            })
+            .collect();
+        workers.iter_mut().for_each(|worker| worker.kill());
+        millstream.json("generate", &["--records", "60", "--rate", "0", "--seed", "2"]);
+        Self::of(millstream, None)
+    }
+
+    /// Of more than two hundred entries, so that there are snapshots.
+    fn long() -> Self {
+        let pipeline = PipelineCopy::new().replace("pipeline.toml", "max_rows = 200_000", "max_rows = 1").replace(
+            "pipeline.toml",
+            "shards = 4",
+            "shards = 1",
+        );
+        let millstream = Millstream::over(pipeline.pipeline.clone());
+        millstream.json("generate", &["--records", "200", "--rate", "0"]);
+        millstream.json("run", &["--once"]);
+        millstream.json("generate", &["--records", "5", "--rate", "0", "--seed", "2"]);
+        Self::of(millstream, Some(pipeline))
+    }
+
+    fn of(millstream: Millstream, pipeline: Option<PipelineCopy>) -> Self {
+        let reference = copy_of(&millstream);
+        let audit = reference.json("audit", &["--deep"]);
+        assert_eq!((&audit["clean"], &audit["orphans"]), (&Value::Bool(true), &Value::from(0)), "{audit}");
+        reference.json("run", &["--once"]);
+        let expected = rows(&reference).expect("nothing is damaged");
+        assert!(expected["fact_orders"].len() > 100 && !expected["rejects"].is_empty());
+        Self { millstream, expected, _pipeline: pipeline }
+    }
+}
+
+fn copy_of(healthy: &Millstream) -> Millstream {
+    let copied = Millstream::over(healthy.pipeline.clone());
+    copy(healthy.data.path(), copied.data.path());
+    copied
+}
+
+/// Every row of every table, and the rejects; or what the query says that can't read one.
+fn rows(millstream: &Millstream) -> Result<Rows, Said> {
+    let mut found = Rows::new();
+    for table in TABLES {
+        let said = millstream.say("query", &[&format!("select * from {table}"), "--format", "json"]);
+        if said.code != Some(0) {
+            return Err(said);
+        }
+        let mut lines: Vec<String> = said.stdout.lines().map(str::to_owned).collect();
+        lines.sort();
+        found.insert(table, lines);
+    }
+    Ok(found)
+}
+
+/// Whether what is said leads a person to the file: by its name, by its neighbour's where a chain is broken, or, of the
+/// files of a table's log, by the table, and of the owner's file by the folder.
+fn leads_to(said: &Said, path: &str) -> bool {
+    let is_told = |line: &&str| !line.contains(" INFO ") && !line.contains("\"INFO\"");
+    let told: String = said.stdout.lines().chain(said.stderr.lines()).filter(is_told).collect::<Vec<_>>().join("\n");
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let number = name.split('.').next().and_then(|stem| stem.parse::<u64>().ok());
+    let neighbour = || number.is_some_and(|number| told.contains(&format!("{:020}.json", number + 1)));
+    let entry = || number.is_some_and(|number| told.contains(&format!("entry {number}")));
+    match path.split('/').collect::<Vec<_>>()[..] {
+        ["lake", "journal", _] => told.contains(name) || neighbour() || entry(),
+        ["warehouse", "_ledger", ..] => told.contains(name) || told.contains("ledger"),
+        ["warehouse", table, "_delta_log", _] => told.contains(name) || told.contains(table),
+        ["pipeline.json"] => told.contains(name) || told.contains("the data folder") || told.contains("no data in"),
+        _ => told.contains(name),
+    }
+}
+
+struct Case {
+    kind: &'static Kind,
+    damage: Damage,
+    seed: usize,
+}
+
+impl Case {
+    fn expect(&self) -> Expect {
+        self.kind.expect(self.damage)
+    }
+
+    /// Damages a copy and asks; gives the command that found it, or none where it was harmless.
+    fn outcome(&self, healthy: &Healthy) -> Result<Option<&'static str>, String> {
+        let millstream = copy_of(&healthy.millstream);
+        let path = damage(millstream.data.path(), self.kind, self.damage, self.seed);
+        let mut finder = None;
+        for command in [&["audit"][..], &["run", "--once"]] {
+            let said = millstream.say(command[0], &command[1..]);
+            match said.code {
+                Some(0) => {}
+                Some(1 | 2) if leads_to(&said, &path) && finder.is_none() => finder = Some(command[0]),
+                code => {
+                    return Err(format!("{path}: {command:?} ended with {code:?} and does not lead to it: {said:?}"));
+                }
+            }
+            if finder.is_some() && !matches!(self.expect(), Expect::Told(..)) {
+                return Ok(finder);
+            }
+        }
+        match rows(&millstream) {
+            Ok(found) if found == healthy.expected => Ok(finder),
+            Ok(_) => {
+                let said = millstream.say("audit", &["--deep"]);
+                Err(format!("{path}: the rows are others, and neither audit nor run has said so; --deep: {said:?}"))
+            }
+            Err(said) if leads_to(&said, &path) => Ok(Some("query")),
+            Err(said) => Err(format!("{path}: a query fails: {said:?}")),
+        }
+    }
+
+    /// What is wrong with what came of it; none where it is as the table has it.
+    fn fault(&self, healthy: &Healthy) -> Option<String> {
+        let outcome = self.outcome(healthy);
+        println!("{}, {:?} {}: {outcome:?}", self.kind.name, self.damage, self.seed);
+        let fault = match (outcome, self.expect()) {
+            (Ok(Some(by)), Expect::Found(expected) | Expect::Told(expected, _)) if by == expected => return None,
+            (Ok(Some(_)), Expect::Either(_)) | (Ok(None), Expect::Harmless(_) | Expect::Either(_)) => return None,
+            (Ok(by), expected) => format!("found by {by:?}, expected {expected:?}"),
+            (Err(fault), _) => fault,
+        };
+        Some(format!("{}, {:?} {}: {fault}", self.kind.name, self.damage, self.seed))
+    }
+}
+
+fn all_cases() -> Vec<Case> {
+    let kinds = KINDS.iter().flat_map(|kind| DAMAGES.map(|damage| (kind, damage)));
+    kinds.flat_map(|(kind, damage)| (0..damage.cases()).map(move |seed| Case { kind, damage, seed })).collect()
+}
+
+#[test]
+fn whatever_is_altered_or_lost_is_found_or_harmless() {
+    let (small, long) = thread::scope(|scope| {
+        let long = scope.spawn(Healthy::long);
+        (Healthy::small(), long.join().expect("made"))
+    });
+    let (cases, next) = (all_cases(), AtomicUsize::new(0));
+    let work = || {
+        let mut faults = Vec::new();
+        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            faults.extend(case.fault(if case.kind.needs_many_entries { &long } else { &small }));
+        }
+        faults
+    };
+    let faults: Vec<String> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("no panic")).collect()
+    });
+    assert!(faults.is_empty(), "{} of {} cases:\n{}", faults.len(), cases.len(), faults.join("\n\n"));
+}
+
+#[test]
+fn the_document_says_what_the_test_expects() {
+    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/damages.md");
+    if std::env::var("MILLSTREAM_GOLDEN").is_ok_and(|golden| golden == "write") {
+        fs::write(&path, document()).expect("written");
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(written, document(), "docs/damages.md is stale: MILLSTREAM_GOLDEN=write cargo test --test it damages");
+}
