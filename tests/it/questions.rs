@@ -94,7 +94,8 @@ fn until_it_hears(asking: Running) -> Said {
         let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:"))?.trim();
         (u64::from_str_radix(caught, 16).ok()? & 2 != 0).then_some(())
     });
-    asking.interrupt()
+    asking.signal("INT");
+    asking.wait()
 }
 
 /// The folders for spilled rows in this place.

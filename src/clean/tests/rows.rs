@@ -4,6 +4,7 @@ use arrow::array::{AsArray, Date32Array};
 use arrow::datatypes::{DataType, TimeUnit};
 
 use super::*;
+use crate::batch::Reject;
 
 const SIMPLE: &str = "SELECT id, trim(name) AS name, amount FROM events";
 
@@ -209,4 +210,44 @@ async fn tables_of_files_and_dates_are_cleaned_apart() {
     assert_eq!(error.to_string(), "no table \"names\" reads such an input");
     let cleaned = cleaner.clean(events(&[event(101, "a", 1)])).await.expect("cleaned");
     assert_eq!(cleaned.counts.tables.keys().collect::<Vec<_>>(), ["t"]);
+}
+
+/// What did not decode in this record, as an event after all others.
+fn undecoded(record: u32) -> Reject {
+    Reject {
+        reason: "not_json".to_owned(),
+        message: "it is none".to_owned(),
+        shard: ShardId::new("shardId-0"),
+        position: Position::new(u64::from(record + 1).into(), 0),
+        index: 9,
+        arrived_at: i64::from(record) * 1000,
+        payload: Bytes::from(format!("undecoded in {record}")),
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_is_cut_anywhere_keeps_every_row_and_every_reject_with_its_own_bytes() {
+    let cents = |record: i32, index: i32| if (record + index) % 2 == 0 { 1 } else { -1 };
+    let group = |record: i32| (0..=record % 3).map(move |index| event(10 * record + index, "a", cents(record, index)));
+    let groups: Vec<Vec<Event>> = (0..7).map(|record| group(record).collect()).collect();
+    let decoded = || Decoded { rejects: [0, 2, 2, 6].map(undecoded).into(), ..records(&groups) };
+    let tables = vec![table("t", &["id"], "SELECT id, _position AS place FROM events")];
+    let cleaner = cleaner(vec![check("not_negative", "amount >= 0")], tables).await;
+    let seen = |parts: &[Cleaned]| {
+        let mut rows: Vec<String> = parts.iter().flat_map(|part| shown(part, "t")).collect();
+        let rejects = parts.iter().flat_map(|part| &part.rejects);
+        let mut rejects: Vec<String> = rejects.map(|reject| format!("{reject:?} {:?}", reject.payload)).collect();
+        rows.sort_unstable();
+        rejects.sort_unstable();
+        (rows, rejects, parts.iter().map(|part| part.counts.events).sum::<u64>())
+    };
+    let whole = seen(&[cleaner.clean(decoded()).await.expect("cleaned")]);
+    assert_eq!((whole.0.len(), whole.1.len(), whole.2), (7, 10, 17));
+    for cut in 1..7 {
+        let (first, second) = decoded().split_at(cut);
+        assert_eq!((first.raw.records.len(), second.raw.records.len()), (cut, 7 - cut));
+        let parts = [cleaner.clean(first).await.expect("cleaned"), cleaner.clean(second).await.expect("cleaned")];
+        assert_eq!(seen(&parts), whole, "cut at {cut}");
+        parts.iter().for_each(|part| adds_up(&part.counts));
+    }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use ferrokinesis::store::{Store, StoreOptions};
+use millstream::batch::Checksum;
 use millstream::error::Error;
 use millstream::runtime::Tasks;
 use serde_json::{Value, json};
@@ -78,16 +79,28 @@ async fn forget(store: &Store, count: usize) {
 /// Makes the journal one of a job that has stood still for days: a shard is caught up to then, and no later. What was
 /// lost is judged by the clock, and this test has no days.
 fn age(journal: &Path, by: i64) {
-    let mut aged = 0;
-    for file in fs::read_dir(journal).expect("the journal") {
-        let file = file.expect("an entry").path();
+    let (mut aged, mut before) = (0, None);
+    let mut files: Vec<_> =
+        fs::read_dir(journal).expect("the journal").map(|file| file.expect("an entry").path()).collect();
+    files.sort();
+    for file in files {
         let mut entry: Value = serde_json::from_slice(&fs::read(&file).expect("an entry")).expect("json");
-        let Some(marks) = entry["marks"]["caught_up"].as_object_mut() else { continue };
-        for mark in marks.values_mut() {
+        let marks = entry.pointer_mut("/marks/caught_up").and_then(Value::as_object_mut);
+        for mark in marks.into_iter().flat_map(|marks| marks.values_mut()) {
             *mark = json!(mark.as_i64().expect("a time") - by);
             aged += 1;
         }
-        fs::write(file, entry.to_string()).expect("written");
+        // The log is a chain, and each entry ends with the checksum of what stands before.
+        let fields = entry.as_object_mut().expect("an entry");
+        fields.remove("checksum");
+        if let Some(before) = before {
+            fields.insert("previous".to_owned(), json!(before));
+        }
+        let text = entry.to_string();
+        let body = text.strip_suffix('}').expect("an object");
+        let checksum = Checksum::of(body.as_bytes()).to_string();
+        fs::write(file, format!("{body},\"checksum\":\"{checksum}\"}}\n")).expect("written");
+        before = Some(checksum);
     }
     assert!(aged > 0, "the journal notes how far each shard is caught up");
 }
