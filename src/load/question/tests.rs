@@ -118,7 +118,6 @@ fn what_a_server_may_read_in_another_way_is_refused_or_taken_out() {
         (Dialect::Postgres, "select $€$, ' $€$, pg_sleep(1) as y --'"),
         (Dialect::Postgres, "select U&\"pg\\005fread\\005ffile\"('PG_VERSION')"),
         (Dialect::Postgres, "select u&\"pg!005fread!005ffile\" UESCAPE '!' ('PG_VERSION')"),
-        (Dialect::Redshift, "select a[' , ] , '] from t"),
     ] {
         refused(dialect, sql);
     }
