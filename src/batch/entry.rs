@@ -218,4 +218,8 @@ pub struct Receipt {
     pub copied: BTreeMap<String, u64>,
     /// When the load was committed, ms since 1970 UTC.
     pub loaded_at: i64,
+    /// The attempt that wrote the entry `loaded_through`: another journal's entry of the same number has another. None
+    /// in the receipts of an earlier Millstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<String>,
 }

@@ -1,5 +1,5 @@
 //! `check`: everything that can be wrong before a run, at once, with nothing written; with `--apply`, the warehouse made
-//! as the run would make it.
+//! as the run would make it. A warehouse that was filled from elsewhere is refused before anything else is looked at in it.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -63,17 +63,18 @@ pub(super) async fn check(common: &Common, arguments: &Check) -> Result<ExitCode
 }
 
 /// What a database lacks of what the pipeline loads, as statements; Delta tables are made by the load that needs them.
-/// One that another pipeline loads into, or that was filled from elsewhere, is refused before it is changed.
+/// A warehouse that another pipeline loads into, or that was filled from elsewhere, is refused before it is changed.
 async fn changes(common: &Common, folder: &Path, warehouse: &SiteWarehouse) -> Result<Vec<String>> {
-    let Some(warehouse) = warehouse.sql() else { return Ok(Vec::new()) };
-    let ledger = warehouse.ledger().await?;
-    let store = match Site::existing(common, folder).await {
-        Ok(site) => site.store,
+    let (store, warehouse) = match Site::existing(common, folder).await {
+        Ok(site) => (site.store, site.warehouse),
         // Nothing was ever run from here.
-        Err(_) => Store::memory("nowhere")?,
+        Err(_) => (Store::memory("nowhere")?, warehouse.clone()),
     };
-    engine::belongs(&store, &ledger).await?;
-    warehouse.changes().await
+    engine::verify_ledger(&store, warehouse.get().ledger().await?.last.as_ref()).await?;
+    match warehouse.sql() {
+        Some(warehouse) => warehouse.changes().await,
+        None => Ok(Vec::new()),
+    }
 }
 
 fn tell(address: &str, changes: &[String], applied: bool) -> Result<()> {

@@ -8,7 +8,7 @@ use chrono::{DateTime, Datelike};
 use super::arguments::{Common, Dims};
 use super::output::{self, thousands};
 use super::site::Site;
-use crate::engine::{Controls, Dimensions, load_all};
+use crate::engine::{self, Controls, Dimensions, load_all};
 use crate::error::{Error, Result};
 use crate::journal::Journal;
 
@@ -23,7 +23,7 @@ pub(super) async fn dims(common: &Common, arguments: &Dims) -> Result<ExitCode> 
         dimensions = dimensions.effective_at(effective_at);
     }
     // What could never be loaded is not staged either.
-    job.warehouse.prepare().await?;
+    engine::prepare(&job.store, job.warehouse.as_ref()).await?;
     let staged = dimensions.stage_changed(&mut journal).await?;
     load_all(&job, &Controls::default()).await?;
     let loaded_through = job.warehouse.ledger().await?.loaded_through;

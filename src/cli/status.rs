@@ -1,4 +1,7 @@
 //! `status`: where the stream, the journal and the warehouse stand, and who works on them.
+//!
+//! Where one of them gives no answer, or is damaged, that is told as a finding and as the command's error, and is no reason
+//! to keep back what the others say. Of a damaged journal the entries before the damage count.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -35,6 +38,7 @@ struct Status {
     warehouse: Option<String>,
     /// None where the warehouse does not tell.
     loads: Option<Loads>,
+    findings: Findings,
     /// Of the workers that live.
     workers: Vec<Heartbeat>,
     shards: Vec<ShardStatus>,
@@ -45,7 +49,16 @@ struct Status {
 /// What is loaded, and what is not.
 struct Loads {
     ledger: Ledger,
-    waiting: Waiting,
+    /// None where that cannot be told of this journal and this ledger together.
+    waiting: Option<Waiting>,
+}
+
+/// What could not be told, and why.
+#[derive(Default)]
+struct Findings {
+    stream: Option<Error>,
+    warehouse: Option<Error>,
+    journal: Option<Error>,
 }
 
 /// What is staged and not loaded.
@@ -62,32 +75,31 @@ struct Waiting {
 /// Shows it.
 pub(super) async fn status(common: &Common, folder: &Path) -> Result<ExitCode> {
     let site = Site::existing(common, folder).await?;
-    let state = journal::fold(&site.store, &site.plan.pipeline.name).await?;
+    let (state, damage) = journal::fold_sound(&site.store, &site.plan.pipeline.name).await?;
     let workers = living(&site.store, site.context.clock.as_ref()).await?;
-    // Where the stream or the warehouse gives no answer, that is no reason to keep back what the others say.
-    let asked = ask(common, &site, (&state, &workers)).await;
-    let (shards, no_stream) = parted(asked);
+    let (shards, no_stream) = parted(ask(common, &site, (&state, &workers)).await);
     let patient = site.context.clock.sleep(PATIENCE);
     let (loads, no_warehouse) = parted(tokio::select! {
         told = loads(&site) => told,
         () = patient => Err(no_answer()),
     });
+    let (loads, mismatch) = loads.unzip();
+    // A damaged journal is told once, and not again because what waits in it cannot be counted.
+    let mismatch = mismatch.flatten().filter(|_| damage.is_none());
+    let findings = Findings { stream: no_stream, warehouse: no_warehouse.or(mismatch), journal: damage };
     let paused_until = site.plan.pipeline.load.paused_until(site.context.clock.now_millis());
     let (shards, warehouse) = (shards.unwrap_or_default(), site.warehouse.address().map(str::to_owned));
-    let status = Status { state, warehouse, loads, workers, shards, paused_until };
+    let status = Status { state, warehouse, loads, findings, workers, shards, paused_until };
     if common.json {
         output::json(&status.json(&site.plan.pipeline.name))?;
     } else {
         status.print()?;
     }
-    match (no_stream, no_warehouse) {
-        (None, None) => Ok(ExitCode::SUCCESS),
-        (Some(error), None) | (None, Some(error)) => Err(error),
-        (Some(stream), Some(warehouse)) => {
-            output::error(&stream);
-            Err(warehouse)
-        }
-    }
+    let Findings { stream, warehouse, journal } = status.findings;
+    let mut found: Vec<Error> = [stream, warehouse, journal].into_iter().flatten().collect();
+    let last = found.pop();
+    found.iter().for_each(output::error);
+    last.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
 fn no_answer() -> Error {
@@ -117,12 +129,15 @@ async fn ask(common: &Common, site: &Site, (state, workers): (&State, &[Heartbea
     asked.and_then(|shards| closed.map(|()| shards))
 }
 
-/// What is loaded and what waits, by a ledger that belongs to the journal.
-async fn loads(site: &Site) -> Result<Loads> {
+/// What is loaded and what waits; or why that cannot be told, where ledger and journal do not belong together.
+async fn loads(site: &Site) -> Result<(Loads, Option<Error>)> {
     let ledger = site.warehouse.get().ledger().await?;
-    engine::belongs(&site.store, &ledger).await?;
-    let waiting = waiting(site, &ledger).await?;
-    Ok(Loads { ledger, waiting })
+    let counted = async {
+        engine::verify_ledger(&site.store, ledger.last.as_ref()).await?;
+        waiting(site, &ledger).await
+    };
+    let (waiting, mismatch) = parted(counted.await);
+    Ok((Loads { ledger, waiting }, mismatch))
 }
 
 async fn waiting(site: &Site, ledger: &Ledger) -> Result<Waiting> {
@@ -147,7 +162,8 @@ async fn waiting(site: &Site, ledger: &Ledger) -> Result<Waiting> {
 impl Status {
     fn json(&self, pipeline: &str) -> serde_json::Value {
         let state = &self.state;
-        let (ledger, waiting) = self.loads.as_ref().map(|loads| (&loads.ledger, &loads.waiting)).unzip();
+        let (ledger, waiting) = self.loads.as_ref().map(|loads| (&loads.ledger, loads.waiting.as_ref())).unzip();
+        let waiting = waiting.flatten();
         let tables: serde_json::Map<_, _> = state
             .tables
             .iter()
@@ -175,6 +191,7 @@ impl Status {
             "oldest_waiting_ms": waiting.and_then(|waiting| waiting.oldest_ms),
             "waiting": waiting,
             "loading_paused_until": self.paused_until,
+            "findings": self.findings.json(),
         })
     }
 
@@ -203,13 +220,14 @@ impl Status {
         let Some(Loads { ledger, waiting }) = &self.loads else {
             return output::line("loads    the warehouse does not tell (see the error): how much waits is not known");
         };
-        let waits = match waiting.oldest_ms {
-            Some(age) => {
+        let waits = match waiting.as_ref().map(|waiting| (waiting, waiting.oldest_ms)) {
+            None => "BROKEN: how much waits cannot be told (see the error)".to_owned(),
+            Some((waiting, Some(age))) => {
                 let (entries, rows) = (counted(waiting.entries, "entry", "entries"), thousands(waiting.rows));
                 let (files, size) = (counted(waiting.files, "file", "files"), bytes(waiting.bytes));
                 format!("{entries} with {rows} rows in {files} ({size}) wait, the oldest for {}", millis(age))
             }
-            None => "everything staged is loaded".to_owned(),
+            Some((_, None)) => "everything staged is loaded".to_owned(),
         };
         let loads = counted(ledger.loads, "load", "loads");
         output::line(format_args!("loads    {loads} through entry {}; {waits}", ledger.loaded_through))
@@ -267,11 +285,25 @@ impl Status {
         let (records, rejected) = (thousands(state.counts.records), thousands(state.quarantine.rows));
         let entries = counted(state.through, "entry", "entries");
         output::line(format_args!("journal  {entries}, {records} records, {rejected} in quarantine"))?;
+        if self.findings.journal.is_some() {
+            let through = state.through;
+            output::line(format_args!(
+                "  BROKEN: it is damaged behind entry {through} (see the error); what is shown is as of that entry"
+            ))?;
+        }
         for (table, totals) in &state.tables {
             let (rows, files) = (thousands(totals.rows), counted(totals.files, "file", "files"));
             output::line(format_args!("  {table}: {rows} rows in {files}, {}", bytes(totals.bytes)))?;
         }
         Ok(())
+    }
+}
+
+impl Findings {
+    fn json(&self) -> Vec<serde_json::Value> {
+        let found = [("stream", &self.stream), ("warehouse", &self.warehouse), ("journal", &self.journal)];
+        let found = found.into_iter().filter_map(|(about, error)| Some((about, error.as_ref()?)));
+        found.map(|(about, error)| serde_json::json!({ "about": about, "message": error.to_string() })).collect()
     }
 }
 

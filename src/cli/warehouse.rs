@@ -176,6 +176,7 @@ mod tests {
             loaded_through: after + 2,
             copied: copied.clone(),
             loaded_at: 1_700_000_000_123,
+            attempt: None,
         };
         let receipts = [receipt(2), receipt(0)];
         let rows = ledger_rows(&receipts, &["loaded_at", "copied", "loaded_through"]).expect("rows");

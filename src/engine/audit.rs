@@ -23,12 +23,12 @@ use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 use std::collections::BTreeMap;
 
-use super::belongs::belongs;
 use super::compare::compare;
+use super::verify_ledger::verify_ledger;
 use crate::batch::{DataFile, Entry, Position, Receipt, ShardId};
 use crate::error::{ErrorKind, Result};
 use crate::journal::{self, Replay};
-use crate::load::{Ledger, SqlWarehouse, Warehouse};
+use crate::load::{SqlWarehouse, Warehouse};
 use crate::query::Query;
 use crate::schema::TableSpec;
 use crate::stage;
@@ -120,7 +120,7 @@ pub async fn audit(
     }
     auditor.files(store, counting.is_some_and(|counting| counting.fast)).await?;
     auditor.loads(receipts);
-    auditor.belongs(store, &ledger).await?;
+    auditor.belongs(store, ledger.last.as_ref()).await?;
     for damage in warehouse.damages(counting.is_some_and(|counting| counting.fast)).await? {
         auditor.found("files", damage);
     }
@@ -168,6 +168,8 @@ struct Auditor {
     unreadable: bool,
     /// Rows staged by table, entry by entry.
     staged: Vec<BTreeMap<String, u64>>,
+    /// The attempts that wrote them.
+    attempts: Vec<String>,
 }
 
 impl Auditor {
@@ -188,6 +190,7 @@ impl Auditor {
         let files = entry.tables.values().flatten().chain(&entry.quarantine);
         self.named.extend(files.map(|file| (entry.number, file.clone())));
         self.staged.push(entry.tables.keys().map(|table| (table.clone(), entry.rows(table))).collect());
+        self.attempts.push(entry.attempt.clone());
     }
 
     fn counts(&mut self, entry: &Entry) {
@@ -296,6 +299,7 @@ impl Auditor {
 
     fn loads(&mut self, mut receipts: Vec<Receipt>) {
         receipts.sort_by_key(|receipt| receipt.loaded_through);
+        let newest = receipts.last().map_or(0, |receipt| receipt.loaded_through);
         let mut loaded_through = 0;
         for receipt in receipts {
             self.audit.loads += 1;
@@ -308,14 +312,20 @@ impl Auditor {
                 let copied = &receipt.copied;
                 self.found("loads", format!("the load ({after}, {through}]: copied {copied:?}, staged {staged:?}"));
             }
+            // The newest load is held against the journal by itself.
+            let written = usize::try_from(through).ok().and_then(|through| self.attempts.get(through.checked_sub(1)?));
+            if through < newest && receipt.attempt.as_ref().zip(written).is_some_and(|(loaded, is)| loaded != is) {
+                let other = "took another entry of this number than the journal holds now: rows of it are in no table";
+                self.found("loads", format!("the load ({after}, {through}] {other}"));
+            }
             loaded_through = through;
         }
         self.audit.waiting = self.audit.entries.saturating_sub(loaded_through);
     }
 
-    async fn belongs(&mut self, store: &Store, ledger: &Ledger) -> Result<()> {
+    async fn belongs(&mut self, store: &Store, last: Option<&Receipt>) -> Result<()> {
         // What cannot be read of the journal is told already.
-        match belongs(store, ledger).await {
+        match verify_ledger(store, last).await {
             Err(error) if error.kind() != ErrorKind::Corrupt => Err(error),
             Err(error) if !self.unreadable => {
                 self.found("loads", error.to_string());

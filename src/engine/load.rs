@@ -2,7 +2,8 @@
 //!
 //! Owns when to load and how much: entries are coalesced until the oldest is as old as `[load] freshness` allows, or
 //! there are as many as one load takes (entries, files or bytes). In a maintenance window no load starts. What is
-//! loaded is the warehouse's ledger's to say: the loop asks it at its start and after each failure.
+//! loaded is the warehouse's ledger's to say: the loop asks it at its start and after each failure. Before each load the
+//! ledger is held against the journal; where they do not belong together, the run commits nothing more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,44 +12,54 @@ use std::time::Duration;
 use chrono::DateTime;
 use tokio_util::sync::CancellationToken;
 
-use super::belongs::belongs;
 use super::share::Duty;
+use super::verify_ledger::verify_ledger;
 use super::{Controls, Job};
-use crate::batch::Entry;
+use crate::batch::{Entry, Receipt};
 use crate::config::LoadSettings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
 use crate::runtime::{Backoff, Clock};
+use crate::store::Store;
 
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(60), attempts: 6 };
 
-/// Loads until `ingested` says that no more will come, and then the rest; while it is another worker's duty it waits.
+/// What the load loop shares with ingestion, beside the journal.
+#[derive(Clone, Default)]
+pub(super) struct Signals {
+    /// Ingestion is over: no more will come.
+    pub(super) ingested: CancellationToken,
+    /// Ledger and journal do not belong together: what is committed would never be loaded.
+    pub(super) mismatched: CancellationToken,
+}
+
+/// Loads until ingestion is over, and then the rest; while it is another worker's duty it waits.
 ///
 /// # Errors
-/// The failure that ended loading for good; reading has gone on until the run's end.
-pub(super) async fn run(job: Job, controls: Controls, (duty, ingested): (Duty, CancellationToken)) -> Result<()> {
+/// The failure that ended loading for good; reading has gone on until the run's end, or ends with a mismatch.
+pub(super) async fn run(job: Job, controls: Controls, (duty, signals): (Duty, Signals)) -> Result<()> {
     // However it ends: a worker that loads no more must not keep the others from it.
     let _held = duty.hold();
     let clock = &*job.context.clock;
-    let mut loader = Loader::new(&job, &controls);
+    let ingested = &signals.ingested;
+    let mut loader = Loader::new(&job, &controls, signals.mismatched.clone());
     let mut failures = 0;
     loop {
         let last = ingested.is_cancelled();
         if !last && !duty.is_ours() {
             // What the other loads meanwhile is for the ledger to say.
-            loader.loaded_through = None;
-            wait(clock, (&ingested, last), poll(job.pipeline.load.freshness)).await;
+            loader.last = None;
+            wait(clock, (ingested, last), poll(job.pipeline.load.freshness)).await;
             continue;
         }
         match loader.load_due(last).await {
             Ok(Due::Loaded) => failures = 0,
             Ok(Due::Nothing | Due::Paused) if last => return Ok(()),
-            Ok(Due::Nothing | Due::Paused) => wait(clock, (&ingested, last), poll(job.pipeline.load.freshness)).await,
+            Ok(Due::Nothing | Due::Paused) => wait(clock, (ingested, last), poll(job.pipeline.load.freshness)).await,
             Err(error) => {
                 failures += 1;
-                loader.loaded_through = None;
-                let pause = what_next(error, failures, last, &job)?;
-                wait(clock, (&ingested, last), pause).await;
+                let pause = loader.what_next(error, failures, last)?;
+                wait(clock, (ingested, last), pause).await;
             }
         }
     }
@@ -59,7 +70,7 @@ pub(super) async fn run(job: Job, controls: Controls, (duty, ingested): (Duty, C
 /// # Errors
 /// The warehouse's.
 pub async fn load_all(job: &Job, controls: &Controls) -> Result<()> {
-    let mut loader = Loader::new(job, controls);
+    let mut loader = Loader::new(job, controls, CancellationToken::new());
     let mut failures = 0;
     loop {
         match loader.load_due(true).await {
@@ -67,8 +78,7 @@ pub async fn load_all(job: &Job, controls: &Controls) -> Result<()> {
             Ok(Due::Nothing | Due::Paused) => return Ok(()),
             Err(error) => {
                 failures += 1;
-                loader.loaded_through = None;
-                job.context.clock.sleep(what_next(error, failures, true, job)?).await;
+                job.context.clock.sleep(loader.what_next(error, failures, true)?).await;
             }
         }
     }
@@ -93,15 +103,16 @@ enum Due {
 struct Loader<'a> {
     job: &'a Job,
     controls: &'a Controls,
-    /// As the ledger said, or as our own last load left it; none where it must be asked.
-    loaded_through: Option<u64>,
+    /// The last load, as the ledger said, or our own; none where the ledger must be asked.
+    last: Option<Receipt>,
+    mismatched: CancellationToken,
     /// The end of the maintenance window that was told of, ms since 1970 UTC.
     paused_until: Option<i64>,
 }
 
 impl<'a> Loader<'a> {
-    fn new(job: &'a Job, controls: &'a Controls) -> Self {
-        Self { job, controls, loaded_through: None, paused_until: None }
+    fn new(job: &'a Job, controls: &'a Controls, mismatched: CancellationToken) -> Self {
+        Self { job, controls, last: None, mismatched, paused_until: None }
     }
 
     /// Makes the next load where one is due, or where `all` is wanted.
@@ -110,30 +121,56 @@ impl<'a> Loader<'a> {
         if self.is_paused() {
             return Ok(Due::Paused);
         }
-        let loaded_through = match self.loaded_through {
-            Some(loaded_through) => loaded_through,
-            None => {
-                job.warehouse.prepare().await?;
-                let ledger = job.warehouse.ledger().await?;
-                belongs(&job.store, &ledger).await?;
-                self.controls.progress.loaded_elsewhere(ledger.loaded_through);
-                ledger.loaded_through
-            }
+        let last = match self.last.take() {
+            Some(last) => last,
+            None => self.ask().await?,
         };
-        self.loaded_through = Some(loaded_through);
         let settings = &job.pipeline.load;
-        let mut entries = journal::entries(&job.store, loaded_through, settings.max_entries).await?;
+        let mut entries = journal::entries(&job.store, last.loaded_through, settings.max_entries).await?;
+        let last = self.last.insert(last);
         let takes = one_load(settings, &entries);
         if entries.is_empty() || !(all || takes.is_full || has_waited(job, &entries)) {
             return Ok(Due::Nothing);
         }
         entries.truncate(takes.entries);
+        verify(&job.store, Some(last), &self.mismatched).await?;
         let receipt = job.warehouse.load(&entries).await?;
         check_rows(&entries, &receipt.copied)?;
-        self.loaded_through = Some(receipt.loaded_through);
         tracing::debug!(through = receipt.loaded_through, entries = entries.len(), "loaded");
         self.controls.progress.loaded(&receipt);
+        self.last = Some(receipt);
         Ok(Due::Loaded)
+    }
+
+    /// The last load that the ledger knows, of a warehouse that is ready for the next.
+    async fn ask(&self) -> Result<Receipt> {
+        let warehouse = &self.job.warehouse;
+        verify(&self.job.store, warehouse.ledger().await?.last.as_ref(), &self.mismatched).await?;
+        warehouse.prepare().await?;
+        let ledger = warehouse.ledger().await?;
+        self.controls.progress.loaded_elsewhere(ledger.loaded_through);
+        Ok(ledger.last.unwrap_or_default())
+    }
+
+    /// How long to wait before the ledger is asked again, or the error that ends loading.
+    fn what_next(&mut self, error: Error, failures: u32, last: bool) -> Result<Duration> {
+        self.last = None;
+        match error.kind() {
+            ErrorKind::Fenced => tracing::info!(%error, "another worker has loaded; reading the ledger again"),
+            ErrorKind::Transient if !last || failures < BACKOFF.attempts => {
+                let meanwhile = if last { "nothing is left to read" } else { "reading goes on" };
+                tracing::warn!(%error, failures, "loading failed; trying again, {meanwhile}");
+            }
+            _ if self.mismatched.is_cancelled() => {
+                tracing::error!(%error, "the run ends: nothing more is committed or loaded");
+                return Err(error);
+            }
+            _ => {
+                tracing::error!(%error, "loading has stopped; what is read is still staged and will be loaded later");
+                return Err(error);
+            }
+        }
+        Ok(BACKOFF.pause(failures, &self.job.context))
     }
 
     /// Whether a maintenance window is open; each is told of once.
@@ -195,19 +232,13 @@ fn check_rows(entries: &[Arc<Entry>], copied: &BTreeMap<String, u64>) -> Result<
     Ok(())
 }
 
-fn what_next(error: Error, failures: u32, last: bool, job: &Job) -> Result<Duration> {
-    match error.kind() {
-        ErrorKind::Fenced => tracing::info!(%error, "another worker has loaded; reading the ledger again"),
-        ErrorKind::Transient if !last || failures < BACKOFF.attempts => {
-            let meanwhile = if last { "nothing is left to read" } else { "reading goes on" };
-            tracing::warn!(%error, failures, "loading failed; trying again, {meanwhile}");
-        }
-        _ => {
-            tracing::error!(%error, "loading has stopped; what is read is still staged and will be loaded later");
-            return Err(error);
-        }
+/// As [`verify_ledger`]; a mismatch is also signalled.
+async fn verify(store: &Store, last: Option<&Receipt>, mismatched: &CancellationToken) -> Result<()> {
+    let verified = verify_ledger(store, last).await;
+    if verified.as_ref().is_err_and(|error| error.kind() == ErrorKind::Corrupt) {
+        mismatched.cancel();
     }
-    Ok(BACKOFF.pause(failures, &job.context))
+    verified
 }
 
 /// Waits, but not past the end of ingestion where that was not known when the loop looked last.

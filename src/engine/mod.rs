@@ -8,7 +8,6 @@
 
 mod assign;
 mod audit;
-mod belongs;
 mod budget;
 mod collect;
 mod compare;
@@ -23,6 +22,7 @@ mod read;
 mod reading;
 mod share;
 mod supervise;
+mod verify_ledger;
 
 #[cfg(test)]
 mod tests;
@@ -43,12 +43,12 @@ use crate::stage::Stager;
 use crate::store::Store;
 
 pub use audit::{Audit, Counting, Finding, audit};
-pub use belongs::belongs;
 pub use deep::{Deep, DeepAudit};
 pub use dimensions::{Dimensions, StagedDimension};
 pub use load::load_all;
 pub use progress::{Latency, Progress, ShardProgress, Totals};
 pub use supervise::run;
+pub use verify_ledger::{prepare, verify_ledger};
 
 /// Connects to the stream, again after each loss of it.
 pub type Connect = Arc<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Source>>> + Send + Sync>;

@@ -327,7 +327,7 @@ mod tests {
         progress.committed(&entry(1, 100), arrivals, 1_000);
         assert_eq!(progress.stage_latency(), Latency { p50: 100, p99: 100 });
         assert_eq!(progress.load_latency(), Latency::default());
-        let receipt = Receipt { loaded_after: 0, loaded_through: 1, copied: BTreeMap::new(), loaded_at: 1_900 };
+        let receipt = Receipt { loaded_through: 1, loaded_at: 1_900, ..Receipt::default() };
         progress.loaded(&receipt);
         // Three digits are kept: 1000 falls into the bucket that ends at 1000.
         assert_eq!(progress.load_latency().p50, 1_000);
@@ -341,7 +341,7 @@ mod tests {
         progress.committed(&entry(1, 1), arrivals.clone(), 1);
         progress.committed(&entry(2, 1), arrivals, 1);
         progress.loaded_elsewhere(1);
-        progress.loaded(&Receipt { loaded_after: 1, loaded_through: 2, copied: BTreeMap::new(), loaded_at: 50 });
+        progress.loaded(&Receipt { loaded_after: 1, loaded_through: 2, loaded_at: 50, ..Receipt::default() });
         assert_eq!(progress.with(|inner| inner.loaded.len()), 1);
     }
 

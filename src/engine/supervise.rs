@@ -8,6 +8,10 @@
 //!
 //! A run that is to end by itself (drained) gives up after as many Transient failures in a row as [`BACKOFF`] has
 //! tries; one that runs until stopped never does.
+//!
+//! Before anything is committed the warehouse's ledger is held against the journal. Where the warehouse is away then, the
+//! run reads and commits all the same: the loader compares before each load, and a mismatch that it finds ends the run at
+//! once, without a further commit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +19,7 @@ use std::time::Duration;
 use super::dimensions::Dimensions;
 use super::ingest;
 use super::share::Share;
+use super::verify_ledger::prepare;
 use super::{Controls, Job, load};
 use crate::batch::{Opening, StartAt, StreamIdentity};
 use crate::config::Start;
@@ -31,14 +36,18 @@ const BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), longest: D
 /// The first failure that repeating cannot cure. What was committed before it stays, and the next run goes on there.
 pub async fn run(job: Job, controls: Controls) -> Result<()> {
     fits(&job).await?;
-    let ingested = tokio_util::sync::CancellationToken::new();
+    let signals = load::Signals::default();
     let mut tasks = Tasks::new();
     let mut run = Run { share: Share::new(job.store.clone(), job.context.clone()), dimensions_staged: false };
-    let loading = load::run(job.clone(), controls.clone(), (run.share.duty(), ingested.clone()));
+    let loading = load::run(job.clone(), controls.clone(), (run.share.duty(), signals.clone()));
     tasks.spawn("loading", loading);
     tasks.spawn("ingesting", async move {
-        let _ended = ingested.drop_guard();
-        let outcome = ingest(job, controls, &mut run).await;
+        let _ended = signals.ingested.drop_guard();
+        let outcome = tokio::select! {
+            biased;
+            () = signals.mismatched.cancelled() => Ok(()),
+            outcome = ingest(job, controls, &mut run) => outcome,
+        };
         run.share.leave().await;
         outcome
     });
@@ -56,10 +65,10 @@ struct Run {
     dimensions_staged: bool,
 }
 
-/// What the pipeline would never be able to load must not be staged either. A warehouse that is away is no reason to
-/// wait: loading finds out by itself.
+/// What could never be loaded must not be staged either. A warehouse that is away is no reason to wait: loading finds out
+/// by itself.
 async fn fits(job: &Job) -> Result<()> {
-    match job.warehouse.prepare().await {
+    match prepare(&job.store, job.warehouse.as_ref()).await {
         Err(error) if error.kind() != ErrorKind::Transient => Err(error),
         _ => Ok(()),
     }

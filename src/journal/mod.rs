@@ -27,6 +27,6 @@ pub use follower::Follower;
 pub use log::entries;
 pub use record::entry_path;
 pub use replay::Replay;
-pub use snapshot::fold;
+pub use snapshot::{fold, fold_sound};
 pub use state::{State, TableTotals};
 pub use writer::Journal;

@@ -5,7 +5,7 @@
 //! each time. The snapshots of formats 1 and 2 have no checksum, so they are left aside too: after an upgrade the log is
 //! folded whole until the next snapshot. Writing and deleting them is best effort.
 
-use futures::TryStreamExt;
+use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
 use super::log::Log;
@@ -47,15 +47,31 @@ pub async fn fold(store: &Store, pipeline: &str) -> Result<State> {
     resume(&Log::new(store), pipeline).await
 }
 
+/// What the log says as far as it is sound, and why it ends there where it is damaged: for those who look at what is left.
+///
+/// # Errors
+/// As [`fold`], but for the damage.
+pub async fn fold_sound(store: &Store, pipeline: &str) -> Result<(State, Option<Error>)> {
+    sound(&Log::new(store), pipeline).await
+}
+
 /// The newest snapshot that fits, and the entries after it.
 pub(super) async fn resume(log: &Log, pipeline: &str) -> Result<State> {
+    let (state, damage) = sound(log, pipeline).await?;
+    damage.map_or(Ok(state), Err)
+}
+
+async fn sound(log: &Log, pipeline: &str) -> Result<(State, Option<Error>)> {
     let mut state = newest(log, pipeline).await?.unwrap_or_default();
     let last = log.last(state.through).await?;
     let mut entries = std::pin::pin!(log.read_all(state.through, last));
-    while let Some(recorded) = entries.try_next().await? {
-        state.fold(pipeline, &recorded)?;
+    while let Some(next) = entries.next().await {
+        match next.and_then(|recorded| state.fold(pipeline, &recorded)) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => return Ok((state, Some(error))),
+            folded => folded?,
+        }
     }
-    Ok(state)
+    Ok((state, None))
 }
 
 /// Writes the snapshot of `state` where it is its last entry's turn, and deletes old ones. A failure is logged: the

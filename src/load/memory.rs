@@ -83,7 +83,7 @@ impl Tables for MemoryWarehouse {
         let state = self.lock();
         let last = state.receipts.last().cloned();
         let loaded_through = last.as_ref().map_or(0, |receipt| receipt.loaded_through);
-        Ok(Ledger { loaded_through, loads: state.receipts.len() as u64, last, attempt: None })
+        Ok(Ledger { loaded_through, loads: state.receipts.len() as u64, last })
     }
 
     async fn record(&self, receipt: &Receipt) -> Result<Outcome> {

@@ -61,9 +61,6 @@ pub struct Ledger {
     pub loads: u64,
     /// The newest load's receipt.
     pub last: Option<Receipt>,
-    /// The attempt that wrote the last entry loaded, where the ledger keeps it: another journal's entry of the same
-    /// number has another.
-    pub attempt: Option<String>,
 }
 
 /// What an audit counts of a table: of a fact all rows, of a dimension those that are no inferred members (and, where

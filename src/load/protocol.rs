@@ -94,6 +94,7 @@ impl Loader {
             loaded_through: last,
             copied,
             loaded_at: self.context.clock.now_millis(),
+            attempt: entries.last().map(|entry| entry.attempt.clone()),
         };
         match tables.record(&receipt).await? {
             Outcome::Done => Ok(receipt),

@@ -5,6 +5,7 @@ mod dial;
 mod drains;
 mod faults;
 mod losses;
+mod lost_entries;
 mod odd_source;
 mod random;
 mod reads;

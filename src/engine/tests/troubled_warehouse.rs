@@ -94,8 +94,12 @@ impl Warehouse for TroubledWarehouse {
     }
 
     async fn ledger(&self) -> Result<Ledger> {
-        let attempt = self.attempt.lock().expect("lock").clone();
-        Ok(Ledger { attempt, ..self.inner.ledger().await? })
+        self.call()?;
+        let mut ledger = self.inner.ledger().await?;
+        if let (Some(attempt), Some(last)) = (self.attempt.lock().expect("lock").clone(), &mut ledger.last) {
+            last.attempt = Some(attempt);
+        }
+        Ok(ledger)
     }
 
     async fn receipts(&self, limit: usize) -> Result<Vec<Receipt>> {

@@ -25,16 +25,19 @@ const COLUMNS: [&str; 4] = ["loaded_after", LOADED_THROUGH, "copied", "loaded_at
 /// What is remembered of the tables' logs, as JSON; null in the receipts of an earlier Millstream.
 const LOGS: &str = "logs";
 
+/// The attempt that wrote the entry `loaded_through`; null in the receipts of an earlier Millstream.
+const ATTEMPT: &str = "attempt";
+
 /// How often others may change the table under a receipt before it gives up for now.
 const TRIES: usize = 5;
 
-/// The table `_ledger`: `loaded_after`, `loaded_through`, `copied` (JSON: rows by table), `loaded_at`, `logs`.
+/// The table `_ledger`: `loaded_after`, `loaded_through`, `copied` (JSON: rows by table), `loaded_at`, `logs`, `attempt`.
 pub(super) fn shape() -> Arc<Shape> {
     let instant = arrow::datatypes::TimeUnit::Microsecond;
     let types = [DataType::Int64, DataType::Int64, DataType::Utf8, DataType::Timestamp(instant, Some("UTC".into()))];
     let fields = COLUMNS.iter().zip(types).map(|(name, data_type)| Field::new(*name, data_type, false));
-    let logs = Field::new(LOGS, DataType::Utf8, true);
-    let schema = Arc::new(Schema::new(fields.chain([logs]).collect::<Vec<_>>()));
+    let later = [LOGS, ATTEMPT].map(|name| Field::new(name, DataType::Utf8, true));
+    let schema = Arc::new(Schema::new(fields.chain(later).collect::<Vec<_>>()));
     Arc::new(Shape {
         name: "_ledger".to_owned(),
         style: Style::Append,
@@ -76,7 +79,7 @@ impl LedgerTable {
                  {loaded_through}: somebody else wrote to the table _ledger; restore it from a backup"
             )));
         }
-        Ok(Ledger { loaded_through, loads, last, attempt: None })
+        Ok(Ledger { loaded_through, loads, last })
     }
 
     /// The newest receipts, newest first; none before the warehouse is made.
@@ -153,6 +156,7 @@ fn row(receipt: &Receipt, logs: &LogStates) -> Result<RecordBatch> {
         Arc::new(StringArray::from(vec![copied])),
         utc(vec![Some(receipt.loaded_at * 1000)]),
         Arc::new(StringArray::from(vec![logs])),
+        Arc::new(StringArray::from(vec![receipt.attempt.clone()])),
     ];
     RecordBatch::try_new(Arc::clone(&shape().table), columns).map_err(arrow_bug)
 }
@@ -181,6 +185,7 @@ fn receipts(rows: &RecordBatch) -> Result<Vec<Receipt>> {
     let (after, through) = (number(COLUMNS[0])?, number(COLUMNS[1])?);
     let copied = column(COLUMNS[2])?.as_string::<i32>();
     let loaded_at = column(COLUMNS[3])?.as_primitive::<TimestampMicrosecondType>();
+    let attempts = rows.column_by_name(ATTEMPT).ok_or_else(damaged)?.as_string::<i32>();
     let receipt = |row: usize| {
         let copied = serde_json::from_str(copied.value(row)).map_err(|error| damaged().with_source(error))?;
         Ok(Receipt {
@@ -188,6 +193,7 @@ fn receipts(rows: &RecordBatch) -> Result<Vec<Receipt>> {
             loaded_through: u64::try_from(through.value(row)).map_err(|error| damaged().with_source(error))?,
             copied,
             loaded_at: loaded_at.value(row) / 1000,
+            attempt: attempts.is_valid(row).then(|| attempts.value(row).to_owned()),
         })
     };
     (0..rows.num_rows()).map(receipt).collect()
@@ -205,8 +211,12 @@ mod tests {
             loaded_through: 9,
             copied: [("fact_orders".to_owned(), 12)].into(),
             loaded_at: 1_763_600_000_123,
+            attempt: None,
         };
-        assert_eq!(receipts(&row(&receipt, &LogStates::default()).expect("row")).expect("receipts"), [receipt]);
+        for attempt in [None, Some("who wrote it".to_owned())] {
+            let receipt = Receipt { attempt, ..receipt.clone() };
+            assert_eq!(receipts(&row(&receipt, &LogStates::default()).expect("row")).expect("receipts"), [receipt]);
+        }
     }
 
     #[test]

@@ -205,7 +205,8 @@ mod tests {
         let access = data_api(RedshiftPlace::Workgroup("w".to_owned()));
         let settings = RedshiftSettings { endpoint: server.apis().endpoint, ..settings(access) };
         let ledger = warehouse(&settings, examples::lake()).expect("a warehouse").ledger().await.expect("a ledger");
-        assert_eq!((ledger.loaded_through, ledger.loads, ledger.attempt.as_deref()), (42, 9, Some("a-1")));
+        let attempt = ledger.last.as_ref().and_then(|last| last.attempt.as_deref());
+        assert_eq!((ledger.loaded_through, ledger.loads, attempt), (42, 9, Some("a-1")));
         let asked = &server.requests("BatchExecuteStatement")[0];
         assert_eq!((&asked["WorkgroupName"], &asked["Sqls"][0]), (&"w".into(), &"SET search_path TO \"food\"".into()));
     }

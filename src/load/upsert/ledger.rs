@@ -21,13 +21,7 @@ impl UpsertWarehouse {
         let Some(rows) = self.ledger_rows(&ledger_query(&self.target)).await? else { return Ok(None) };
         let Some(last) = receipts(&rows)?.into_iter().next() else { return Ok(Some(Ledger::default())) };
         let loads = numbers(&rows, "loads")?;
-        let attempt = texts(&rows, "attempt")?;
-        Ok(Some(Ledger {
-            loaded_through: last.loaded_through,
-            loads: loads[0],
-            last: Some(last),
-            attempt: Some(attempt.value(0).to_owned()),
-        }))
+        Ok(Some(Ledger { loaded_through: last.loaded_through, loads: loads[0], last: Some(last) }))
     }
 
     /// The newest receipts; none where there is no ledger.
@@ -63,13 +57,15 @@ impl UpsertWarehouse {
 
 fn receipts(rows: &RecordBatch) -> Result<Vec<Receipt>> {
     let [after, through, at] = ["loaded_after", "loaded_through", "loaded_at"].map(|name| numbers(rows, name));
-    let (after, through, at, copied) = (after?, through?, at?, texts(rows, "copied")?);
+    let (after, through, at) = (after?, through?, at?);
+    let (copied, attempts) = (texts(rows, "copied")?, texts(rows, "attempt")?);
     let receipt = |row: usize| {
         Ok(Receipt {
             loaded_after: after[row],
             loaded_through: through[row],
             copied: serde_json::from_str(copied.value(row)).map_err(|error| damaged().with_source(error))?,
             loaded_at: i64::try_from(at[row]).map_err(|_| damaged())?,
+            attempt: Some(attempts.value(row).to_owned()),
         })
     };
     (0..rows.num_rows()).map(receipt).collect()

@@ -141,6 +141,7 @@ impl UpsertWarehouse {
             loaded_through: plan.through,
             copied: plan.copied(),
             loaded_at: plan.loaded_at,
+            attempt: Some(plan.attempt.clone()),
         };
         match self.session.transact(&plan.id, &statements).await {
             Ok(()) => {

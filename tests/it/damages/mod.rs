@@ -3,7 +3,8 @@
 //! Healthy data folders are made once, with all there is and with records that still wait in the stream. For each case
 //! one is copied, one file is damaged, and `audit` is asked, then `run`; where neither finds anything, the rows of every
 //! table must be those that an undamaged copy comes to. What is expected stands in `table`; `docs/damages.md` is written
-//! from it (`MILLSTREAM_GOLDEN=write`).
+//! from it (`MILLSTREAM_GOLDEN=write`). The newest entries of the journal, lost after they were loaded, are a table of their
+//! own: there every command that looks must say so.
 
 mod harm;
 mod table;
@@ -17,7 +18,7 @@ use std::thread;
 use serde_json::Value;
 
 use self::harm::{damage, files};
-use self::table::{DAMAGES, Damage, Expect, KINDS, Kind, document};
+use self::table::{DAMAGES, Damage, Expect, KINDS, Kind, LOOKS, LOSSES, Loss, document};
 use crate::command::{Millstream, PipelineCopy, Said, copy, until};
 
 /// A data folder whose copies are damaged, and what comes of an undamaged copy.
@@ -195,6 +196,42 @@ fn whatever_is_altered_or_lost_is_found_or_harmless() {
         workers.into_iter().flat_map(|worker| worker.join().expect("no panic")).collect()
     });
     assert!(faults.is_empty(), "{} of {} cases:\n{}", faults.len(), cases.len(), faults.join("\n\n"));
+}
+
+/// Takes entries that were loaded from the end of the journal.
+fn lose(millstream: &Millstream, loss: Loss) {
+    let data = millstream.data.path();
+    let journal = data.join("lake/journal");
+    let entries = files(&journal).into_iter().filter(|name| !name.contains("snapshots"));
+    let lost: Vec<String> = entries.collect::<Vec<_>>().into_iter().rev().take(loss.entries).collect();
+    lost.iter().for_each(|name| fs::remove_file(journal.join(name)).expect("removed"));
+    if loss.are_replaced {
+        // By a run that knows nothing of the warehouse.
+        let (warehouse, aside) = (data.join("warehouse"), data.join("aside"));
+        fs::rename(&warehouse, &aside).expect("moved");
+        millstream.json("run", &["--once"]);
+        fs::remove_dir_all(&warehouse).expect("removed");
+        fs::rename(&aside, &warehouse).expect("moved back");
+        millstream.json("generate", &["--records", "5", "--rate", "0", "--seed", "4"]);
+    }
+}
+
+#[test]
+fn every_command_tells_that_loaded_entries_are_lost() {
+    let healthy = Healthy::small();
+    for loss in LOSSES {
+        let millstream = copy_of(&healthy.millstream);
+        lose(&millstream, loss);
+        let before = files(&millstream.data.path().join("lake/journal"));
+        for look in LOOKS {
+            let said = millstream.say(look[0], &look[1..]);
+            let told = [&said.stdout[..], &said.stderr].concat();
+            assert_eq!(said.code, Some(1), "{loss:?}, {look:?}: {said:?}");
+            assert!(told.contains("the last entries of the journal were deleted"), "{loss:?}, {look:?}: {said:?}");
+            assert!(!told.contains("loaded later"), "{loss:?}, {look:?}: {said:?}");
+        }
+        assert_eq!(files(&millstream.data.path().join("lake/journal")), before, "{loss:?}: nothing was committed");
+    }
 }
 
 #[test]

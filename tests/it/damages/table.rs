@@ -163,6 +163,23 @@ pub(super) const KINDS: [Kind; 12] = [
     },
 ];
 
+/// Entries that are taken from the journal's end after they were loaded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Loss {
+    name: &'static str,
+    pub(super) entries: usize,
+    pub(super) are_replaced: bool,
+}
+
+pub(super) const LOSSES: [Loss; 3] = [
+    Loss { name: "the newest entry deleted", entries: 1, are_replaced: false },
+    Loss { name: "the newest three entries deleted", entries: 3, are_replaced: false },
+    Loss { name: "the newest entry deleted, and others written in its place", entries: 1, are_replaced: true },
+];
+
+/// The commands that look whether ledger and journal belong together.
+pub(super) const LOOKS: [&[&str]; 5] = [&["check"], &["status"], &["audit"], &["run", "--once"], &["dims"]];
+
 fn is_delta(path: &str) -> bool {
     path.starts_with("warehouse/")
 }
@@ -209,6 +226,22 @@ pub(super) fn document() -> String {
     text.push('\n');
     for (number, note) in notes.iter().enumerate() {
         writeln!(text, "{}. {note}", number + 1).expect("a text");
+    }
+    text.push_str(
+        "\n## Entries that were loaded, and are lost\n\n\
+         Where the newest entries of the journal are gone, what is left is a sound journal of an earlier time, and their\n\
+         numbers would be given once more. The warehouse's ledger knows which entry of which attempt it has loaded last, so\n\
+         each command that looks says so and ends with exit code 1, and nothing is committed or loaded until the entries are\n\
+         restored (`damages::every_command_tells_that_loaded_entries_are_lost`; for a database\n\
+         `warehouses::strangers::every_command_tells_that_the_newest_entry_was_lost_after_it_was_loaded`). An entry that was\n\
+         not loaded yet leaves no trace elsewhere: its records are read again.\n\n|",
+    );
+    for look in LOOKS {
+        write!(text, " | `{}`", look.join(" ")).expect("a text");
+    }
+    text.push_str(" |\n|---|---|---|---|---|---|\n");
+    for loss in LOSSES {
+        writeln!(text, "| {} |{}", loss.name, " found |".repeat(LOOKS.len())).expect("a text");
     }
     text
 }

@@ -1,7 +1,7 @@
 //! A database that another journal or another pipeline has filled: left alone, and told by every command that looks.
 
 use super::*;
-use crate::command::until;
+use crate::command::{Said, until};
 
 /// Two data folders over one pipeline, and the database that both would load into.
 struct Bench {
@@ -29,38 +29,91 @@ impl Bench {
     }
 }
 
+/// A command that looks and refuses: what it says, with exit code 1.
+fn refused(millstream: &Millstream, command: &str, arguments: &[&str]) -> Said {
+    let said = millstream.say(command, arguments);
+    assert_eq!(said.code, Some(1), "{command}: {said:?}");
+    said
+}
+
 #[test]
-fn loading_stops_and_reading_goes_on_where_another_journal_has_filled_the_database() {
+fn nothing_is_committed_where_another_journal_has_filled_the_database() {
     let bench = Bench::new();
     let (first, second) = (bench.folder("1"), bench.folder("2"));
     first.json("run", &bench.with(&["--once"]));
     let before = first.json("status", &bench.with(&[]));
-    let said = second.say("check", &bench.with(&["--apply"]));
-    assert!(said.code == Some(1) && said.stderr.contains("does not reach so far"), "{said:?}");
-
-    // Else a status that is asked before the run has begun would host the stream, and take it along when it ends.
-    let _host = second.host_stream();
-    let running = second.start("run", &bench.with(&[]));
-    until("all is read and the worker says that it loads no more", || {
-        let said = second.say("status", &bench.with(&["--json"]));
-        let status: Value = serde_json::from_str(&said.stdout).ok()?;
-        let stopped = status["workers"][0]["loads"] == Value::Bool(false);
-        (stopped && number(&status["records"]) == 300 && status["loads"].is_null()).then_some(())
-    });
-    let said = second.say("status", &bench.with(&[]));
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stdout.contains("LOADING HAS STOPPED there"), "{said:?}");
-    assert!(said.stderr.contains("filled from another object store"), "{said:?}");
-    let said = running.interrupt();
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert_eq!(said.stderr.matches("loading has stopped").count(), 1, "once: {said:?}");
-    assert!(!said.stderr.contains("no longer this worker's"), "nobody has taken it over: {said:?}");
-    let said = second.say("audit", &bench.with(&[]));
-    assert!(said.code == Some(1) && said.stdout.contains("filled from another object store"), "{said:?}");
+    for (command, arguments) in [("check", &["--apply"][..]), ("run", &["--once"]), ("dims", &[])] {
+        let said = refused(&second, command, &bench.with(arguments));
+        assert!(said.stderr.contains("does not reach so far"), "{said:?}");
+    }
+    let said = refused(&second, "status", &bench.with(&["--json"]));
+    let status: Value = serde_json::from_str(&said.stdout).expect("an object");
+    assert_eq!((number(&status["records"]), &status["waiting"]), (0, &Value::Null), "{status}");
+    assert_eq!(status["findings"][0]["about"], "warehouse", "{status}");
+    assert!(status["findings"][0]["message"].to_string().contains("filled from another object store"), "{status}");
+    let said = refused(&second, "audit", &bench.with(&[]));
+    assert!(said.stdout.contains("filled from another object store"), "{said:?}");
 
     let after = first.json("status", &bench.with(&[]));
     assert_eq!((&after["last_load"], &after["loads"]), (&before["last_load"], &before["loads"]));
     assert_eq!(first.json("audit", &bench.with(&[]))["clean"], Value::Bool(true));
+}
+
+#[test]
+fn every_command_tells_that_the_newest_entry_was_lost_after_it_was_loaded() {
+    let bench = Bench::new();
+    let first = bench.folder("1");
+    first.json("run", &bench.with(&["--once"]));
+    let entries = number(&first.json("status", &bench.with(&[]))["entries"]);
+    let newest = first.data.path().join(format!("lake/journal/{entries:020}.json"));
+    let kept = fs::read(&newest).expect("an entry");
+    fs::remove_file(&newest).expect("removed");
+    first.json("generate", &["--records", "50", "--rate", "0", "--seed", "2"]);
+    for (command, arguments) in [("run", &["--once"][..]), ("check", &[]), ("dims", &[]), ("status", &[])] {
+        let said = refused(&first, command, &bench.with(arguments));
+        assert!(said.stderr.contains("the last entries of the journal were deleted"), "{said:?}");
+        assert!(!said.stderr.contains("will be loaded later"), "{said:?}");
+    }
+    let said = refused(&first, "audit", &bench.with(&[]));
+    assert!(
+        said.stdout.contains("BROKEN loads") && said.stdout.contains("entries of the journal were deleted"),
+        "{said:?}"
+    );
+    assert!(!newest.exists(), "nothing was committed");
+    fs::write(&newest, kept).expect("restored");
+    first.json("run", &bench.with(&["--once"]));
+    assert_eq!(first.json("audit", &bench.with(&["--deep"]))["clean"], Value::Bool(true));
+}
+
+/// What a person must look at ends loading alone.
+#[test]
+fn loading_stops_and_reading_goes_on_where_commits_of_a_table_are_gone() {
+    let bench = Bench::new();
+    let millstream = bench.folder("1");
+    // Else a status that is asked before the run has begun would host the stream, and take it along when it ends.
+    let _host = millstream.host_stream();
+    let running = millstream.start("run", &[]);
+    let status = || {
+        let said = millstream.say("status", &["--json"]);
+        serde_json::from_str::<Value>(&said.stdout).ok()
+    };
+    until("all is loaded", || {
+        let status = status()?;
+        (number(&status["records"]) == 300 && status["loaded_through"] == status["entries"]).then_some(())
+    });
+    let log = millstream.data.path().join("warehouse/fact_orders/_delta_log");
+    let newest = fs::read_dir(log).expect("a log").map(|file| file.expect("a file").path()).max().expect("a commit");
+    fs::remove_file(newest).expect("removed");
+    millstream.json("generate", &["--records", "100", "--rate", "0", "--seed", "2"]);
+    until("all is read and the worker says that it loads no more", || {
+        let status = status()?;
+        (status["workers"][0]["loads"] == Value::Bool(false) && number(&status["records"]) == 400).then_some(())
+    });
+    assert!(millstream.ok("status", &[]).contains("LOADING HAS STOPPED there"));
+    let said = running.interrupt();
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert_eq!(said.stderr.matches("loading has stopped").count(), 1, "once: {said:?}");
+    assert!(!said.stderr.contains("no longer this worker's"), "nobody has taken it over: {said:?}");
 }
 
 #[test]
