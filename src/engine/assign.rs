@@ -111,8 +111,6 @@ impl<'a> Assignment<'a> {
         let context = self.reading.job.context.clone();
         let (drain, pages) = (self.reading.controls.drain.clone(), self.reading.pages.clone());
         self.beat().await?;
-        let (members, ended) = (self.share.members(), &self.follower.state().marks.ended);
-        self.reading.controls.progress.keep(|shard| members.is_ours(shard) && !ended.contains(shard));
         // Soon, for the first one could not say yet what is read here.
         let mut beat = context.clock.sleep(BEAT_EVERY / 8);
         loop {
@@ -154,23 +152,23 @@ impl<'a> Assignment<'a> {
     /// Tells the others what is read here, and learns from them and from the journal; in this order, for who has left a
     /// shard has committed what it read.
     async fn beat(&mut self) -> Result<()> {
-        let (state, progress) = (self.follower.state(), &self.reading.controls.progress);
+        let state = self.follower.state();
         let holds = |(shard, reader): (&ShardId, &Reader)| match reader {
             Reader::Running(_) | Reader::Leaving | Reader::Finished => Some(shard.clone()),
             Reader::AtTip(place) => (!is_committed(shard, &place.start, state)).then(|| shard.clone()),
         };
         let mut held: Vec<ShardId> = self.readers.iter().filter_map(holds).collect();
-        for (shard, at) in &self.left {
-            if is_committed(shard, at, state) {
-                progress.released(shard);
-            } else {
-                held.push(shard.clone());
-            }
-        }
-        let reports = self.share.reports(&held, (progress, state), self.reading.retention.get());
+        let unsaved = self.left.iter().filter(|(shard, at)| !is_committed(shard, at, state));
+        held.extend(unsaved.map(|(shard, _)| shard.clone()));
+        let progress = self.reading.controls.progress.clone();
+        let reports = self.share.reports(&held, (&progress, state), self.reading.retention.get());
         self.share.beat(reports).await?;
-        self.reading.controls.progress.shared_by(self.share.members().ids().count());
-        self.follow().await
+        progress.shared_by(self.share.members().ids().count());
+        self.follow().await?;
+        // Also what was told of a shard before this pass: another worker may have read it to its end meanwhile.
+        let (members, ended) = (self.share.members(), &self.follower.state().marks.ended);
+        progress.keep(|shard| held.contains(shard) || (members.is_ours(shard) && !ended.contains(shard)));
+        Ok(())
     }
 
     /// Learns what was committed. A store that does not answer now is asked again with the next heartbeat.
@@ -247,14 +245,7 @@ impl<'a> Assignment<'a> {
     /// Stops the readers of shards that went to another worker, or that another worker has read to their end.
     fn stop_others(&mut self) {
         let ended = &self.follower.state().marks.ended;
-        let progress = &self.reading.controls.progress;
-        self.readers.retain(|shard, reader| {
-            let is_over = matches!(reader, Reader::Finished) && ended.contains(shard);
-            if is_over {
-                progress.released(shard);
-            }
-            !is_over
-        });
+        self.readers.retain(|shard, reader| !(matches!(reader, Reader::Finished) && ended.contains(shard)));
         let members = self.share.members();
         for (shard, reader) in &mut self.readers {
             let is_over = ended.contains(shard) || !members.is_ours(shard);

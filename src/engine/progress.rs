@@ -189,14 +189,9 @@ impl Progress {
         self.with(|inner| inner.totals.shards.entry(shard.clone()).or_default().reconnects = times);
     }
 
-    /// A pass begins: of the shards that it will not read there is nothing to tell any more.
+    /// Of the shards that are read no more there is nothing to tell.
     pub(super) fn keep(&self, mut is_read: impl FnMut(&ShardId) -> bool) {
         self.with(|inner| inner.totals.shards.retain(|shard, _| is_read(shard)));
-    }
-
-    /// The shard is another worker's from now on, or read to its end.
-    pub(super) fn released(&self, shard: &ShardId) {
-        self.with(|inner| drop(inner.totals.shards.remove(shard)));
     }
 
     pub(super) fn lost(&self) {

@@ -29,7 +29,7 @@ impl Members {
     }
 
     /// This worker and these others, with the shards that each reads.
-    pub(super) fn with(us: WorkerId, others: BTreeMap<WorkerId, BTreeSet<ShardId>>) -> Self {
+    pub fn with(us: WorkerId, others: BTreeMap<WorkerId, BTreeSet<ShardId>>) -> Self {
         let mut reads = others;
         reads.insert(us.clone(), BTreeSet::new());
         Self { us, reads, idle: BTreeSet::new() }

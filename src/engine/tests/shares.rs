@@ -7,7 +7,8 @@ use super::troubled_warehouse::TroubledWarehouse;
 use super::workers::{Worker, fast, shared};
 use super::*;
 use crate::runtime::Random;
-use crate::workers::heartbeats;
+use crate::source::Shard;
+use crate::workers::{Members, WorkerId, heartbeats};
 
 /// The job for one more worker, with a count of its loads. Its dice are its own: they give it its id.
 fn for_worker(job: &Job, warehouse: &Arc<MemoryWarehouse>, seed: u64) -> (Job, Arc<TroubledWarehouse>) {
@@ -20,12 +21,25 @@ fn shards(worker: &Worker) -> BTreeSet<ShardId> {
     worker.shards().into_iter().collect()
 }
 
-/// Waits until these workers read so many shards together, each shard once.
-async fn divided(bench: &Bench, workers: &[&Worker], count: usize) {
+/// Waits until each of these workers, all that live, knows of the others: it reads the open shards that fall to it, and
+/// tells of no other.
+async fn divided(bench: &Bench, workers: &[&Worker]) {
     let is_divided = async || {
-        let shares: Vec<BTreeSet<ShardId>> = workers.iter().map(|worker| shards(worker)).collect();
-        let all: BTreeSet<&ShardId> = shares.iter().flatten().collect();
-        all.len() == count && shares.iter().map(BTreeSet::len).sum::<usize>() == count
+        let ids: Vec<WorkerId> =
+            heartbeats(&bench.store).await.expect("readable").into_iter().map(|beat| beat.worker).collect();
+        let Some(us) = ids.first() else { return false };
+        let members = Members::with(us.clone(), ids.iter().map(|id| (id.clone(), BTreeSet::new())).collect());
+        let open: Vec<Shard> =
+            bench.source.shards().await.expect("shards").into_iter().filter(|shard| !shard.closed).collect();
+        let share = |id: &WorkerId| -> BTreeSet<ShardId> {
+            open.iter().filter(|shard| members.owner(&shard.id) == id).map(|shard| shard.id.clone()).collect()
+        };
+        let (mut due, mut read): (Vec<_>, Vec<_>) =
+            (ids.iter().map(share).collect(), workers.iter().map(|worker| shards(worker)).collect());
+        due.sort();
+        read.sort();
+        let know = |worker: &&Worker| worker.controls.progress.totals().workers == workers.len();
+        due == read && workers.iter().all(know)
     };
     bench.soon("the shards are divided", is_divided).await;
 }
@@ -38,14 +52,14 @@ async fn workers_divide_the_shards_and_the_one_that_is_left_takes_them_all() {
     let (one, other) = (Worker::start(&one), Worker::start(&other));
     bench.orders(1..101);
     bench.soon("both read", async || !one.shards().is_empty() && !other.shards().is_empty()).await;
-    divided(&bench, &[&one, &other], 8).await;
+    divided(&bench, &[&one, &other]).await;
     assert!(!one.shards().is_empty() && !other.shards().is_empty(), "{:?}", one.shards());
     bench.orders(101..201);
     bench.journaled_soon(200).await;
     other.stop().await.expect("it leaves");
     bench.orders(201..301);
     bench.journaled_soon(300).await;
-    divided(&bench, &[&one], 8).await;
+    divided(&bench, &[&one]).await;
     one.drain().await.expect("it runs");
     bench.is_whole_and_in_order(300, &warehouse).await;
 }
@@ -59,7 +73,7 @@ async fn the_shards_of_a_worker_that_dies_are_taken_over() {
     let (one, other) = (Worker::start(&one), Worker::start(&other));
     bench.orders(1..101);
     bench.soon("both read", async || !one.shards().is_empty() && !other.shards().is_empty()).await;
-    divided(&bench, &[&one, &other], 8).await;
+    divided(&bench, &[&one, &other]).await;
     bench.orders(101..201);
     other.kill().await;
     let died_at = clock.now_micros();
@@ -78,14 +92,14 @@ async fn three_workers_come_and_go_over_a_stream_that_reshards() {
     let start = |seed| Worker::start(&for_worker(&job, &warehouse, seed).0);
     let (one, two) = (start(1), start(2));
     bench.orders(1..101);
-    divided(&bench, &[&one, &two], 6).await;
+    divided(&bench, &[&one, &two]).await;
     let three = start(3);
     for parent in 0..6 {
         bench.source.split(parent).expect("split");
         let first = 101 + 20 * parent as i64;
         bench.orders(first..first + 20);
     }
-    divided(&bench, &[&one, &two, &three], 12).await;
+    divided(&bench, &[&one, &two, &three]).await;
     one.kill().await;
     bench.orders(221..301);
     bench.source.merge(6, 7).expect("merged");
@@ -105,7 +119,7 @@ async fn one_worker_loads_and_another_when_it_is_gone() {
         (1..=2).map(|seed| for_worker(&job, &warehouse, seed)).unzip();
     let mut workers: Vec<Worker> = jobs.iter().map(Worker::start).collect();
     bench.orders(1..41);
-    divided(&bench, &[&workers[0], &workers[1]], 4).await;
+    divided(&bench, &[&workers[0], &workers[1]]).await;
     bench.journaled_soon(40).await;
     bench.soon("it is loaded", async || loaded(&warehouse, "fact") == good(1..41)).await;
     let loads = || -> Vec<usize> { counts.iter().map(|counted| counted.loads()).collect() };
@@ -133,7 +147,7 @@ async fn another_worker_loads_where_one_can_load_no_more_and_that_one_reads_on()
     let (jobs, counts): (Vec<Job>, Vec<Arc<TroubledWarehouse>>) =
         (1..=2).map(|seed| for_worker(&job, &warehouse, seed)).unzip();
     let mut workers: Vec<Worker> = jobs.iter().map(Worker::start).collect();
-    divided(&bench, &[&workers[0], &workers[1]], 4).await;
+    divided(&bench, &[&workers[0], &workers[1]]).await;
     let loads = || -> Vec<usize> { counts.iter().map(|counted| counted.loads()).collect() };
     let before = loads();
     bench.orders(1..41);
@@ -209,10 +223,14 @@ async fn a_slow_list_and_many_shards_that_end_hold_up_no_heartbeat() {
         bench.source.merge(low, low + 1).expect("merged");
     }
     let worker = Worker::start(&job);
-    let (mut last, mut longest) = (None, 0);
+    // How long the machine kept the test itself from looking says how busy it was.
+    let (mut last, mut longest, mut looked_at, mut unseen) = (None, 0, None, 0);
     let is_ended = async || bench.entries().await.iter().map(|entry| entry.marks.ended.len()).sum::<usize>() == 200;
     bench
         .soon("all are read to their end", async || {
+            let now = bench.context.clock.now_micros() / 1000;
+            unseen = unseen.max(now - looked_at.unwrap_or(now));
+            looked_at = Some(now);
             for heartbeat in heartbeats(&bench.store).await.expect("readable") {
                 longest = longest.max(heartbeat.written_at - last.unwrap_or(heartbeat.written_at));
                 last = Some(heartbeat.written_at);
@@ -220,7 +238,7 @@ async fn a_slow_list_and_many_shards_that_end_hold_up_no_heartbeat() {
             is_ended().await && worker.shards().len() == 100
         })
         .await;
-    // One that we did not look at in time counts as late: what matters is that nobody is taken for dead.
-    assert!(last.is_some() && longest < 6_000, "{longest} ms without a heartbeat");
+    // What matters is that nobody is taken for dead.
+    assert!(last.is_some() && longest < 6_000 + unseen, "{longest} ms without a heartbeat, {unseen} ms unseen");
     worker.stop().await.expect("it runs");
 }
