@@ -25,6 +25,7 @@ mod postgres;
 mod protocol;
 mod question;
 mod redshift;
+mod refusal;
 mod script;
 mod session;
 mod shape;

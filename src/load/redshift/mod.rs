@@ -1,8 +1,8 @@
 //! The star schema in Redshift.
 //!
-//! Owns what is Redshift's alone: COPY by manifests (`manifest`, `copy`, `lake`), its errors looked up (`load_error`,
-//! `refusal`), two ways to it (`session` over the wire, `data_api`), and the logins that AWS gives (`credentials`). The
-//! load's order is `upsert`'s, its SQL `script`'s.
+//! Owns what is Redshift's alone: COPY by manifests (`manifest`, `copy`, `lake`), its errors looked up (`load_error`),
+//! two ways to it (`session` over the wire, `data_api`), and the logins that AWS gives (`credentials`). The load's order
+//! is `upsert`'s, its SQL `script`'s.
 
 mod aws_call;
 mod copy;
@@ -15,7 +15,6 @@ mod examples;
 mod lake;
 mod load_error;
 mod manifest;
-mod refusal;
 mod session;
 mod staged_value;
 #[cfg(test)]

@@ -12,8 +12,8 @@ use tokio_postgres::error::DbError;
 use super::copy::COUNT;
 use super::lake::Lake;
 use super::load_error::{self, LoadError};
-use super::{refusal, staged_value};
-use crate::error::{Error, ErrorKind, Result, first_line};
+use super::staged_value;
+use crate::error::{Error, ErrorKind, Result};
 use crate::load::Answer;
 use crate::load::plan::Copy;
 use crate::load::script::Statement;
@@ -102,12 +102,6 @@ impl Copies<'_> {
         let told = fault(transaction.place(), error);
         let Some(refused) = error.as_db_error().filter(|_| told.kind() != ErrorKind::Transient) else { return told };
         let words = words(refused);
-        if refusal::passes(&words) {
-            let (place, shown) = (transaction.place(), first_line(&words));
-            return Error::transient(format!(
-                "{place} could not copy staged files now: {shown}; staged files wait and nothing is lost"
-            ));
-        }
         let row = self.load_error(transaction, copy).await;
         let row = match row.or_else(|| load_error::in_refusal(copy, self.lake, &words)) {
             Some(row) => Some(staged_value::completed(copy, self.lake, row).await),

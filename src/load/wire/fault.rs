@@ -12,6 +12,7 @@ use tokio_postgres::error::DbError;
 
 use crate::config::Tls;
 use crate::error::{Error, ErrorKind, first_line};
+use crate::load::refusal;
 
 /// What becomes of the data, whatever happened.
 const SAFE: &str = "staged files wait and nothing is lost";
@@ -81,7 +82,10 @@ pub(super) fn connecting(place: &Place, error: &tokio_postgres::Error, asked: As
 
 /// Whether a transaction that failed so can have been committed all the same, if it was asked to.
 pub(super) fn leaves_commit_open(error: &tokio_postgres::Error) -> bool {
-    error.as_db_error().is_none_or(|refused| !conflict(refused) && !refused.code().code().starts_with("23"))
+    error.as_db_error().is_none_or(|refused| {
+        let code = refused.code().code();
+        !refusal::is_conflict(code, refused.message()) && !code.starts_with("23")
+    })
 }
 
 /// The server's answer, with its kind.
@@ -104,24 +108,10 @@ fn words(refused: &DbError) -> String {
     parts.join("; ")
 }
 
-/// Whether two transactions were in each other's way.
-fn conflict(refused: &DbError) -> bool {
-    let code = refused.code().code();
-    code.starts_with("40") || (code.starts_with("XX") && is_serializable_violation(refused.message()))
-}
-
-/// Redshift's error 1023 comes without a SQLSTATE of its own.
-fn is_serializable_violation(message: &str) -> bool {
-    let number = message.split(|letter: char| !letter.is_ascii_digit()).any(|number| number == "1023");
-    number || message.to_ascii_lowercase().contains("serializable isolation violation")
-}
-
 fn kind(refused: &DbError) -> ErrorKind {
-    // Lost connections, too few resources, a server that stops or starts, another's lock, a cancelled statement, an
-    // idle transaction that was ended, a disk of the server's that fails.
-    const PASSING: [&str; 9] = ["08", "53", "57P", "55P03", "57014", "25P03", "55006", "58", "72"];
-    let code = refused.code().code();
-    match conflict(refused) || PASSING.iter().any(|class| code.starts_with(class)) {
+    // Redshift tells some reasons in the detail only.
+    let mut parts = [Some(refused.message()), refused.detail(), refused.hint()].into_iter().flatten();
+    match parts.any(|part| refusal::passes(refused.code().code(), part)) {
         true => ErrorKind::Transient,
         false => ErrorKind::Invalid,
     }

@@ -335,6 +335,7 @@ async fn each_refusal_has_the_kind_that_says_what_to_do() {
         ("53300", "too many connections", ErrorKind::Transient),
         ("XX000", "1023 DETAIL: Serializable isolation violation on table", ErrorKind::Transient),
         ("XX000", "1023", ErrorKind::Transient),
+        ("XX000", "internal error, please try again", ErrorKind::Transient),
         ("XX000", "Load into table 10234 failed", ErrorKind::Invalid),
         ("22001", "value too long", ErrorKind::Invalid),
         ("23505", "duplicate key", ErrorKind::Invalid),

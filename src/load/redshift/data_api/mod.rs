@@ -23,10 +23,11 @@ use self::client::{BATCH, DESCRIBE, EXECUTE, Ended, told};
 use super::aws_call::GivenUp;
 use super::lake::Lake;
 use super::load_error::{self, LoadError};
-use super::{refusal, staged_value};
+use super::staged_value;
 use crate::error::{Error, Result, first_line};
 use crate::load::Answer;
 use crate::load::plan::Copy;
+use crate::load::refusal;
 use crate::load::script::Statement;
 use crate::load::session::{Broken, Session};
 use crate::load::tables::quoted;
@@ -78,7 +79,7 @@ impl DataApiSession {
             return Broken::NotExpected { at: part.at, found: None };
         }
         let place = format!("statement {} of {} of the load", index + 1, batch.sqls.len());
-        if refusal::passes(&words) || ended.status == StatusString::Aborted {
+        if refusal::words_pass(&words) || ended.status == StatusString::Aborted {
             return Broken::Failed(Error::transient(format!("redshift could not do {place} now: {shown}; {SAFE}")));
         }
         Broken::Failed(match script.get(part.at) {
@@ -132,7 +133,7 @@ fn good(ended: Result<Ended, GivenUp>) -> Result<Ended> {
     }
     let words = ended.words();
     let shown = first_line(&words);
-    Err(match refusal::passes(&words) || ended.status == StatusString::Aborted {
+    Err(match refusal::words_pass(&words) || ended.status == StatusString::Aborted {
         true => Error::transient(format!("redshift could not do it now: {shown}; {SAFE}")),
         false => Error::invalid(format!("redshift refuses a statement: {shown}; {SAFE}")),
     })
