@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chrono::DateTime;
+use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 
 use super::arguments::Common;
@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::journal::{self, State};
 use crate::load::Ledger;
 use crate::source::KinesisSource;
-use crate::workers::Heartbeat;
+use crate::workers::{Heartbeat, LoadingStopped};
 
 /// Shards that are told one by one; of more, those that are worst.
 const TOLD: usize = 40;
@@ -274,8 +274,13 @@ impl Status {
                 worker.worker,
                 worker.host.name,
                 worker.host.pid,
-                if worker.loads { "" } else { "; LOADING HAS STOPPED there, and its log says why" }
+                if worker.loads || worker.loading_stopped.is_some() { "" } else { "; it loads no more" }
             ))?;
+            if let Some(LoadingStopped { since, reason }) = &worker.loading_stopped {
+                let since = DateTime::from_timestamp_millis(*since).unwrap_or_default();
+                let since = since.to_rfc3339_opts(SecondsFormat::Secs, true);
+                output::line(format_args!("  LOADING HAS STOPPED there since {since}, and is tried again: {reason}"))?;
+            }
         }
         Ok(())
     }
@@ -330,6 +335,7 @@ fn told(worker: &Heartbeat) -> serde_json::Value {
     serde_json::json!({
         "worker": worker.worker.as_str(), "host": worker.host.name, "pid": worker.host.pid,
         "started_at": worker.started_at, "written_at": worker.written_at, "loads": worker.loads,
+        "loading_stopped": worker.loading_stopped,
         "shards": shards,
     })
 }

@@ -162,13 +162,21 @@ impl<'a> Assignment<'a> {
         held.extend(unsaved.map(|(shard, _)| shard.clone()));
         let progress = self.reading.controls.progress.clone();
         let reports = self.share.reports(&held, (&progress, state), self.reading.retention.get());
-        self.share.beat(reports).await?;
+        self.share.beat(reports, progress.totals().loading_stopped).await?;
         progress.shared_by(self.share.members().ids().count());
         self.follow().await?;
-        // Also what was told of a shard before this pass: another worker may have read it to its end meanwhile.
-        let (members, ended) = (self.share.members(), &self.follower.state().marks.ended);
-        progress.keep(|shard| held.contains(shard) || (members.is_ours(shard) && !ended.contains(shard)));
+        self.forget_others();
         Ok(())
+    }
+
+    /// Tells no more of shards that are neither read here nor to be read. One of an earlier pass is among them where another
+    /// worker has read it to its end meanwhile.
+    fn forget_others(&self) {
+        let (members, state) = (self.share.members(), self.follower.state());
+        let is_unsaved = |shard: &ShardId| self.left.get(shard).is_some_and(|at| !is_committed(shard, at, state));
+        let is_ours = |shard: &ShardId| members.is_ours(shard) && !state.marks.ended.contains(shard);
+        let is_told = |shard: &ShardId| self.readers.contains_key(shard) || is_unsaved(shard) || is_ours(shard);
+        self.reading.controls.progress.keep(is_told);
     }
 
     /// Learns what was committed. A store that does not answer now is asked again with the next heartbeat.
@@ -245,7 +253,11 @@ impl<'a> Assignment<'a> {
     /// Stops the readers of shards that went to another worker, or that another worker has read to their end.
     fn stop_others(&mut self) {
         let ended = &self.follower.state().marks.ended;
+        let before = self.readers.len();
         self.readers.retain(|shard, reader| !(matches!(reader, Reader::Finished) && ended.contains(shard)));
+        if self.readers.len() < before {
+            self.forget_others();
+        }
         let members = self.share.members();
         for (shard, reader) in &mut self.readers {
             let is_over = ended.contains(shard) || !members.is_ours(shard);

@@ -4,6 +4,11 @@
 //! there are as many as one load takes (entries, files or bytes). In a maintenance window no load starts. What is
 //! loaded is the warehouse's ledger's to say: the loop asks it at its start and after each failure. Before each load the
 //! ledger is held against the journal; where they do not belong together, the run commits nothing more.
+//!
+//! While the run reads, no failure ends loading: what does not pass by itself (a missing right, a full quota, a damaged
+//! file) is tried again at growing intervals, and between two tries loading is left to another worker, if one offers it.
+//! Since when and why loading has stopped stands in the heartbeat, the metrics and the health meanwhile. Once nothing is
+//! left to read, a few tries are all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,7 +27,12 @@ use crate::journal;
 use crate::runtime::{Backoff, Clock};
 use crate::store::Store;
 
+/// Between tries at what may pass by itself, and once nothing is left to read.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(60), attempts: 6 };
+
+/// Between tries at what somebody must mend, for as long as the run reads.
+const MENDING: Backoff =
+    Backoff { first: Duration::from_secs(5), longest: Duration::from_secs(300), attempts: u32::MAX };
 
 /// What the load loop shares with ingestion, beside the journal.
 #[derive(Clone, Default)]
@@ -36,7 +46,7 @@ pub(super) struct Signals {
 /// Loads until ingestion is over, and then the rest; while it is another worker's duty it waits.
 ///
 /// # Errors
-/// The failure that ended loading for good; reading has gone on until the run's end, or ends with a mismatch.
+/// The last failure, once nothing is left to read; or a mismatch.
 pub(super) async fn run(job: Job, controls: Controls, (duty, signals): (Duty, Signals)) -> Result<()> {
     // However it ends: a worker that loads no more must not keep the others from it.
     let _held = duty.hold();
@@ -58,8 +68,10 @@ pub(super) async fn run(job: Job, controls: Controls, (duty, signals): (Duty, Si
             Ok(Due::Nothing | Due::Paused) => wait(clock, (ingested, last), poll(job.pipeline.load.freshness)).await,
             Err(error) => {
                 failures += 1;
-                let pause = loader.what_next(error, failures, last)?;
+                duty.offer(error.kind() == ErrorKind::Transient || error.kind() == ErrorKind::Fenced);
+                let pause = loader.what_next(&error, failures, last)?;
                 wait(clock, (ingested, last), pause).await;
+                duty.offer(true);
             }
         }
     }
@@ -78,7 +90,7 @@ pub async fn load_all(job: &Job, controls: &Controls) -> Result<()> {
             Ok(Due::Nothing | Due::Paused) => return Ok(()),
             Err(error) => {
                 failures += 1;
-                job.context.clock.sleep(loader.what_next(error, failures, true)?).await;
+                job.context.clock.sleep(loader.what_next(&error, failures, true)?).await;
             }
         }
     }
@@ -117,10 +129,18 @@ impl<'a> Loader<'a> {
 
     /// Makes the next load where one is due, or where `all` is wanted.
     async fn load_due(&mut self, all: bool) -> Result<Due> {
-        let job = self.job;
         if self.is_paused() {
             return Ok(Due::Paused);
         }
+        let due = self.load_next(all).await?;
+        if let Some(stopped) = self.controls.progress.loading_goes_on() {
+            tracing::info!(reason = stopped.reason, "loading goes on");
+        }
+        Ok(due)
+    }
+
+    async fn load_next(&mut self, all: bool) -> Result<Due> {
+        let job = self.job;
         let last = match self.last.take() {
             Some(last) => last,
             None => self.ask().await?,
@@ -135,7 +155,7 @@ impl<'a> Loader<'a> {
         entries.truncate(takes.entries);
         verify(&job.store, Some(last), &self.mismatched).await?;
         let receipt = job.warehouse.load(&entries).await?;
-        check_rows(&entries, &receipt.copied)?;
+        check_rows(&entries, &receipt.copied).inspect_err(|_| self.mismatched.cancel())?;
         tracing::debug!(through = receipt.loaded_through, entries = entries.len(), "loaded");
         self.controls.progress.loaded(&receipt);
         self.last = Some(receipt);
@@ -153,24 +173,34 @@ impl<'a> Loader<'a> {
     }
 
     /// How long to wait before the ledger is asked again, or the error that ends loading.
-    fn what_next(&mut self, error: Error, failures: u32, last: bool) -> Result<Duration> {
+    fn what_next(&mut self, error: &Error, failures: u32, last: bool) -> Result<Duration> {
         self.last = None;
-        match error.kind() {
-            ErrorKind::Fenced => tracing::info!(%error, "another worker has loaded; reading the ledger again"),
-            ErrorKind::Transient if !last || failures < BACKOFF.attempts => {
-                let meanwhile = if last { "nothing is left to read" } else { "reading goes on" };
-                tracing::warn!(%error, failures, "loading failed; trying again, {meanwhile}");
-            }
-            _ if self.mismatched.is_cancelled() => {
-                tracing::error!(%error, "the run ends: nothing more is committed or loaded");
-                return Err(error);
-            }
-            _ => {
-                tracing::error!(%error, "loading has stopped; what is read is still staged and will be loaded later");
-                return Err(error);
-            }
+        let context = &self.job.context;
+        if self.mismatched.is_cancelled() {
+            tracing::error!(%error, "the run ends: nothing more is committed or loaded");
+            return Err(Error::corrupt(error.to_string()));
         }
-        Ok(BACKOFF.pause(failures, &self.job.context))
+        if error.kind() == ErrorKind::Fenced {
+            tracing::info!(%error, "another worker has loaded; reading the ledger again");
+            return Ok(BACKOFF.pause(failures, context));
+        }
+        let passes = error.kind() == ErrorKind::Transient;
+        if !passes || failures >= BACKOFF.attempts {
+            self.controls.progress.loading_stopped(context.clock.now_millis(), &error.to_string());
+        }
+        if last && failures >= BACKOFF.attempts {
+            return Err(Error::transient(format!(
+                "loading was given up after {failures} tries: {error}; what is staged waits, and the next run loads it"
+            )));
+        }
+        if last || passes {
+            let meanwhile = if last { "nothing is left to read" } else { "reading goes on" };
+            tracing::warn!(%error, failures, "loading failed; trying again, {meanwhile}");
+            return Ok(BACKOFF.pause(failures, context));
+        }
+        let pause = MENDING.pause(failures, context);
+        tracing::error!(%error, failures, again_in = ?pause, "loading has stopped until this is mended; reading goes on");
+        Ok(pause)
     }
 
     /// Whether a maintenance window is open; each is told of once.

@@ -10,7 +10,9 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::batch::{Arrivals, Counts, Entry, Position, Receipt, ShardId};
+use crate::error::first_line;
 use crate::source::CallCounts;
+use crate::workers::LoadingStopped;
 
 /// Batches whose arrivals wait for their load, 16 kB each at most; beyond it the oldest go uncounted rather than fill
 /// the memory.
@@ -40,6 +42,8 @@ pub struct Totals {
     pub loads: u64,
     /// The newest entry that is loaded.
     pub loaded_through: u64,
+    /// Since when loading has failed, and why; none where it goes on.
+    pub loading_stopped: Option<LoadingStopped>,
     /// Rows copied into the warehouse, by table.
     pub loaded: BTreeMap<String, u64>,
     /// Records read, whether or not they are committed yet.
@@ -230,6 +234,19 @@ impl Progress {
             totals.files += entry.tables.values().map(|files| files.len() as u64).sum::<u64>();
             add(&mut totals.counts, &entry.counts, entry.dimension_files.is_empty());
         });
+    }
+
+    /// Loading has failed again, and does not go on by itself: at `now` (ms), for this reason.
+    pub(super) fn loading_stopped(&self, now: i64, reason: &str) {
+        self.with(|inner| {
+            let since = inner.totals.loading_stopped.as_ref().map_or(now, |stopped| stopped.since);
+            inner.totals.loading_stopped = Some(LoadingStopped { since, reason: first_line(reason) });
+        });
+    }
+
+    /// Loading goes on; what had stopped it, if anything had.
+    pub(super) fn loading_goes_on(&self) -> Option<LoadingStopped> {
+        self.with(|inner| inner.totals.loading_stopped.take())
     }
 
     /// The ledger says that entries through this one are loaded, by whomever: when, it does not say.

@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::journal::State;
 use crate::runtime::Context;
 use crate::store::Store;
-use crate::workers::{Members, Membership, ShardReport};
+use crate::workers::{LoadingStopped, Members, Membership, ShardReport};
 
 /// Heartbeats that fail in a row are told at the first, and then about once a minute.
 const WARN_EVERY: u32 = 30;
@@ -26,6 +26,8 @@ const WARN_EVERY: u32 = 30;
 #[derive(Clone)]
 pub(super) struct Duty {
     ours: Arc<AtomicBool>,
+    /// Whether we would load now; where not, another may do better.
+    offered: Arc<AtomicBool>,
     /// Cancelled when nobody here loads any more.
     laid_down: CancellationToken,
 }
@@ -33,6 +35,15 @@ pub(super) struct Duty {
 impl Duty {
     pub(super) fn is_ours(&self) -> bool {
         self.ours.load(Ordering::Relaxed)
+    }
+
+    /// From the next heartbeat on, loading goes to another, or comes back where none does better.
+    pub(super) fn offer(&self, offered: bool) {
+        self.offered.store(offered, Ordering::Relaxed);
+    }
+
+    fn is_offered(&self) -> bool {
+        self.offered.load(Ordering::Relaxed) && !self.laid_down.is_cancelled()
     }
 
     /// Leaves loading to the others once the guard is dropped: whoever loads holds it.
@@ -64,7 +75,11 @@ impl Share {
         Self {
             membership,
             members,
-            duty: Duty { ours: Arc::new(AtomicBool::new(true)), laid_down: CancellationToken::new() },
+            duty: Duty {
+                ours: Arc::new(AtomicBool::new(true)),
+                offered: Arc::new(AtomicBool::new(true)),
+                laid_down: CancellationToken::new(),
+            },
             context,
             is_known: false,
             shards: 0,
@@ -81,15 +96,13 @@ impl Share {
         self.duty.clone()
     }
 
-    /// Says what is read here, and learns who lives.
+    /// Says what is read here, and why loading has stopped here where it has; learns who lives.
     ///
     /// # Errors
     /// The store's, where not even a first heartbeat can be written.
-    pub(super) async fn beat(&mut self, reports: Vec<ShardReport>) -> Result<()> {
+    pub(super) async fn beat(&mut self, reports: Vec<ShardReport>, stopped: Option<LoadingStopped>) -> Result<()> {
         let shards = reports.len();
-        if self.duty.laid_down.is_cancelled() {
-            self.membership.load_no_more();
-        }
+        self.membership.loading(self.duty.is_offered(), stopped);
         match self.membership.beat(reports).await {
             Ok(members) => {
                 self.tell(shards, members.loads());
@@ -117,8 +130,8 @@ impl Share {
         if self.failures > 0 {
             tracing::info!(failures = self.failures, "heartbeats are written again");
         }
-        // Who can load no more has said so, and why.
-        if loads != self.duty.is_ours() && !self.duty.laid_down.is_cancelled() {
+        // Who does not offer it has said so, and why.
+        if loads != self.duty.is_ours() && self.duty.is_offered() {
             let whose = if loads { "this worker's from now on" } else { "no longer this worker's" };
             tracing::info!("loading is {whose}");
         }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | Transient | starts again from the journal, after a pause | the same load again, after a pause |
 //! | Fenced | starts again from the journal, after a short pause | reads the ledger again |
-//! | Invalid, Corrupt, Internal | ends the run | ends loading; reading goes on until the run ends |
+//! | Invalid, Corrupt, Internal | ends the run | the same load again, after growing pauses, while the run reads |
 //!
 //! A run that is to end by itself (drained) gives up after as many Transient failures in a row as [`BACKOFF`] has
 //! tries; one that runs until stopped never does.

@@ -1,7 +1,7 @@
 //! The server: `GET /metrics` and `GET /health` on one address, for as long as the work beside it.
 //!
-//! Owns the address and the server's life. Health says that the process lives and answers; whether it does what it
-//! should, the metrics say.
+//! Owns the address and the server's life. Health is 200 while the process reads and loads, and 503 with a sentence while
+//! loading does not go on by itself: alert on it, and do not restart for it, since what is staged waits either way.
 
 use std::future::Future;
 use std::io;
@@ -14,6 +14,7 @@ use axum::http::{HeaderValue, StatusCode, Version, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use chrono::{DateTime, SecondsFormat};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +23,7 @@ use crate::engine::Progress;
 use crate::error::{Error, Result};
 use crate::http::{self, Limits};
 use crate::runtime::{Context, Tasks};
+use crate::workers::LoadingStopped;
 
 /// Whoever names no host is heard on this machine only: metrics are open to everyone who reaches them.
 const LOOPBACK: &str = "127.0.0.1";
@@ -128,7 +130,7 @@ fn refusal(address: &str, error: &io::Error) -> String {
 fn router(told: Told, is_on_loopback: bool) -> Router {
     let router = Router::new()
         .route("/metrics", get(metrics))
-        .route("/health", get(async || "ok"))
+        .route("/health", get(health))
         .layer(from_fn(close_after))
         .with_state(told);
     if is_on_loopback { router.layer(from_fn(admitted)) } else { router }
@@ -146,6 +148,20 @@ async fn metrics(State(told): State<Told>) -> Response {
         Ok(page) => ([(header::CONTENT_TYPE, OPEN_METRICS)], page).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
+}
+
+async fn health(State(told): State<Told>) -> Response {
+    told.progress.totals().loading_stopped.map_or_else(|| "ok".into_response(), unhealthy)
+}
+
+fn unhealthy(stopped: LoadingStopped) -> Response {
+    let since = DateTime::from_timestamp_millis(stopped.since).unwrap_or_default();
+    let since = since.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let words = format!(
+        "loading has stopped since {since}: {}; it is tried again at intervals, and reading goes on\n",
+        stopped.reason
+    );
+    (StatusCode::SERVICE_UNAVAILABLE, words).into_response()
 }
 
 /// A connection's time is bounded, so that one that is kept could end amid the next scrape: each gets its own.
@@ -177,6 +193,16 @@ mod tests {
             Ok(answer)
         })
         .await
+    }
+
+    #[tokio::test]
+    async fn health_says_since_when_and_why_loading_has_stopped() {
+        let stopped = LoadingStopped { since: 1_800_000_000_123, reason: "no right to write".into() };
+        let response = unhealthy(stopped);
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let body = axum::body::to_bytes(response.into_body(), 1 << 10).await.expect("short");
+        let said = String::from_utf8(body.to_vec()).expect("text");
+        assert!(said.starts_with("loading has stopped since 2027-01-15T08:00:00Z: no right to write; "), "{said}");
     }
 
     #[tokio::test]

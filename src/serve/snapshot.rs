@@ -103,6 +103,9 @@ impl Snapshot {
         page.counter(&Words::of("files_staged", "Data files committed."), totals.files)?;
         page.counter(&Words::of("entries_committed", "Journal entries committed."), totals.entries)?;
         page.counter(&Words::of("loads", "Loads made."), totals.loads)?;
+        let stopped = "Since when loading has failed without going on by itself; none where it goes on.";
+        let since = totals.loading_stopped.as_ref().map(|stopped| stopped.since as f64 / 1e3);
+        page.gauge(&Words::seconds("loading_stopped_timestamp", stopped), since)?;
         let committed = (totals.entries > 0).then_some(totals.committed as f64);
         page.gauge(&Words::of("committed_through", "The newest journal entry of this worker."), committed)?;
         let loaded = (totals.loads > 0).then_some(totals.loaded_through as f64);
@@ -184,6 +187,7 @@ mod tests {
     use super::*;
     use crate::batch::{ShardId, TableCounts};
     use crate::source::CallCounts;
+    use crate::workers::LoadingStopped;
 
     /// In s since 1970 UTC.
     const NOW: i64 = 1_800_000_000;
@@ -323,6 +327,7 @@ mod tests {
             committed,
             loads,
             loaded_through,
+            loading_stopped: Some(LoadingStopped { since: NOW * 1_000 - 500, reason: "a right is missing".into() }),
             loaded,
             read,
             losses,
@@ -349,6 +354,7 @@ mod tests {
             "files_staged_total 8",
             "entries_committed_total 6",
             "loads_total 2",
+            "loading_stopped_timestamp_seconds 1799999999.5",
             "committed_through 11.0",
             "loaded_through 10.0",
             "arrival_to_staged_seconds{quantile=\"0.5\"} 0.25",

@@ -70,12 +70,24 @@ pub struct Heartbeat {
     /// Whether it would load where loading falls to it; a version that does not say so does.
     #[serde(default = "yes")]
     pub loads: bool,
+    /// Since when its loading has failed, and why; none where it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loading_stopped: Option<LoadingStopped>,
     /// The shards that it reads.
     pub shards: Vec<ShardReport>,
 }
 
 fn yes() -> bool {
     true
+}
+
+/// Loading does not go on by itself; it is tried again at intervals.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadingStopped {
+    /// The first failure, ms since 1970 UTC, by the worker's clock.
+    pub since: i64,
+    /// The last failure.
+    pub reason: String,
 }
 
 /// Where a worker runs.
@@ -188,6 +200,7 @@ mod tests {
             started_at: 1_700_000_000_000,
             host: Host { name: "ingest-1".into(), boot: Some("b7".into()), pid: 42 },
             loads: true,
+            loading_stopped: None,
             shards: vec![read, unread],
         }
     }
@@ -210,6 +223,18 @@ mod tests {
         assert_eq!(Heartbeat::from_json(earlier.as_bytes(), &WorkerId::new("w1")).expect("reads"), heartbeat());
         let other = JSON.replace(r#""loads":true,"#, r#""loads":false,"#);
         assert!(!Heartbeat::from_json(other.as_bytes(), &WorkerId::new("w1")).expect("reads").loads);
+    }
+
+    #[test]
+    fn a_worker_whose_loading_has_stopped_says_since_when_and_why() {
+        let stopped = LoadingStopped { since: 1_700_000_000_500, reason: "no right to write".into() };
+        let heartbeat = Heartbeat { loading_stopped: Some(stopped), ..heartbeat() };
+        let expected = JSON.replace(
+            r#""shards":["#,
+            r#""loading_stopped":{"since":1700000000500,"reason":"no right to write"},"shards":["#,
+        );
+        assert_eq!(heartbeat.to_json().expect("json"), expected);
+        assert_eq!(Heartbeat::from_json(expected.as_bytes(), &WorkerId::new("w1")).expect("reads"), heartbeat);
     }
 
     #[test]
@@ -252,6 +277,7 @@ mod tests {
         fn what_is_written_is_read(
             numbers in (any::<u64>(), any::<i64>(), any::<i64>(), any::<u32>(), any::<bool>()),
             texts in (".{0,12}", option::of(".{0,12}"), ".{1,12}", "[0-9]{1,128}"),
+            stopped in option::of((any::<i64>(), ".{0,12}")),
             report in (option::of(any::<u64>()), any::<u32>(), option::of(any::<u64>()), any::<i64>(), any::<u64>()),
         ) {
             let (beat, written_at, started_at, pid, loads) = numbers;
@@ -265,8 +291,9 @@ mod tests {
             let report = ShardReport { shard, position, behind_ms, records_per_second, expires_in_ms, read_at };
             let host = Host { name, boot, pid };
             let worker = WorkerId::new("w");
+            let loading_stopped = stopped.map(|(since, reason)| LoadingStopped { since, reason });
             let written =
-                Heartbeat { format: FORMAT, worker, beat, written_at, started_at, host, loads, shards: vec![report] };
+                Heartbeat { beat, written_at, started_at, host, loads, loading_stopped, shards: vec![report], worker, format: FORMAT };
             let read = Heartbeat::from_json(&written.to_json().expect("json"), &written.worker).expect("reads");
             prop_assert_eq!(read, written);
         }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::heartbeat::{FORMAT, Heartbeat, Host, ShardReport, WorkerId};
+use super::heartbeat::{FORMAT, Heartbeat, Host, LoadingStopped, ShardReport, WorkerId};
 use super::machine::Machine;
 use super::members::Members;
 use super::objects;
@@ -26,6 +26,7 @@ pub struct Membership {
     host: Option<Host>,
     beat: u64,
     loads: bool,
+    loading_stopped: Option<LoadingStopped>,
     watch: Watch,
     /// Who lived at the last look, and where, to tell what changed.
     known: BTreeMap<WorkerId, String>,
@@ -41,7 +42,19 @@ impl Membership {
         let id = WorkerId::new(context.random.id());
         let started_at = context.clock.now_millis();
         let (watch, known) = (Watch::new(id.clone()), BTreeMap::new());
-        Self { store, context, machine, id, started_at, host: None, beat: 0, loads: true, watch, known }
+        Self {
+            store,
+            context,
+            machine,
+            id,
+            started_at,
+            host: None,
+            beat: 0,
+            loads: true,
+            loading_stopped: None,
+            watch,
+            known,
+        }
     }
 
     /// Our id: random, new for each start.
@@ -49,10 +62,12 @@ impl Membership {
         &self.id
     }
 
-    /// We load no more, however long we live: from the next beat on loading goes to another.
-    pub fn load_no_more(&mut self) {
-        self.loads = false;
-        self.watch.load_no_more();
+    /// From the next beat on, whether we offer to load, and why our loading has stopped where it has. While we do not
+    /// offer it, loading goes to another.
+    pub fn loading(&mut self, offered: bool, stopped: Option<LoadingStopped>) {
+        self.loads = offered;
+        self.loading_stopped = stopped;
+        self.watch.loading(offered);
     }
 
     /// Writes our heartbeat with these reports, looks at the others', and says who lives. Safe to cancel; but a write
@@ -110,6 +125,7 @@ impl Membership {
             started_at: self.started_at,
             host,
             loads: self.loads,
+            loading_stopped: self.loading_stopped.clone(),
             shards,
         };
         self.store.put(&self.id.path(), heartbeat.to_json()?).await.map(drop)

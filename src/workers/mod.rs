@@ -30,7 +30,7 @@ mod tests;
 
 use std::time::Duration;
 
-pub use heartbeat::{Heartbeat, Host, ShardReport, WorkerId};
+pub use heartbeat::{Heartbeat, Host, LoadingStopped, ShardReport, WorkerId};
 pub use members::Members;
 pub use membership::Membership;
 pub use objects::heartbeats;

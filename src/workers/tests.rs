@@ -94,6 +94,7 @@ async fn a_heartbeat_says_who_where_and_what_and_rises() {
             started_at: START / 1000,
             host: Machine::ours().host(),
             loads: true,
+            loading_stopped: None,
             shards: vec![report(shard(3))],
         };
         assert_eq!(lying, [expected]);
@@ -114,7 +115,7 @@ async fn a_hand_over_waits_while_the_other_still_reads() {
 }
 
 #[tokio::test]
-async fn loading_goes_to_another_once_its_worker_loads_no_more() {
+async fn loading_goes_to_another_while_its_worker_does_not_offer_it() {
     let world = World::new();
     let mut workers = [world.worker(), world.worker(), world.worker()];
     let mut last = Vec::new();
@@ -128,8 +129,14 @@ async fn loading_goes_to_another_once_its_worker_loads_no_more() {
         let loaders: Vec<usize> = (0..3).filter(|number| last[*number].loads()).collect();
         assert_eq!(loaders.len(), usize::from(given_up < 3), "{given_up} load no more");
         assert!(last.iter().all(|members| members.ids().count() == 3));
-        loaders.into_iter().for_each(|loader| workers[loader].load_no_more());
+        loaders.into_iter().for_each(|loader| workers[loader].loading(false, None));
     }
+    workers[1].loading(true, None);
+    beat(&mut workers[1]).await;
+    assert!(
+        !beat(&mut workers[0]).await.loads() && beat(&mut workers[1]).await.loads(),
+        "and back to who offers it again"
+    );
 }
 
 #[tokio::test]
@@ -149,6 +156,7 @@ async fn a_restart_on_the_same_machine_goes_on_at_once() {
             started_at: written_at,
             host,
             loads: true,
+            loading_stopped: None,
             shards,
         };
         world.store.put(&killed.path(), heartbeat.to_json().expect("json")).await.expect("put");

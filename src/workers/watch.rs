@@ -106,8 +106,8 @@ impl Watch {
         Self { us, loads: true, looked_at: None, late: false, others: BTreeMap::new() }
     }
 
-    pub(super) fn load_no_more(&mut self) {
-        self.loads = false;
+    pub(super) fn loading(&mut self, offered: bool) {
+        self.loads = offered;
     }
 
     /// Whether the last look saw this worker's heartbeat.
@@ -231,7 +231,17 @@ mod tests {
         };
         let host = Host { name: "h".into(), boot: None, pid: 1 };
         let worker = WorkerId::new("b");
-        Heartbeat { format: 1, worker, beat, written_at, started_at: 0, host, loads: true, shards: vec![shard] }
+        Heartbeat {
+            format: 1,
+            worker,
+            beat,
+            written_at,
+            started_at: 0,
+            host,
+            loads: true,
+            loading_stopped: None,
+            shards: vec![shard],
+        }
     }
 
     fn sights(lies: Lies) -> Vec<Sight> {

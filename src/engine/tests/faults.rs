@@ -223,27 +223,44 @@ async fn a_load_that_fails_is_tried_again_and_loads_each_entry_once() {
 }
 
 #[tokio::test]
-async fn corrupt_files_stop_loading_and_reading_goes_on() {
+async fn what_somebody_must_mend_stops_loading_until_it_is_mended_and_never_reading() {
     let bench = bench();
     bench.put(1..201);
     let (job, warehouse) = bench.job().await;
-    let troubled = TroubledWarehouse::new(&warehouse, &[LoadFault::Corrupt]);
+    let troubled = TroubledWarehouse::new(&warehouse, &[]);
+    troubled.be_broken(true);
     let controls = Controls::default();
+    let began = bench.context.clock.now_millis();
     let later = async {
-        bench.until(|| troubled.is_played()).await;
-        let calls = troubled.calls();
+        bench.until(|| controls.progress.totals().loading_stopped.is_some()).await;
         bench.put(201..401);
-        bench.until(|| controls.progress.totals().counts.records == 400).await;
+        bench.until(|| controls.progress.totals().counts.records == 400 && troubled.loads() > 2 * TRIES).await;
+        let stopped = controls.progress.totals().loading_stopped.expect("it is still so");
+        assert!(stopped.reason.contains("no right to write"), "{stopped:?}");
+        let tried_for = bench.context.clock.now_millis() - stopped.since;
+        assert!(stopped.since - began < 5_000 && tried_for > 60_000, "the first failure counts: {tried_for}");
+        troubled.be_broken(false);
+        bench.until(|| controls.progress.totals().loads > 0).await;
+        bench.until(|| controls.progress.totals().loading_stopped.is_none()).await;
         controls.drain.cancel();
-        calls
     };
-    let running = run(Job { warehouse: troubled.clone(), ..job.clone() }, controls.clone());
-    let (ran, calls) = tokio::join!(running, later);
-    let error = ran.expect_err("the failure is told in the end");
-    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let running = run(Job { warehouse: troubled.clone(), ..job }, controls.clone());
+    let (ran, ()) = tokio::join!(running, later);
+    ran.expect("no restart is needed");
+    bench.is_whole(400, &warehouse).await;
+}
+
+#[tokio::test]
+async fn a_drained_run_gives_up_on_what_nobody_mends_with_everything_journaled() {
+    let bench = bench();
+    bench.put(1..401);
+    let (job, warehouse) = bench.job().await;
+    let troubled = TroubledWarehouse::new(&warehouse, &[LoadFault::Corrupt; 9 * TRIES]);
+    let error = run(Job { warehouse: troubled.clone(), ..job.clone() }, draining()).await.expect_err("nobody mends it");
+    assert_eq!((error.kind(), error.exit_code()), (ErrorKind::Transient, 1));
     assert!(error.to_string().contains("not what the journal says"), "{error}");
+    assert!((TRIES..9 * TRIES).contains(&troubled.loads()), "{}", troubled.loads());
     assert_eq!((bench.journaled().await, loaded(&warehouse, "fact")), (400, 0));
-    assert_eq!(troubled.calls(), calls, "the warehouse is asked no more");
     run(job, draining()).await.expect("a mended warehouse takes it all");
     bench.is_whole(400, &warehouse).await;
 }

@@ -141,29 +141,42 @@ async fn one_worker_loads_and_another_when_it_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_worker_loads_where_one_can_load_no_more_and_that_one_reads_on() {
+async fn another_worker_loads_where_one_cannot_and_that_one_reads_on_and_loads_once_it_can() {
     let bench = shared(4);
     let (job, warehouse) = bench.job().await;
     let (jobs, counts): (Vec<Job>, Vec<Arc<TroubledWarehouse>>) =
         (1..=2).map(|seed| for_worker(&job, &warehouse, seed)).unzip();
-    let mut workers: Vec<Worker> = jobs.iter().map(Worker::start).collect();
+    let workers: Vec<Worker> = jobs.iter().map(Worker::start).collect();
     divided(&bench, &[&workers[0], &workers[1]]).await;
     let loads = || -> Vec<usize> { counts.iter().map(|counted| counted.loads()).collect() };
     let before = loads();
     bench.orders(1..41);
     bench.soon("it is loaded", async || loaded(&warehouse, "fact") == good(1..41)).await;
     let loader = usize::from(loads()[1] > before[1]);
-    counts[loader].break_for_good();
+    counts[loader].be_broken(true);
     bench.orders(41..81);
     bench.soon("the other loads", async || loaded(&warehouse, "fact") == good(1..81)).await;
     let read = workers[loader].read();
     bench.orders(81..161);
     bench.soon("it is loaded", async || loaded(&warehouse, "fact") == good(1..161)).await;
     assert!(workers[loader].read() > read, "it reads on");
-    let error = workers.remove(loader).stop().await.expect_err("its loading failed");
-    assert_eq!(error.kind(), ErrorKind::Invalid);
-    workers.remove(0).drain().await.expect("it runs");
-    bench.is_whole_and_in_order(160, &warehouse).await;
+    let stopped = || workers[loader].controls.progress.totals().loading_stopped;
+    assert!(stopped().is_some_and(|stopped| stopped.reason.contains("no right to write")), "it says why");
+    let lasting = heartbeats(&bench.store).await.expect("readable");
+    assert_eq!(lasting.iter().filter(|beat| beat.loading_stopped.is_some()).count(), 1, "{lasting:?}");
+    counts[loader].be_broken(false);
+    let mut next = 161;
+    bench
+        .soon("it loads again", async || {
+            bench.order(next);
+            next += 1;
+            stopped().is_none()
+        })
+        .await;
+    for worker in workers {
+        worker.drain().await.expect("it runs");
+    }
+    bench.is_whole_and_in_order(next - 1, &warehouse).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

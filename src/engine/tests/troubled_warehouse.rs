@@ -32,7 +32,7 @@ pub(super) struct TroubledWarehouse {
     away: AtomicBool,
     calls: AtomicUsize,
     loads: AtomicUsize,
-    /// Every load fails for good.
+    /// Every load fails.
     is_broken: AtomicBool,
     /// Whose journal it was filled from, where that is another.
     attempt: Mutex<Option<String>>,
@@ -70,8 +70,8 @@ impl TroubledWarehouse {
         self.away.store(away, Ordering::SeqCst);
     }
 
-    pub(super) fn break_for_good(&self) {
-        self.is_broken.store(true, Ordering::SeqCst);
+    pub(super) fn be_broken(&self, broken: bool) {
+        self.is_broken.store(broken, Ordering::SeqCst);
     }
 
     /// From now on the ledger says that this attempt wrote the last entry loaded.
