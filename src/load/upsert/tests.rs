@@ -17,7 +17,8 @@ use crate::batch::DataFile;
 use crate::config::{Login, PostgresSettings, ServerSettings, Tls};
 use crate::error::ErrorKind;
 use crate::runtime::{Clock, ManualClock, Random};
-use crate::schema::{History, TableKind, TableLayout};
+use crate::schema::TableKind;
+use crate::schema::samples::table;
 use crate::stand_ins::postgres::{USER, database, postgres};
 
 /// What becomes of a call.
@@ -94,17 +95,7 @@ impl Session for Fated {
 }
 
 fn spec() -> TableSpec {
-    TableSpec {
-        name: "fact_clicks".to_owned(),
-        kind: TableKind::Fact,
-        key: vec![],
-        history: History::Overwrite,
-        references: vec![],
-        columns: Arc::new(Schema::new(vec![Field::new("page", DataType::Utf8, true)])),
-        one_to_one: true,
-        max_bytes: BTreeMap::new(),
-        layout: TableLayout::default(),
-    }
+    TableSpec { key: vec![], ..table("fact_clicks", TableKind::Fact, &[("page", DataType::Utf8)]) }
 }
 
 fn settings(database: &str, schema: &str) -> PostgresSettings {
