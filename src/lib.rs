@@ -30,7 +30,8 @@
 //! floor 3  source host generate  decode clean stage journal load query       crafts; siblings are strangers
 //!          workers
 //! floor 2  store sql http                                                    object store; DataFusion session; HTTP servers
-//! floor 1  config runtime telemetry aws                                      settings; clock, dice, tasks; logs; AWS chain
+//! floor 1  config runtime telemetry aws                                      settings; clock, dice, tasks, panics, the process's
+//!                                                                            own files; logs; AWS chain
 //! floor 0  error batch schema terminal                                       plain types, pure functions
 //! ```
 //!

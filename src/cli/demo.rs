@@ -11,7 +11,7 @@ use super::reach::must_be_local;
 use super::run::{seconds_since, show, tell_pause};
 use super::site::Site;
 use super::summary::Summary;
-use super::watch::{Line, watched};
+use super::watch::{Line, Stop, watched};
 use crate::engine::{self, Controls};
 use crate::error::{Error, Result};
 use crate::journal;
@@ -31,7 +31,7 @@ pub(super) async fn demo(common: &Common, arguments: &Demo) -> Result<ExitCode> 
     let controls = Controls::default();
     let started_at = site.context.clock.now_millis();
     let line = Line::new(Some(arguments.records));
-    let outcome = watched(&site.context, &controls.stop, || show(&line, &controls.progress), async {
+    let outcome = watched(&site.context, &Stop::draining(&controls.stop), || show(&line, &controls.progress), async {
         let running = engine::run(site.job(stream.connect(&site.context, None)), controls.clone());
         let putting = async {
             let sending = Sending { context: &site.context, stop: &controls.stop, limits: None, sent: &|_| () };

@@ -13,7 +13,7 @@ use super::orders::{Sending, Sent, Wanted, put_orders};
 use super::output::{self, thousands};
 use super::reach::Reach;
 use super::run::seconds_since;
-use super::watch::{Line, watched};
+use super::watch::{Line, Stop, watched};
 use crate::error::Result;
 use crate::runtime::Context;
 
@@ -40,7 +40,9 @@ pub(super) async fn generate(common: &Common, arguments: &Generate) -> Result<Ex
     };
     let counted = |sent: Sent| put.store(sent.records, Ordering::Relaxed);
     let sending = Sending { context: &context, stop: &stop, limits: stream.limits(), sent: &counted };
-    let outcome = watched(&context, &stop, tick, put_orders(&plan, &stream, wanted, &sending)).await;
+    let words = "stopping: the records under way are put, and then it is told how many; once more to end at once";
+    let stopping = Stop { token: &stop, words };
+    let outcome = watched(&context, &stopping, tick, put_orders(&plan, &stream, wanted, &sending)).await;
     line.clear();
     let closed = stream.close().await;
     let sent = outcome.and_then(|sent| closed.map(|()| sent))?;

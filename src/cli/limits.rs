@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use nix::sys::statvfs::statvfs;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 use super::arguments::Limits;
@@ -74,8 +75,12 @@ fn memory() -> u64 {
 
 /// What is free on the disk of this folder.
 fn free(folder: &Path) -> u64 {
-    match rustix::fs::statvfs(folder) {
-        Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize),
+    match statvfs(folder) {
+        // The two are numbers of 32 bits on some systems.
+        Ok(disk) => {
+            let bytes = u128::from(disk.blocks_available()) * u128::from(disk.fragment_size());
+            u64::try_from(bytes).unwrap_or(u64::MAX)
+        }
         Err(error) => {
             note(format_args!("the free space of {} is not known ({error}): nothing is spilled", folder.display()));
             0
@@ -85,22 +90,42 @@ fn free(folder: &Path) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::process::Command;
+
     use super::*;
 
+    /// A command's output, which tells of this machine without any of our code.
+    fn said(command: &str, arguments: &[&str]) -> String {
+        let output = Command::new(command).args(arguments).output().expect("it runs");
+        assert!(output.status.success(), "{command}: {output:?}");
+        String::from_utf8(output.stdout).expect("a text")
+    }
+
     #[test]
-    fn without_a_word_it_is_a_share_of_the_machine() {
+    fn without_a_word_it_is_a_quarter_of_the_memory_and_half_of_the_free_disk() {
         let root = tempfile::tempdir().expect("a folder");
         let place = root.path().join("spill");
         let (settings, spill) =
             query_settings(&Limits { memory: None, spill: None }, Some(place.clone())).expect("bounds");
-        let machine = memory();
-        assert!(machine > 256 << 20, "{machine}");
-        assert_eq!(settings.memory_bytes as u64, machine / MEMORY_SHARE);
-        assert!(spill.bytes > 0);
+        let known = fs::read_to_string("/proc/meminfo").expect("Linux");
+        let kibibytes = known.lines().find_map(|line| line.strip_prefix("MemTotal:")?.strip_suffix("kB"));
+        let machine = kibibytes.expect("a total").trim().parse::<u64>().expect("a number") << 10;
+        let limit = fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+        assert_eq!(settings.memory_bytes as u64, machine.min(limit.unwrap_or(u64::MAX)) / 4);
+        let free = said("df", &["--output=avail", "-B1", root.path().to_str().expect("UTF-8")]);
+        let free: u64 = free.lines().nth(1).expect("a disk").trim().parse().expect("a number");
+        // Others write to the disk meanwhile.
+        assert!(spill.bytes.abs_diff(free / 2) < free / 10, "{} of {free}", spill.bytes);
         let folder = spill.folder.as_ref().expect("a folder").path().to_owned();
         assert!(folder.starts_with(&place) && folder.is_dir());
         drop(spill);
         assert!(!folder.exists());
+    }
+
+    #[test]
+    fn a_disk_that_is_not_known_takes_nothing() {
+        assert_eq!(free(Path::new("/no/such/folder")), 0);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Whose a place is: the pipeline, its stream and its tables' keys, as the file `pipeline.json` there says.
+//! Whose a place is: the pipeline, its stream, its tables' keys and the zones of its times, as the file `pipeline.json`
+//! there says.
 //!
 //! Owns the file's form and what two of them must have in common. Who keeps it where is `data_folder`'s and `site`'s.
 
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Pipeline, Table};
 use crate::error::{Error, Result};
+use crate::schema::FieldType;
 
 /// The file's name.
 pub(super) const OWNER: &str = "pipeline.json";
@@ -21,6 +23,16 @@ pub(super) struct Owner {
     stream: String,
     /// What must not change under rows that are there already, by table.
     tables: BTreeMap<String, Shape>,
+    /// The `assume_zone` of each event field that has one: a time without a zone is another moment in another one. Format 1
+    /// has none.
+    #[serde(default)]
+    zones: BTreeMap<String, String>,
+}
+
+/// What every format begins with.
+#[derive(Deserialize)]
+struct Version {
+    format: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +43,7 @@ struct Shape {
     history: String,
 }
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 impl Owner {
     fn must_have_the_same_tables(&self, ours: &Self, place: &str) -> Result<()> {
@@ -51,6 +63,20 @@ impl Owner {
         Ok(())
     }
 
+    /// A zone that comes is new rows' alone: the texts that it is for were refused before it. One that goes has them refused
+    /// again.
+    fn must_have_the_same_zones(&self, ours: &Self, place: &str) -> Result<()> {
+        for (field, zone) in &ours.zones {
+            let Some(old) = self.zones.get(field).filter(|old| *old != zone) else { continue };
+            return Err(Error::invalid(format!(
+                "the event field {field} was read with assume_zone {old}, and the pipeline now says {zone}: a time without \
+                 a zone in the rows in {place} means another moment than the same text in new rows would; undo the \
+                 change, or choose another place and let everything be read anew"
+            )));
+        }
+        Ok(())
+    }
+
     /// The file for this pipeline.
     pub(super) fn of(pipeline: &Pipeline) -> Self {
         let shape = |table: &Table| Shape {
@@ -59,14 +85,20 @@ impl Owner {
             history: format!("{:?}", table.history).to_lowercase(),
         };
         let tables = pipeline.tables.iter().map(|table| (table.name.clone(), shape(table))).collect();
-        Self { format: FORMAT, pipeline: pipeline.name.clone(), stream: pipeline.source.stream.clone(), tables }
+        let (name, stream) = (pipeline.name.clone(), pipeline.source.stream.clone());
+        let mut zones = BTreeMap::new();
+        pipeline.fields.iter().for_each(|field| add_zones(&mut zones, &field.name, &field.field_type));
+        Self { format: FORMAT, pipeline: name, stream, tables, zones }
     }
 
     /// The file's contents at `place`.
     ///
     /// # Errors
-    /// Invalid where it is no such file.
+    /// Invalid where it is no such file, or a newer release's.
     pub(super) fn parse(bytes: &[u8], place: &str) -> Result<Self> {
+        if serde_json::from_slice(bytes).is_ok_and(|Version { format }| format > FORMAT) {
+            return Err(Error::invalid(format!("{place} was written by a newer Millstream")));
+        }
         serde_json::from_slice(bytes).map_err(|error| {
             Error::invalid(format!("{OWNER} in {place} is not Millstream's: is this the right place?"))
                 .with_source(error)
@@ -85,26 +117,97 @@ impl Owner {
     /// As [`Owner::must_be`].
     pub(super) fn joined(self, ours: Self, place: &str) -> Result<Option<Self>> {
         self.must_be(&ours, place)?;
-        let known = self.tables.len();
+        let known = self.tables.len() + self.zones.len();
         let tables: BTreeMap<String, Shape> = self.tables.into_iter().chain(ours.tables).collect();
-        Ok((tables.len() > known).then_some(Self { tables, ..ours }))
+        let zones: BTreeMap<String, String> = self.zones.into_iter().chain(ours.zones).collect();
+        Ok((tables.len() + zones.len() > known).then_some(Self { tables, zones, ..ours }))
     }
 
-    /// Checks that `ours` is the same pipeline, with the same keys.
+    /// Checks that `ours` is the same pipeline, with the same keys and zones.
     ///
     /// # Errors
     /// Invalid where it is another's, or what must not change has changed.
     pub(super) fn must_be(&self, ours: &Self, place: &str) -> Result<()> {
-        if self.format > FORMAT {
-            return Err(Error::invalid(format!("{} was written by a newer Millstream", place)));
-        }
         if (&self.pipeline, &self.stream) == (&ours.pipeline, &ours.stream) {
-            return self.must_have_the_same_tables(ours, place);
+            self.must_have_the_same_tables(ours, place)?;
+            return self.must_have_the_same_zones(ours, place);
         }
         Err(Error::invalid(format!(
             "{} belongs to the pipeline {} reading {}, not to {} reading {}; choose another (--data DIR, or the target's \
              store)",
             place, self.pipeline, self.stream, ours.pipeline, ours.stream
         )))
+    }
+}
+
+/// The zones of a field and of what is in it, by its name and theirs.
+fn add_zones(zones: &mut BTreeMap<String, String>, name: &str, field_type: &FieldType) {
+    match field_type {
+        FieldType::Timestamptz { assume_zone: Some(zone) } => {
+            zones.insert(name.to_owned(), zone.name().to_owned());
+        }
+        FieldType::List(item) => add_zones(zones, name, item),
+        FieldType::Struct(fields) => {
+            for field in fields {
+                add_zones(zones, &format!("{name}.{}", field.name), &field.field_type);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::Field;
+
+    fn owner(zones: &[(&str, &str)]) -> Owner {
+        let zones = zones.iter().map(|(field, zone)| ((*field).to_owned(), (*zone).to_owned())).collect();
+        Owner { format: FORMAT, pipeline: "p".to_owned(), stream: "s".to_owned(), tables: BTreeMap::new(), zones }
+    }
+
+    #[test]
+    fn a_zone_may_come_and_go_and_never_change() {
+        let joined = owner(&[("a", "UTC")]).joined(owner(&[("a", "UTC"), ("b", "Europe/Rome")]), "here");
+        let joined = joined.expect("a new one").expect("to be written");
+        assert_eq!(joined, owner(&[("a", "UTC"), ("b", "Europe/Rome")]));
+        // One that has gone is remembered, so that it cannot come back as another.
+        assert_eq!(joined.clone().joined(owner(&[]), "here").expect("gone"), None);
+        let error = joined.joined(owner(&[("b", "UTC")]), "here").expect_err("another").to_string();
+        assert!(
+            error.contains("the event field b was read with assume_zone Europe/Rome, and the pipeline now says UTC")
+        );
+    }
+
+    #[test]
+    fn a_file_of_the_first_format_learns_the_zones() {
+        let old = Owner::parse(br#"{"format":1,"pipeline":"p","stream":"s","tables":{}}"#, "here").expect("it is read");
+        let joined = old.joined(owner(&[("a", "UTC")]), "here").expect("the same pipeline");
+        assert_eq!(joined, Some(owner(&[("a", "UTC")])));
+    }
+
+    #[test]
+    fn a_newer_release_s_file_is_told_from_a_stranger_s() {
+        for (text, words) in [
+            (&br#"{"format":3,"more":1}"#[..], "here was written by a newer Millstream"),
+            (br#"{"format":2,"more":1}"#, "is not Millstream's"),
+            (b"{}", "is not Millstream's"),
+        ] {
+            let error = Owner::parse(text, "here").expect_err("no owner").to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn zones_are_found_however_deep() {
+        let zoned = FieldType::Timestamptz { assume_zone: Some(chrono_tz::Europe::Rome) };
+        let field = |name: &str, field_type| Field { name: name.to_owned(), path: vec![], field_type, required: false };
+        let members = vec![field("at", zoned.clone()), field("n", FieldType::Integer)];
+        let list = FieldType::List(Box::new(FieldType::Struct(members)));
+        let mut zones = BTreeMap::new();
+        for (name, field_type) in [("list", &list), ("time", &zoned), ("plain", &FieldType::Date)] {
+            add_zones(&mut zones, name, field_type);
+        }
+        assert_eq!(zones, owner(&[("list.at", "Europe/Rome"), ("time", "Europe/Rome")]).zones);
     }
 }

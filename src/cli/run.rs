@@ -9,7 +9,7 @@ use super::open;
 use super::output::{self, thousands};
 use super::site::Site;
 use super::summary::Summary;
-use super::watch::{Line, watched};
+use super::watch::{Line, Stop, watched};
 use crate::engine::{self, Controls, Progress};
 use crate::error::{Error, Result};
 use crate::runtime::Context;
@@ -45,7 +45,8 @@ pub(super) async fn run(common: &Common, arguments: &Run) -> Result<ExitCode> {
             None => running.await,
         }
     };
-    let outcome = watched(&site.context, &controls.stop, || show(&line, &controls.progress), work).await;
+    let outcome =
+        watched(&site.context, &Stop::draining(&controls.stop), || show(&line, &controls.progress), work).await;
     line.clear();
     let deregistered = match fan_out.filter(|_| arguments.deregister) {
         Some(name) => stream.deregister(&site.context, &name).await,

@@ -11,7 +11,7 @@ use super::local_stream::LocalStream;
 use super::open;
 use super::output;
 use super::reach::must_be_local;
-use super::watch::watched;
+use super::watch::{Stop, watched};
 use crate::error::{Error, Result};
 use crate::runtime::Context;
 
@@ -44,7 +44,9 @@ pub(super) async fn stream(common: &Common, folder: &Path) -> Result<ExitCode> {
             () = stream.ended() => Err(Error::internal("the stream's server has ended; start it again, nothing is lost")),
         }
     };
-    watched(&context, &stop, || (), stopped).await?;
+    let words = "stopping: requests under way are answered; once more to end at once (every record that was answered for is \
+                 on disk, and is there at the next start)";
+    watched(&context, &Stop { token: &stop, words }, || (), stopped).await?;
     stream.close().await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -49,14 +49,29 @@ impl Line {
     }
 }
 
-/// Does `work` to its end, calling `tick` now and then. The first Ctrl-C (or SIGTERM) cancels `stop`; a second one
-/// ends the process at once.
+/// How work is told to stop, and what the person who does so is told.
+pub(super) struct Stop<'a> {
+    pub(super) token: &'a CancellationToken,
+    /// What goes on until the end, and what a second Ctrl-C does.
+    pub(super) words: &'static str,
+}
+
+impl<'a> Stop<'a> {
+    /// Of a job that reads and loads.
+    pub(super) fn draining(token: &'a CancellationToken) -> Self {
+        let words = "draining: what is read will be committed and loaded; once more to end at once (nothing is lost)";
+        Self { token, words }
+    }
+}
+
+/// Does `work` to its end, calling `tick` now and then. The first Ctrl-C (or SIGTERM) stops it; a second one ends the
+/// process at once.
 ///
 /// # Errors
 /// The work's; Internal where signals cannot be listened to.
 pub(super) async fn watched<T>(
     context: &Context,
-    stop: &CancellationToken,
+    stop: &Stop<'_>,
     mut tick: impl FnMut(),
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
@@ -76,10 +91,10 @@ pub(super) async fn watched<T>(
     }
 }
 
-fn interrupted(stop: &CancellationToken) {
-    if stop.is_cancelled() {
+fn interrupted(stop: &Stop<'_>) {
+    if stop.token.is_cancelled() {
         process::exit(INTERRUPTED);
     }
-    note("draining: what is read will be committed and loaded; once more to end at once (nothing is lost)");
-    stop.cancel();
+    note(stop.words);
+    stop.token.cancel();
 }

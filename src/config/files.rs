@@ -11,6 +11,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
+
 use super::document::Document;
 use super::fault::{Fault, place};
 use super::model::Pipeline;
@@ -157,8 +159,8 @@ fn open(path: &Path, inside: Option<&Path>, longest: u64) -> Result<File, Unread
     }
     must_be_regular(&fs::metadata(&real)?)?;
     // Whatever has taken its place since: a link is not followed, and a pipe that nobody writes to does not block.
-    let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(&real)?;
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(&real)?;
     let opened = file.metadata()?;
     must_be_regular(&opened)?;
     if opened.len() > longest { Err(Unreadable::TooLong(longest)) } else { Ok(file) }

@@ -16,13 +16,34 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Journal;
 use crate::runtime::blocking;
 
-/// A dimension that was staged.
+/// A dimension that had changed.
 #[derive(Debug, Clone)]
-pub struct StagedDimension {
+pub struct ChangedDimension {
     /// The table.
     pub table: String,
-    /// Its journal entry.
-    pub entry: Arc<Entry>,
+    /// What became of it.
+    pub outcome: DimensionOutcome,
+}
+
+/// What became of a dimension that had changed.
+#[derive(Debug, Clone)]
+pub enum DimensionOutcome {
+    /// It was staged as this journal entry.
+    Staged(Arc<Entry>),
+    /// Another process has staged the very same meanwhile.
+    StagedElsewhere,
+    /// Another process has staged another version meanwhile: that one holds, and ours is not staged.
+    Overtaken,
+}
+
+impl ChangedDimension {
+    /// The journal entry, where it was staged here.
+    pub fn entry(&self) -> Option<&Arc<Entry>> {
+        match &self.outcome {
+            DimensionOutcome::Staged(entry) => Some(entry),
+            DimensionOutcome::StagedElsewhere | DimensionOutcome::Overtaken => None,
+        }
+    }
 }
 
 /// The dimensions of a pipeline that do not come from the stream.
@@ -42,12 +63,12 @@ impl<'a> Dimensions<'a> {
         Self { effective_at, ..self }
     }
 
-    /// Stages those that the journal does not hold as they are now.
+    /// Stages those that the journal does not hold as they are now, and says what became of each.
     ///
     /// # Errors
     /// Invalid where a file cannot be read; the store's and the journal's.
-    pub async fn stage_changed(&self, journal: &mut Journal) -> Result<Vec<StagedDimension>> {
-        let mut staged = Vec::new();
+    pub async fn stage_changed(&self, journal: &mut Journal) -> Result<Vec<ChangedDimension>> {
+        let mut changed = Vec::new();
         for table in &self.job.pipeline.tables {
             let Some(mut source) = self.source(table).await? else { continue };
             let newest = |journal: &Journal| {
@@ -59,24 +80,28 @@ impl<'a> Dimensions<'a> {
                 continue;
             }
             let cleaned = self.clean(table, source).await?;
-            let entry = match journal.commit(&self.job.stager.stage(cleaned).await?).await {
-                Err(error) if error.kind() == ErrorKind::Fenced => {
-                    if newest(journal) != ours {
-                        tracing::warn!(
-                            table = table.name,
-                            %error,
-                            "another worker has staged another version of this dimension file meanwhile, and that one \
-                             holds: give all workers the same file"
-                        );
-                    }
-                    continue;
+            let outcome = match journal.commit(&self.job.stager.stage(cleaned).await?).await {
+                Err(error) if error.kind() == ErrorKind::Fenced && newest(journal) == ours => {
+                    DimensionOutcome::StagedElsewhere
                 }
-                committed => committed?,
+                Err(error) if error.kind() == ErrorKind::Fenced => {
+                    tracing::warn!(
+                        table = table.name,
+                        %error,
+                        "another worker has staged another version of this dimension file meanwhile, and that one holds: \
+                         give all workers the same file"
+                    );
+                    DimensionOutcome::Overtaken
+                }
+                Ok(entry) => {
+                    tracing::info!(table = table.name, rows = entry.rows(&table.name), "staged a dimension");
+                    DimensionOutcome::Staged(entry)
+                }
+                Err(error) => return Err(error),
             };
-            tracing::info!(table = table.name, rows = entry.rows(&table.name), "staged a dimension");
-            staged.push(StagedDimension { table: table.name.clone(), entry });
+            changed.push(ChangedDimension { table: table.name.clone(), outcome });
         }
-        Ok(staged)
+        Ok(changed)
     }
 
     async fn source(&self, table: &Table) -> Result<Option<DimensionSource>> {

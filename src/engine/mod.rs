@@ -44,7 +44,7 @@ use crate::store::Store;
 
 pub use audit::{Audit, Counting, Finding, audit};
 pub use deep::{Deep, DeepAudit};
-pub use dimensions::{Dimensions, StagedDimension};
+pub use dimensions::{ChangedDimension, DimensionOutcome, Dimensions};
 pub use load::load_all;
 pub use progress::{Latency, Progress, ShardProgress, Totals};
 pub use supervise::run;

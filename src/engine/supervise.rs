@@ -16,7 +16,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::dimensions::Dimensions;
+use super::dimensions::{ChangedDimension, Dimensions};
 use super::ingest;
 use super::share::Share;
 use super::verify_ledger::prepare;
@@ -133,8 +133,9 @@ impl Run {
         let description = source.describe().await?;
         open_chain(job, (source.as_ref(), &description.identity), &mut journal).await?;
         if !self.dimensions_staged {
-            for staged in Dimensions::new(job).stage_changed(&mut journal).await? {
-                controls.progress.committed(&staged.entry, Default::default(), job.context.clock.now_millis());
+            let changed = Dimensions::new(job).stage_changed(&mut journal).await?;
+            for entry in changed.iter().filter_map(ChangedDimension::entry) {
+                controls.progress.committed(entry, Default::default(), job.context.clock.now_millis());
             }
             self.dimensions_staged = true;
         }

@@ -1,13 +1,14 @@
 //! The bodies of requests on their way in: so many bytes at a time, each in a bounded time.
 //!
 //! Owns how much of what clients send is in memory before it is answered. A body's room is taken before it is read, as
-//! large as it is announced, in the order of asking: so bodies never wait for each other half-way, and one that never
-//! ends gives its room back soon.
+//! large as it is announced, in the order of asking: so bodies never wait for each other half-way. One that comes slowly
+//! gives its room back before those that wait for it give up, and small ones have a room of their own: so no large one,
+//! however slow, holds up a small one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody};
+use axum::body::{Body, BodyDataStream, HttpBody};
 use axum::http::StatusCode;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -19,20 +20,28 @@ use crate::runtime::{Clock, SystemClock};
 /// The largest request: 10 MiB of records (the service's own limit) in base64, with their keys.
 pub(super) const LARGEST_REQUEST: usize = 16 << 20;
 
-/// What all bodies may hold together.
-const ROOM: usize = 3 * LARGEST_REQUEST;
+/// What is a small request.
+const SMALL: usize = 1 << 20;
+
+/// What all small bodies may hold together, and all larger ones.
+const ROOM_FOR_SMALL: usize = LARGEST_REQUEST;
+const ROOM_FOR_LARGE: usize = 2 * LARGEST_REQUEST;
 
 /// A unit of the semaphore, whose count has 32 bits only.
 const UNIT: usize = 1 << 10;
 
-/// How long a body waits for its room, how long it may stand still, and how long it may take in all.
-const WAIT: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_secs(3);
-const LONGEST: Duration = Duration::from_secs(30);
+/// How long a body waits for its room: longer than the slowest may take, which is some 6 s for the largest.
+const WAIT: Duration = Duration::from_secs(8);
 
-/// Room for bodies; clones share it.
-#[derive(Clone)]
-pub(super) struct Bodies(Arc<Semaphore>);
+/// What each stretch of time must bring of a body, or its rest. Programs of this machine send it in milliseconds.
+const STRETCH: Duration = Duration::from_secs(2);
+const PACE: usize = 8 << 20;
+
+/// Room for bodies.
+pub(super) struct Bodies {
+    small: Arc<Semaphore>,
+    large: Arc<Semaphore>,
+}
 
 /// A whole body, and the room that it takes until it is dropped.
 pub(super) struct Received {
@@ -47,7 +56,7 @@ pub(super) enum Unread {
     TooLarge,
     #[error("too many requests are on their way in: try again")]
     Busy,
-    #[error("the request's body did not come in time")]
+    #[error("the request's body came too slowly: send it in one go")]
     Late,
 }
 
@@ -64,7 +73,8 @@ impl Unread {
 
 impl Default for Bodies {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(ROOM / UNIT)))
+        let room = |bytes: usize| Arc::new(Semaphore::new(bytes / UNIT));
+        Self { small: room(ROOM_FOR_SMALL), large: room(ROOM_FOR_LARGE) }
     }
 }
 
@@ -80,25 +90,44 @@ impl Bodies {
             return Err(Unread::TooLarge);
         }
         let units = u32::try_from(announced.div_ceil(UNIT)).unwrap_or(u32::MAX);
-        let room = within(WAIT, Arc::clone(&self.0).acquire_many_owned(units)).await;
+        let of_its_size = if announced > SMALL { &self.large } else { &self.small };
+        let room = within(WAIT, Arc::clone(of_its_size).acquire_many_owned(units)).await;
         // It is never closed.
         let room = room.and_then(Result::ok).ok_or(Unread::Busy)?;
-        let bytes = within(LONGEST, read(body, announced)).await.ok_or(Unread::Late)??;
+        let bytes = Reading { pieces: body.into_data_stream(), bytes: BytesMut::new(), most: announced }.read().await?;
         Ok(Received { bytes, room })
     }
 }
 
-async fn read(body: Body, most: usize) -> Result<Bytes, Unread> {
-    let mut pieces = body.into_data_stream();
-    let mut bytes = BytesMut::new();
-    while let Some(piece) = within(PAUSE, pieces.next()).await.ok_or(Unread::Late)? {
-        let piece = piece.map_err(|_| Unread::TooLarge)?;
-        if bytes.len() + piece.len() > most {
-            return Err(Unread::TooLarge);
+/// A body on its way.
+struct Reading {
+    pieces: BodyDataStream,
+    bytes: BytesMut,
+    most: usize,
+}
+
+impl Reading {
+    async fn read(mut self) -> Result<Bytes, Unread> {
+        loop {
+            let goal = self.bytes.len() + PACE;
+            if within(STRETCH, self.read_on(goal)).await.ok_or(Unread::Late)?? {
+                return Ok(self.bytes.freeze());
+            }
         }
-        bytes.extend_from_slice(&piece);
     }
-    Ok(bytes.freeze())
+
+    /// Reads on until so many bytes are there, or to the end; whether that is reached.
+    async fn read_on(&mut self, goal: usize) -> Result<bool, Unread> {
+        while self.bytes.len() < goal {
+            let Some(piece) = self.pieces.next().await else { return Ok(true) };
+            let piece = piece.map_err(|_| Unread::TooLarge)?;
+            if self.bytes.len() + piece.len() > self.most {
+                return Err(Unread::TooLarge);
+            }
+            self.bytes.extend_from_slice(&piece);
+        }
+        Ok(false)
+    }
 }
 
 /// What comes within the time; none where nothing does.

@@ -5,6 +5,7 @@
 
 mod admission;
 mod server;
+mod streams;
 
 pub use admission::{Refused, admit};
 pub use server::{Limits, serve};

@@ -1,25 +1,27 @@
 //! Serving many clients at once, none of whom can hold up another.
 //!
-//! Owns the connections: their number, how long each may take to say what it wants, and their end. A client that has a
-//! place and has asked for nothing yet loses it to one that comes later. How long an answer may take is not decided
-//! here, but for servers whose connections have a fixed life.
+//! Owns the connections: their number, how long each may take to say what it wants, how long it may ask for nothing, and
+//! their end. A client that has a place and has asked for nothing yet loses it to one that comes later. How long an answer
+//! may take is not decided here, but for servers whose connections have a fixed life.
 
 use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::Version;
 use axum::middleware::map_request_with_state;
 use axum::serve::Listener;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use super::streams::Streams;
 use crate::error::Result;
 use crate::runtime::{Clock, Tasks};
 
@@ -43,8 +45,10 @@ pub struct Limits {
 /// A connection's place.
 #[derive(Default)]
 struct Seat {
-    /// Whether it has asked for anything yet.
-    has_asked: AtomicBool,
+    /// How often it has asked.
+    requests: AtomicU64,
+    /// Whether it speaks HTTP/2.
+    is_second_version: AtomicBool,
     /// Gives the place away.
     leave: CancellationToken,
 }
@@ -98,12 +102,13 @@ fn make_place(seats: &mut Vec<Arc<Seat>>, places: usize) -> bool {
     if seats.len() < places {
         return true;
     }
-    let silent = seats.iter().position(|seat| !seat.has_asked.load(Ordering::Relaxed));
+    let silent = seats.iter().position(|seat| seat.requests.load(Ordering::Relaxed) == 0);
     silent.map(|place| seats.remove(place).leave.cancel()).is_some()
 }
 
 async fn asked(State(seat): State<Arc<Seat>>, request: Request) -> Request {
-    seat.has_asked.store(true, Ordering::Relaxed);
+    seat.is_second_version.store(request.version() == Version::HTTP_2, Ordering::Relaxed);
+    seat.requests.fetch_add(1, Ordering::Relaxed);
     request
 }
 
@@ -121,14 +126,15 @@ impl Connection {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection stays slow");
         }
-        let mut builder = Builder::new(TokioExecutor::new());
+        let streams = Streams::default();
+        let mut builder = Builder::new(streams.starter());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.next_request).max_buf_size(limits.buffer);
         let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
         let served = tokio::select! {
             // A request that has come counts, however late this task is.
             biased;
             served = serving.as_mut() => served,
-            () = is_over(&seat, &limits, &*clock) => Ok(()),
+            () = is_over(&seat, &streams, &limits, &*clock) => Ok(()),
             () = seat.leave.cancelled() => Ok(()),
             () = stop.cancelled() => {
                 serving.as_mut().graceful_shutdown();
@@ -144,25 +150,95 @@ impl Connection {
 }
 
 /// Resolves when a connection has had its time.
-async fn is_over(seat: &Seat, limits: &Limits, clock: &dyn Clock) {
+async fn is_over(seat: &Seat, streams: &Streams, limits: &Limits, clock: &dyn Clock) {
     clock.sleep(limits.first_request).await;
-    if seat.has_asked.load(Ordering::Relaxed) {
+    if seat.requests.load(Ordering::Relaxed) == 0 {
+        return;
+    }
+    let lived = async {
         match limits.life {
             Some(life) => clock.sleep(life.saturating_sub(limits.first_request)).await,
             None => pending().await,
+        }
+    };
+    tokio::select! {
+        () = lived => {}
+        () = is_idle(seat, streams, (limits.next_request, clock)) => {}
+    }
+}
+
+/// Resolves when a connection that speaks HTTP/2 has asked for nothing in all that time, and has been answered. One that
+/// speaks HTTP/1 has its limit from hyper.
+async fn is_idle(seat: &Seat, streams: &Streams, (time, clock): (Duration, &dyn Clock)) {
+    loop {
+        let asked = seat.requests.load(Ordering::Relaxed);
+        clock.sleep(time).await;
+        let is_silent = seat.requests.load(Ordering::Relaxed) == asked && streams.are_over();
+        if is_silent && seat.is_second_version.load(Ordering::Relaxed) {
+            return;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::Notify;
+
     use super::*;
+    use crate::runtime::SystemClock;
 
     /// Places taken by connections that have asked, or have not.
     fn seats(asked: &[bool]) -> (Vec<Arc<Seat>>, Vec<Arc<Seat>>) {
-        let seat = |asked: &bool| Arc::new(Seat { has_asked: AtomicBool::new(*asked), ..Seat::default() });
+        let seat = |asked: &bool| Arc::new(Seat { requests: AtomicU64::new((*asked).into()), ..Seat::default() });
         let seats: Vec<_> = asked.iter().map(seat).collect();
         (seats.clone(), seats)
+    }
+
+    /// A server whose clients may be silent for a tenth of a second, where `/` answers when `answer` is given.
+    async fn server(answer: Arc<Notify>) -> (SocketAddr, Tasks, CancellationToken) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let (address, stop) = (listener.local_addr().expect("an address"), CancellationToken::new());
+        let router = Router::new().route("/", get(async move || answer.notified().await));
+        let limits = Limits {
+            connections: 4,
+            first_request: Duration::from_millis(100),
+            next_request: Duration::from_millis(100),
+            life: None,
+            buffer: 8_192,
+            drain: Duration::from_secs(5),
+        };
+        let (mut tasks, ends) = (Tasks::new(), stop.clone());
+        tasks.spawn("a server", async move {
+            serve(listener, router, (limits, Arc::new(SystemClock)), ends).await;
+            Ok(())
+        });
+        (address, tasks, stop)
+    }
+
+    #[tokio::test]
+    async fn a_connection_of_either_version_that_asks_for_nothing_more_is_closed_and_one_that_waits_is_not() {
+        let first = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".to_vec();
+        // The preface, empty settings, and GET / by its numbers on stream 1, which ends.
+        let mut second = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        second.extend([0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 3, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x84]);
+        for request in [first, second] {
+            let answer = Arc::new(Notify::new());
+            let (address, tasks, stop) = server(Arc::clone(&answer)).await;
+            let mut client = TcpStream::connect(address).await.expect("connected");
+            client.write_all(&request).await.expect("sent");
+            let waiting = tokio::time::timeout(Duration::from_millis(600), client.read_to_end(&mut Vec::new())).await;
+            assert!(waiting.is_err(), "who waits for an answer is not idle");
+            answer.notify_one();
+            let mut rest = Vec::new();
+            let closed = tokio::time::timeout(Duration::from_secs(30), client.read_to_end(&mut rest)).await;
+            closed.expect("it is closed").expect("read");
+            stop.cancel();
+            tasks.join().await.expect("it ends");
+        }
     }
 
     #[test]

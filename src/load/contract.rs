@@ -16,7 +16,8 @@ use super::*;
 use crate::batch::DataFile;
 use crate::error::ErrorKind;
 use crate::runtime::{Clock, Context, ManualClock, SystemClock};
-use crate::schema::{History, Reference, TableKind, TableLayout, TableSpec};
+use crate::schema::samples::table;
+use crate::schema::{History, Reference, TableKind, TableSpec};
 use crate::store::Folder;
 
 mod damage;
@@ -26,18 +27,7 @@ mod houses;
 const BOUNDS: LoadBounds = LoadBounds { memory_bytes: 64 << 20, partitions: 2 };
 
 fn spec(name: &str, kind: TableKind, history: History, columns: &[(&str, DataType)]) -> TableSpec {
-    let fields = columns.iter().map(|(name, data_type)| Field::new(*name, data_type.clone(), true));
-    TableSpec {
-        name: name.to_owned(),
-        kind,
-        key: vec![columns[0].0.to_owned()],
-        history,
-        references: vec![],
-        columns: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
-        one_to_one: true,
-        max_bytes: BTreeMap::new(),
-        layout: TableLayout::default(),
-    }
+    TableSpec { history, ..table(name, kind, columns) }
 }
 
 fn specs() -> Vec<TableSpec> {

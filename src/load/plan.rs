@@ -227,21 +227,11 @@ mod tests {
     use super::super::shape::shapes;
     use super::*;
     use crate::error::ErrorKind;
-    use crate::schema::{History, Reference, TableKind, TableLayout, TableSpec};
+    use crate::schema::samples::table;
+    use crate::schema::{History, Reference, TableKind, TableSpec};
 
     fn spec(name: &str, kind: TableKind, columns: &[(&str, DataType)]) -> TableSpec {
-        let fields = columns.iter().map(|(name, data_type)| Field::new(*name, data_type.clone(), true));
-        TableSpec {
-            name: name.to_owned(),
-            kind,
-            key: vec![columns[0].0.to_owned()],
-            history: History::Keep,
-            references: vec![],
-            columns: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
-            one_to_one: true,
-            max_bytes: BTreeMap::new(),
-            layout: TableLayout::default(),
-        }
+        TableSpec { history: History::Keep, ..table(name, kind, columns) }
     }
 
     fn tags() -> DataType {

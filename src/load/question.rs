@@ -1,64 +1,28 @@
 //! What a person may send to a warehouse: one statement that only reads.
 //!
 //! Owns the look at a statement before anything of it is sent. It is parsed in the warehouse's own dialect; SELECT, WITH,
-//! VALUES, SHOW and EXPLAIN of them pass. What is sent is what was parsed: comments, in which a server could see
-//! something else than the parser does, are blanked out, and texts that the two might end at different places are refused.
-//! A function may do what a statement may not (`pg_terminate_backend`, `lo_export`): the server's catalog is asked which of
-//! those called are volatile, and they are refused but for the few that are known to change nothing. Pure; whoever asks
-//! also has the server run it in a transaction that may only read, where the server knows such.
+//! VALUES, SHOW and EXPLAIN of them pass. What is sent is written anew from what was parsed, and reads the same again: so
+//! nothing that the parser took for a comment or a blank reaches the server, and texts that the two might end at different
+//! places are refused. A function may do what a statement may not (`pg_terminate_backend`, `lo_export`): `functions` says
+//! which the statement can call and what the server is asked about them. Pure; whoever asks also has the server run it in a
+//! transaction that may only read. The Data API has none: there nothing but this look stands before the tables.
 //!
-//! It stops a statement, not a role: what a view or an operator of the database does is its owner's.
+//! It stops a statement, not a role: what a view, an operator or a cast of the database does is its owner's, and so is a
+//! function that changes something and is declared not to.
 
-use std::collections::BTreeSet;
+mod functions;
+
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Expr, Ident, ObjectName, Query, Select, Statement, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{Expr, Query, Select, Statement, UnaryOperator, Visit, Visitor};
 use datafusion::sql::sqlparser::dialect::{Dialect as Grammar, PostgreSqlDialect, RedshiftSqlDialect};
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Whitespace};
 
+use self::functions::Functions;
 use super::script::Dialect;
 use crate::error::{Error, Result};
 use crate::sql::{TOO_LONG_A_CHAIN, too_long_a_chain};
-
-/// Volatile functions that change nothing and reach nothing outside the database: their value alone is not fixed.
-const HARMLESS: [&str; 22] = [
-    "clock_timestamp",
-    "currval",
-    "gen_random_uuid",
-    "getdate",
-    "lastval",
-    "pg_current_wal_lsn",
-    "pg_database_size",
-    "pg_indexes_size",
-    "pg_is_in_recovery",
-    "pg_last_copy_count",
-    "pg_last_copy_id",
-    "pg_last_query_id",
-    "pg_last_unload_id",
-    "pg_last_xact_replay_timestamp",
-    "pg_relation_size",
-    "pg_table_size",
-    "pg_tablespace_size",
-    "pg_total_relation_size",
-    "random",
-    "random_normal",
-    "sysdate",
-    "timeofday",
-];
-
-/// Functions that are not declared volatile and run SQL that they are given as a text.
-const RUN_A_TEXT: [&str; 9] = [
-    "connectby",
-    "crosstab",
-    "crosstab2",
-    "crosstab3",
-    "crosstab4",
-    "query_to_xml",
-    "query_to_xml_and_xmlschema",
-    "query_to_xmlschema",
-    "xpath_table",
-];
 
 /// How deeply a statement may be nested.
 const DEPTH: usize = 50;
@@ -92,9 +56,14 @@ enum Refusal {
     Placeholder(String, u64),
     #[error("a comment begins within an operator at line {0}; put a blank between them")]
     Comment(u64),
+    #[error("two signs follow each other in {0}; put brackets around the second and what it stands before")]
+    Signs(String),
+    #[error("it would read otherwise once it is written out as {0}; write that part in another way")]
+    Rewritten(String),
     #[error(
-        "{0}() may change something or reach outside the database: it is volatile (a function of your own that only \
-         reads can be declared STABLE)"
+        "{0}() may change something or reach outside the database: it, or a function it is made of, is volatile. A function \
+         of your own that only reads can be declared STABLE; where you mean another one, write its schema before its name; \
+         where you mean a column, leave out what stands before its dot"
     )]
     Volatile(String),
     #[error("{0}() runs SQL that it is given as a text, which nobody has looked at")]
@@ -113,10 +82,10 @@ impl From<Refusal> for Error {
 /// A statement that may be sent once the server has said that none of its functions is volatile.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Question {
-    /// The statement, without its comments.
+    /// The statement, written anew.
     pub(super) sql: String,
-    /// The functions that it calls.
-    functions: BTreeSet<String>,
+    dialect: Dialect,
+    functions: Functions,
 }
 
 impl Question {
@@ -128,61 +97,95 @@ impl Question {
         Ok(read(dialect, sql)?)
     }
 
-    /// Asks the server which of the functions are volatile; nothing where there is nothing to ask. One of a harmless
-    /// name is so in the server's own schema alone: elsewhere it is whatever somebody has made of it.
+    /// Asks the server which volatile functions it can call, by schema and name; nothing where there is nothing to ask.
     pub(super) fn volatile_query(&self) -> Option<String> {
-        let listed = |names: &mut dyn Iterator<Item = &str>| {
-            names.map(|name| format!("'{}'", name.replace('\'', "''"))).collect::<Vec<_>>().join(", ")
-        };
-        let names = listed(&mut self.functions.iter().map(String::as_str));
-        let harmless = listed(&mut HARMLESS.into_iter().filter(|name| self.functions.contains(*name)));
-        if names.is_empty() {
-            return None;
-        }
-        let but = match harmless.is_empty() {
-            true => String::new(),
-            false => format!(" AND NOT (n.nspname = 'pg_catalog' AND p.proname IN ({harmless}))"),
-        };
-        Some(format!(
-            "SELECT p.proname FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace \
-             WHERE p.provolatile = 'v' AND p.proname IN ({names}){but} ORDER BY p.proname"
-        ))
+        self.functions.volatile_query(self.dialect)
     }
 }
 
 /// The refusal of a function that the server calls volatile.
-pub(super) fn volatile(name: &str) -> Error {
-    Refusal::Volatile(name.to_owned()).into()
+pub(super) fn volatile(schema: &str, name: &str) -> Error {
+    Refusal::Volatile(format!("{schema}.{name}")).into()
 }
 
 fn read(dialect: Dialect, sql: &str) -> Result<Question, Refusal> {
-    let (grammar, name): (&dyn Grammar, _) = match dialect {
-        Dialect::Postgres => (&PostgreSqlDialect {}, "PostgreSQL's SQL"),
-        Dialect::Redshift => (&RedshiftSqlDialect {}, "Redshift's SQL"),
-    };
-    let unreadable = |words: String| Refusal::Unreadable { dialect: name, words };
-    if let Some(place) = too_long_a_chain(sql, grammar) {
-        return Err(Refusal::Deep(place));
-    }
-    // A quote within a text stays as it is written, so that it can be looked at.
-    let tokens = Tokenizer::new(grammar, sql).with_unescape(false).tokenize_with_location();
-    let tokens = tokens.map_err(|error| unreadable(error.to_string()))?;
-    refuse_ambiguous(dialect, &tokens)?;
-    let sql = without_comments(sql, &tokens);
-    let words: Vec<&Token> = tokens.iter().map(|token| &token.token).filter(|token| !is_blank(token)).collect();
+    let typed = Read::new(dialect, sql)?;
     // Redshift has many a form of SHOW that the parser does not know, and none that holds an expression.
-    if is_show(&words) {
-        return Ok(Question { sql, functions: BTreeSet::new() });
+    if is_show(&typed.words()) {
+        let sql = typed.tokens.iter().map(|token| shown(&token.token)).collect();
+        return Ok(Question { sql, dialect, functions: Functions::default() });
     }
-    let mut parser = Parser::new(grammar).with_recursion_limit(DEPTH).with_tokens_with_locations(tokens);
-    let statements = parser.parse_statements().map_err(|error| unreadable(error.to_string()))?;
-    let [statement] = statements.as_slice() else {
-        return Err(if statements.is_empty() { Refusal::Empty } else { Refusal::Several(statements.len()) });
+    let statement = typed.statement()?;
+    if let ControlFlow::Break(refusal) = statement.visit(&mut Look) {
+        return Err(refusal);
+    }
+    let sql = statement.to_string();
+    let again = || Refusal::Rewritten(sql.clone());
+    let sent = Read::new(dialect, &sql).map_err(|_| again())?;
+    if sent.statement().map_err(|_| again())? != statement {
+        return Err(again());
+    }
+    let functions = Functions::of(&sent.words());
+    match functions.runs_a_text() {
+        Some(name) => Err(Refusal::RunsText(name.to_owned())),
+        None => Ok(Question { sql, dialect, functions }),
+    }
+}
+
+/// A text as its tokens: none of them can be read in two ways.
+struct Read {
+    grammar: Box<dyn Grammar>,
+    dialect: Dialect,
+    tokens: Vec<TokenWithSpan>,
+}
+
+impl Read {
+    fn new(dialect: Dialect, sql: &str) -> Result<Self, Refusal> {
+        let grammar: Box<dyn Grammar> = match dialect {
+            Dialect::Postgres => Box::new(PostgreSqlDialect {}),
+            Dialect::Redshift => Box::new(RedshiftSqlDialect {}),
+        };
+        if let Some(place) = too_long_a_chain(sql, &*grammar) {
+            return Err(Refusal::Deep(place));
+        }
+        // A quote within a text stays as it is written, so that it can be looked at.
+        let tokens = Tokenizer::new(&*grammar, sql).with_unescape(false).tokenize_with_location();
+        let tokens = tokens.map_err(|error| unreadable(dialect, error.to_string()))?;
+        refuse_ambiguous(dialect, &tokens)?;
+        Ok(Self { grammar, dialect, tokens })
+    }
+
+    /// All but the blanks.
+    fn words(&self) -> Vec<&Token> {
+        self.tokens.iter().map(|token| &token.token).filter(|token| !is_blank(token)).collect()
+    }
+
+    /// The one statement that it is.
+    fn statement(&self) -> Result<Statement, Refusal> {
+        let parser = Parser::new(&*self.grammar).with_recursion_limit(DEPTH);
+        let statements = parser.with_tokens_with_locations(self.tokens.clone()).parse_statements();
+        let mut statements = statements.map_err(|error| unreadable(self.dialect, error.to_string()))?;
+        match statements.len() {
+            1 => Ok(statements.remove(0)),
+            0 => Err(Refusal::Empty),
+            several => Err(Refusal::Several(several)),
+        }
+    }
+}
+
+fn unreadable(dialect: Dialect, words: String) -> Refusal {
+    let dialect = match dialect {
+        Dialect::Postgres => "PostgreSQL's SQL",
+        Dialect::Redshift => "Redshift's SQL",
     };
-    let mut look = Look::default();
-    match statement.visit(&mut look) {
-        ControlFlow::Break(refusal) => Err(refusal),
-        ControlFlow::Continue(()) => Ok(Question { sql, functions: look.functions }),
+    Refusal::Unreadable { dialect, words }
+}
+
+/// A token as it is sent: a blank for each comment.
+fn shown(token: &Token) -> String {
+    match token {
+        Token::Whitespace(Whitespace::SingleLineComment { .. } | Whitespace::MultiLineComment(_)) => " ".to_owned(),
+        token => token.to_string(),
     }
 }
 
@@ -190,11 +193,13 @@ fn is_blank(token: &Token) -> bool {
     matches!(token, Token::Whitespace(_))
 }
 
-/// SHOW as the first word, and no end of a statement but the last.
+/// SHOW as the first word, no end of a statement but the last, and no text with escapes, of which the tokens know the
+/// letters alone.
 fn is_show(words: &[&Token]) -> bool {
     let first = matches!(words.first(), Some(Token::Word(word)) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("show"));
     let end = words.iter().position(|token| **token == Token::SemiColon).unwrap_or(words.len());
-    first && words.iter().skip(end).all(|token| **token == Token::SemiColon)
+    let is_escaped = |token: &&Token| matches!(token, Token::EscapedStringLiteral(_) | Token::UnicodeStringLiteral(_));
+    first && !words.iter().any(is_escaped) && words.iter().skip(end).all(|token| **token == Token::SemiColon)
 }
 
 /// Refuses texts, operators and comments that a server may end or begin at another place than the tokenizer.
@@ -282,51 +287,8 @@ fn escapes_quote(text: &str) -> bool {
     escaped
 }
 
-/// The statement with blanks for its comments, every other letter at its place.
-fn without_comments(sql: &str, tokens: &[TokenWithSpan]) -> String {
-    let is_comment = |token: &Token| {
-        matches!(token, Token::Whitespace(Whitespace::SingleLineComment { .. } | Whitespace::MultiLineComment(_)))
-    };
-    let mut comments = tokens.iter().filter(|token| is_comment(&token.token)).map(|token| token.span).peekable();
-    let mut place = Location::new(1, 1);
-    let mut shown = String::with_capacity(sql.len());
-    for letter in sql.chars() {
-        while comments.next_if(|span| span.end <= place).is_some() {}
-        let inside = comments.peek().is_some_and(|span| span.start <= place);
-        shown.push(if inside && letter != '\n' { ' ' } else { letter });
-        place = match letter {
-            '\n' => Location::new(place.line + 1, 1),
-            _ => Location::new(place.line, place.column + 1),
-        };
-    }
-    shown
-}
-
-/// What a statement does, and the functions it calls.
-#[derive(Default)]
-struct Look {
-    functions: BTreeSet<String>,
-}
-
-impl Look {
-    fn call(&mut self, name: &ObjectName) -> ControlFlow<Refusal> {
-        let Some(ident) = name.0.last().and_then(|part| part.as_ident()) else { return ControlFlow::Continue(()) };
-        let name = folded(ident);
-        if RUN_A_TEXT.contains(&name.as_str()) {
-            return ControlFlow::Break(Refusal::RunsText(name));
-        }
-        self.functions.insert(name);
-        ControlFlow::Continue(())
-    }
-}
-
-/// A name as the catalog has it.
-fn folded(ident: &Ident) -> String {
-    match ident.quote_style {
-        None => ident.value.to_lowercase(),
-        Some(_) => ident.value.replace("\"\"", "\""),
-    }
-}
+/// What a statement does.
+struct Look;
 
 impl Visitor for Look {
     type Break = Refusal;
@@ -352,19 +314,21 @@ impl Visitor for Look {
         if select.into.is_some() { ControlFlow::Break(Refusal::Into) } else { ControlFlow::Continue(()) }
     }
 
-    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Refusal> {
-        match factor {
-            TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => self.call(name),
-            _ => ControlFlow::Continue(()),
-        }
-    }
-
     fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<Refusal> {
         match expression {
-            Expr::Function(function) => self.call(&function.name),
+            // To a server the two are one operator, or a comment.
+            Expr::UnaryOp { op, expr }
+                if *op != UnaryOperator::Not && expr.to_string().starts_with(is_of_an_operator) =>
+            {
+                ControlFlow::Break(Refusal::Signs(expression.to_string()))
+            }
             _ => ControlFlow::Continue(()),
         }
     }
+}
+
+fn is_of_an_operator(letter: char) -> bool {
+    "+-*/<>=~!@#%^&|`?".contains(letter)
 }
 
 #[cfg(test)]

@@ -27,6 +27,16 @@ impl Tasks {
         Some(flatten(self.0.join_next().await?))
     }
 
+    /// Forgets those that have ended, however they did.
+    pub fn forget_ended(&mut self) {
+        while self.0.try_join_next().is_some() {}
+    }
+
+    /// Whether none is left.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Waits for all of them.
     ///
     /// # Errors

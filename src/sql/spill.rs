@@ -5,6 +5,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// What the folders' names begin with.
@@ -65,17 +66,10 @@ fn lock_of(folder: &Path) -> PathBuf {
 }
 
 /// Spilled rows are nobody else's to read.
-#[cfg(unix)]
 fn private_folders() -> DirBuilder {
-    use std::os::unix::fs::DirBuilderExt;
     let mut builder = DirBuilder::new();
     builder.mode(0o700);
     builder
-}
-
-#[cfg(not(unix))]
-fn private_folders() -> DirBuilder {
-    DirBuilder::new()
 }
 
 fn remove_left_behind(place: &Path) -> io::Result<()> {
@@ -97,6 +91,8 @@ fn remove_left_behind(place: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn names(place: &Path) -> Vec<String> {
@@ -126,10 +122,8 @@ mod tests {
         assert_eq!(names(&place), ["somebody's.lock"]);
     }
 
-    #[cfg(unix)]
     #[test]
     fn nobody_else_reads_it() {
-        use std::os::unix::fs::PermissionsExt;
         let root = tempfile::tempdir().expect("a folder");
         let folder = SpillFolder::new(&root.path().join("spill")).expect("made");
         let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;

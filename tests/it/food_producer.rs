@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::command::{Millstream, food_delivery};
+use crate::command::{Millstream, PipelineCopy, food_delivery};
 use crate::python::python;
 
 const STREAM: &str = "incoming-food-order-data";
@@ -42,4 +42,18 @@ fn a_thousand_orders_of_the_real_producer_become_a_thousand_facts() {
     }
     let audit = millstream.json("audit", &[]);
     assert_eq!((&audit["clean"], &audit["waiting"]), (&json!(true), &json!(0)), "{audit}");
+}
+
+#[test]
+fn another_zone_for_rows_that_are_there_is_refused_before_anything_is_read() {
+    let copied = PipelineCopy::new();
+    let millstream = Millstream::over(copied.pipeline.clone());
+    millstream.json("generate", &["--records", "20", "--rate", "0"]);
+    millstream.json("run", &["--once"]);
+    let _changed = copied.replace("pipeline.toml", "assume_zone = \"UTC\"", "assume_zone = \"Asia/Kolkata\"");
+    for command in [&["check"][..], &["run", "--once"], &["dims"]] {
+        let said = millstream.say(command[0], &command[1..]);
+        let words = "the event field order_date was read with assume_zone UTC, and the pipeline now says Asia/Kolkata";
+        assert!(said.code == Some(2) && said.stderr.contains(words), "{command:?}: {said:?}");
+    }
 }

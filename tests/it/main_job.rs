@@ -205,6 +205,21 @@ fn an_interrupted_run_commits_and_loads_what_it_has_read() {
 }
 
 #[test]
+fn a_stream_that_is_stopped_says_what_it_does() {
+    let millstream = Millstream::new();
+    let (host, _port) = millstream.host_stream();
+    // Once it answers, it also listens to signals.
+    millstream.json("generate", &["--records", "10", "--rate", "0"]);
+    let said = host.interrupt();
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("requests under way are answered") && !said.stderr.contains("loaded"),
+        "{}",
+        said.stderr
+    );
+}
+
+#[test]
 fn dimension_files_keep_history_and_fill_inferred_members() {
     let mut millstream = Millstream::new();
     let folder = tempfile::tempdir().expect("a folder");

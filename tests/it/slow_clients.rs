@@ -12,6 +12,16 @@ use crate::metrics::Served;
 /// More than the places of the metrics' server.
 const CLIENTS: usize = 300;
 
+/// After this much silence a test fails, and does not wait for ever.
+const SILENCE: Duration = Duration::from_secs(60);
+
+fn connect(address: &str) -> TcpStream {
+    let connection = TcpStream::connect(address).expect("it listens");
+    connection.set_read_timeout(Some(SILENCE)).expect("a time-out");
+    connection.set_write_timeout(Some(SILENCE)).expect("a time-out");
+    connection
+}
+
 /// Clients that send a byte of their request a second.
 struct SlowClients {
     thread: JoinHandle<()>,
@@ -22,8 +32,7 @@ struct SlowClients {
 impl SlowClients {
     /// Connects them all, and goes on sending until the server has left each of them.
     fn start(address: &str) -> Self {
-        let mut clients: Vec<TcpStream> =
-            (0..CLIENTS).map(|_| TcpStream::connect(address).expect("connected")).collect();
+        let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| connect(address)).collect();
         for client in &clients {
             client.set_nonblocking(true).expect("it waits for nobody");
         }
@@ -52,7 +61,7 @@ fn is_left(client: &TcpStream) -> bool {
 /// What is answered to a client that takes no time of its own, and how long that takes.
 fn ask(address: &str, path: &str) -> (String, Duration) {
     let asked = Instant::now();
-    let mut connection = TcpStream::connect(address).expect("it listens");
+    let mut connection = connect(address);
     let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     let mut answer = String::new();
     connection.write_all(request.as_bytes()).and_then(|()| connection.read_to_string(&mut answer)).expect("an answer");
@@ -88,4 +97,54 @@ fn the_local_stream_answers_within_a_second_behind_slow_clients() {
     let millstream = Millstream::new();
     let (_host, port) = millstream.host_stream();
     others_are_answered(&format!("127.0.0.1:{port}"), &["/_health/live"]);
+}
+
+/// A request to the local stream, up to its body.
+fn head(operation: &str, length: usize) -> String {
+    format!(
+        "POST / HTTP/1.1\r\nhost: 127.0.0.1\r\nx-amz-target: Kinesis_20131202.{operation}\r\nconnection: close\r\n\
+         content-type: application/x-amz-json-1.1\r\nx-amz-date: 20261120T000000Z\r\n\
+         authorization: AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=c\r\ncontent-length: {length}\r\n\r\n"
+    )
+}
+
+/// The answer to a request of this length that is sent in one go, and how long it takes.
+fn send(address: &str, length: usize) -> (String, Duration) {
+    let asked = Instant::now();
+    let mut connection = connect(address);
+    let body = format!("{{{}}}", " ".repeat(length - 2));
+    let mut answer = String::new();
+    connection.write_all((head("ListStreams", length) + &body).as_bytes()).expect("sent");
+    connection.read_to_string(&mut answer).expect("an answer");
+    (answer, asked.elapsed())
+}
+
+#[test]
+fn bodies_that_come_slowly_hold_up_no_small_one_and_no_large_one_for_long() {
+    let millstream = Millstream::new();
+    let (_host, port) = millstream.host_stream();
+    let address = format!("127.0.0.1:{port}");
+    // More than there is room for, each a byte at a time.
+    let mut slow: Vec<TcpStream> = (0..4).map(|_| connect(&address)).collect();
+    for client in &mut slow {
+        client.write_all(head("ListStreams", 16 << 20).as_bytes()).expect("sent");
+        client.set_nonblocking(true).expect("it waits for nobody");
+    }
+    let large = thread::spawn({
+        let address = address.clone();
+        move || send(&address, 12 << 20)
+    });
+    let mut asked = 0;
+    until("the slow bodies being refused", || {
+        let (answer, took) = send(&address, 1 << 10);
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(took < Duration::from_secs(1), "a small request took {took:?} behind slow bodies");
+        asked += 1;
+        slow.retain_mut(|client| !is_left(client) && client.write(b" ").is_ok());
+        slow.is_empty().then_some(())
+    });
+    assert!(asked > 10, "{asked} answers are no proof");
+    let (answer, took) = large.join().expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(took < Duration::from_secs(8), "a large request took {took:?} behind slow bodies");
 }

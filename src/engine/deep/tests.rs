@@ -1,7 +1,7 @@
 //! The deep audit over Delta tables, PostgreSQL and Redshift's stand-in: clean after loads of every kind, and whatever
 //! somebody else does to a table is found with its key and column.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{
@@ -23,27 +23,13 @@ use crate::load::{
 };
 use crate::query::{Holdings, Query};
 use crate::runtime::Context;
-use crate::schema::{History, Reference, TableKind, TableLayout};
+use crate::schema::samples::table as spec;
+use crate::schema::{History, Reference, TableKind};
 use crate::stand_ins::postgres::{USER, database, postgres};
 use crate::stand_ins::redshift::{Options, Redshift};
 use crate::store::Folder;
 
 const SETTINGS: QuerySettings = QuerySettings { memory_bytes: 64 << 20, partitions: 1 };
-
-fn spec(name: &str, kind: TableKind, columns: &[(&str, DataType)]) -> TableSpec {
-    let fields = columns.iter().map(|(name, data_type)| Field::new(*name, data_type.clone(), true));
-    TableSpec {
-        name: name.to_owned(),
-        kind,
-        key: vec![columns[0].0.to_owned()],
-        history: History::Overwrite,
-        references: vec![],
-        columns: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
-        one_to_one: true,
-        max_bytes: BTreeMap::new(),
-        layout: TableLayout::default(),
-    }
-}
 
 fn specs() -> Vec<TableSpec> {
     let reference =

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use arrow::array::{ArrayRef, AsArray, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::DataType;
 use futures::TryStreamExt;
 use parquet::arrow::ArrowWriter;
 
@@ -12,23 +12,15 @@ use crate::batch::{DataFile, Entry};
 use crate::config::Tls;
 use crate::error::ErrorKind;
 use crate::load::{SqlWarehouse, Warehouse};
-use crate::schema::{History, TableKind, TableLayout};
+use crate::schema::TableKind;
+use crate::schema::samples::table;
 use crate::stand_ins::redshift::{ErrorViews, Options, Redshift};
 
 /// The table whose `status` has room for eight bytes.
 fn spec() -> TableSpec {
-    let fields = vec![Field::new("order_id", DataType::Int32, true), Field::new("status", DataType::Utf8, true)];
-    TableSpec {
-        name: "fact_orders".to_owned(),
-        kind: TableKind::Fact,
-        key: vec!["order_id".to_owned()],
-        history: History::Overwrite,
-        references: vec![],
-        columns: Arc::new(Schema::new(fields)),
-        one_to_one: true,
-        max_bytes: BTreeMap::from([("status".to_owned(), 8)]),
-        layout: TableLayout::default(),
-    }
+    let columns = [("order_id", DataType::Int32), ("status", DataType::Utf8)];
+    let max_bytes = BTreeMap::from([("status".to_owned(), 8)]);
+    TableSpec { max_bytes, ..table("fact_orders", TableKind::Fact, &columns) }
 }
 
 /// Stages a file of these rows as the entry of this number.

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, TimeUnit};
 
 use super::super::golden::golden;
 use super::super::plan::{Attempt, LoadPlan};
 use super::super::shape::{Shape, shapes};
 use super::*;
 use crate::batch::{DataFile, Entry};
-use crate::schema::{History, Reference, TableKind, TableLayout, TableSpec};
+use crate::schema::samples::table;
+use crate::schema::{History, Reference, TableKind, TableSpec};
 
 const DIALECTS: [(Dialect, &str); 2] = [(Dialect::Redshift, "redshift"), (Dialect::Postgres, "postgres")];
 
@@ -20,18 +21,8 @@ fn target(dialect: Dialect) -> SqlTarget {
 }
 
 fn dimension(name: &str, history: History, columns: &[(&str, DataType)]) -> TableSpec {
-    let fields = columns.iter().map(|(name, data_type)| Field::new(*name, data_type.clone(), true));
-    TableSpec {
-        name: name.to_owned(),
-        kind: TableKind::Dimension,
-        key: vec![columns[0].0.to_owned()],
-        history,
-        references: vec![],
-        columns: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
-        one_to_one: true,
-        max_bytes: BTreeMap::from([("customer_name".to_owned(), 128), ("rider_name".to_owned(), 128)]),
-        layout: TableLayout::default(),
-    }
+    let max_bytes = BTreeMap::from([("customer_name".to_owned(), 128), ("rider_name".to_owned(), 128)]);
+    TableSpec { history, max_bytes, ..table(name, TableKind::Dimension, columns) }
 }
 
 fn fact(name: &str, key: &[&str], references: &[(&str, &str)], columns: &[(&str, DataType)]) -> TableSpec {

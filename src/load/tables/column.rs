@@ -88,24 +88,16 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use arrow::datatypes::{Schema, TimeUnit};
+    use arrow::datatypes::TimeUnit;
 
     use super::super::super::shape::shapes;
     use super::*;
-    use crate::schema::{History, TableKind, TableLayout, TableSpec};
+    use crate::schema::samples::table;
+    use crate::schema::{TableKind, TableSpec};
 
     fn shape() -> Arc<Shape> {
-        let spec = TableSpec {
-            name: "t".to_owned(),
-            kind: TableKind::Fact,
-            key: vec![],
-            history: History::Overwrite,
-            references: vec![],
-            columns: Arc::new(Schema::new(vec![Field::new("short", DataType::Utf8, true)])),
-            one_to_one: true,
-            max_bytes: BTreeMap::from([("short".to_owned(), 12)]),
-            layout: TableLayout::default(),
-        };
+        let max_bytes = BTreeMap::from([("short".to_owned(), 12)]);
+        let spec = TableSpec { key: vec![], max_bytes, ..table("t", TableKind::Fact, &[("short", DataType::Utf8)]) };
         shapes(&[spec]).expect("a shape").remove(0)
     }
 

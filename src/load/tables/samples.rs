@@ -5,25 +5,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, TimeUnit};
 
 use super::super::shape::{Shape, shapes};
+use crate::schema::samples::table;
 use crate::schema::{Distribution, History, Reference, TableKind, TableLayout, TableSpec};
 
 /// A fact `t` with these columns, the first of which is its key.
 pub(super) fn fact(columns: &[(&str, DataType)]) -> TableSpec {
-    let fields = columns.iter().map(|(name, data_type)| Field::new(*name, data_type.clone(), true));
-    TableSpec {
-        name: "t".to_owned(),
-        kind: TableKind::Fact,
-        key: vec![columns[0].0.to_owned()],
-        history: History::Overwrite,
-        references: vec![],
-        columns: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
-        one_to_one: true,
-        max_bytes: BTreeMap::new(),
-        layout: TableLayout::default(),
-    }
+    table("t", TableKind::Fact, columns)
 }
 
 /// The shape of a table that points at none.

@@ -214,9 +214,10 @@ impl SqlWarehouse for UpsertWarehouse {
         let question = Question::read(self.target.dialect, sql)?;
         if let Some(asked) = question.volatile_query() {
             let found = self.few(&asked).await?;
-            let first = found.columns().first().and_then(|names| names.as_string_opt::<i32>());
-            if let Some(name) = first.and_then(|names| names.iter().flatten().next()) {
-                return Err(volatile(name));
+            let column =
+                |at: usize| found.columns().get(at).and_then(|names| names.as_string_opt::<i32>()?.iter().next()?);
+            if let (Some(schema), Some(name)) = (column(0), column(1)) {
+                return Err(volatile(schema, name));
             }
         }
         self.session.read(&question.sql).await

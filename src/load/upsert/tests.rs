@@ -17,7 +17,8 @@ use crate::batch::DataFile;
 use crate::config::{Login, PostgresSettings, ServerSettings, Tls};
 use crate::error::ErrorKind;
 use crate::runtime::{Clock, ManualClock, Random};
-use crate::schema::{History, TableKind, TableLayout};
+use crate::schema::TableKind;
+use crate::schema::samples::table;
 use crate::stand_ins::postgres::{USER, database, postgres};
 
 /// What becomes of a call.
@@ -94,17 +95,7 @@ impl Session for Fated {
 }
 
 fn spec() -> TableSpec {
-    TableSpec {
-        name: "fact_clicks".to_owned(),
-        kind: TableKind::Fact,
-        key: vec![],
-        history: History::Overwrite,
-        references: vec![],
-        columns: Arc::new(Schema::new(vec![Field::new("page", DataType::Utf8, true)])),
-        one_to_one: true,
-        max_bytes: BTreeMap::new(),
-        layout: TableLayout::default(),
-    }
+    TableSpec { key: vec![], ..table("fact_clicks", TableKind::Fact, &[("page", DataType::Utf8)]) }
 }
 
 fn settings(database: &str, schema: &str) -> PostgresSettings {
@@ -445,7 +436,8 @@ async fn a_question_that_does_more_than_read_is_not_sent() {
 async fn of_the_servers_volatile_functions_only_those_that_are_known_to_be_harmless_are_called() {
     let bed = Bed::new().await;
     let warehouse = bed.open("s", "p");
-    let own = "CREATE FUNCTION public.own() RETURNS int LANGUAGE sql AS 'SELECT 1'";
+    warehouse.prepare().await.expect("prepared");
+    let own = "CREATE FUNCTION s.own() RETURNS int LANGUAGE sql AS 'SELECT 1'";
     let declared = "CREATE FUNCTION public.declared() RETURNS int STABLE LANGUAGE sql AS 'SELECT 1'";
     warehouse.session.execute(&[own.to_owned(), declared.to_owned()]).await.expect("made");
     let names = warehouse.few("SELECT DISTINCT proname FROM pg_proc WHERE provolatile = 'v'").await.expect("names");
@@ -463,8 +455,10 @@ async fn of_the_servers_volatile_functions_only_those_that_are_known_to_be_harml
             }
         }
     }
-    answered.sort_unstable();
-    assert!(answered.len() < 20 && answered.contains(&"random") && answered.contains(&"pg_table_size"), "{answered:?}");
+    assert!(answered.len() < 50, "{answered:?}");
+    for name in ["random", "pg_table_size", "pg_blocking_pids", "pg_sequence_last_value", "current_query"] {
+        assert!(answered.contains(&name), "{name}");
+    }
     for name in [
         "own",
         "pg_read_file",
@@ -489,5 +483,102 @@ async fn of_the_servers_volatile_functions_only_those_that_are_known_to_be_harml
     }
     let declared = warehouse.query("SELECT public.declared()").await.expect("an answer");
     assert_eq!(declared.schema.fields().len(), 1);
-    assert!(warehouse.query("SELECT * FROM public.own()").await.is_err());
+    assert!(warehouse.query("SELECT * FROM s.own()").await.is_err());
+}
+
+/// Functions that write a file, which a transaction that may only read lets them do.
+fn planted(name: &str, touched: &str) -> Vec<String> {
+    let body = format!("$$ BEGIN COPY (SELECT 1) TO '{touched}'; RETURN 1; END $$");
+    let takes = |what: &str| format!("CREATE FUNCTION {name}({what}) RETURNS integer LANGUAGE plpgsql AS {body}");
+    vec![takes("integer"), takes("anyelement")]
+}
+
+#[tokio::test]
+async fn no_way_of_writing_a_call_reaches_a_planted_function() {
+    let bed = Bed::new().await;
+    let warehouse = bed.open("s", "p");
+    warehouse.prepare().await.expect("prepared");
+    warehouse.load(&bed.entries).await.expect("loaded");
+    let touched = std::env::temp_dir().join(format!("millstream-planted-{}", bed.database));
+    let place = touched.to_str().expect("UTF-8");
+    for name in ["s.leak", "s.ceil", "s.substr", "s.count", "s.\"Odd Name\""] {
+        warehouse.session.execute(&planted(name, place)).await.expect("planted");
+    }
+    let step = format!(
+        "CREATE FUNCTION s.step(integer, integer) RETURNS integer LANGUAGE plpgsql AS $$ BEGIN COPY (SELECT 1) TO \
+         '{place}'; RETURN 1; END $$"
+    );
+    let sums = "CREATE AGGREGATE s.innocent(integer) (SFUNC = s.step, STYPE = integer, INITCOND = '0')";
+    warehouse.session.execute(&[step, sums.to_owned()]).await.expect("planted");
+    for sql in [
+        "select leak(1)",
+        "select leak /* */ (1)",
+        "select s.leak(1)",
+        "select LEAK(1)",
+        "select f.leak from fact_clicks as f",
+        "select fact_clicks.leak from fact_clicks",
+        "select (f).leak from fact_clicks as f",
+        "select (f) . \"leak\" from fact_clicks as f",
+        "select (select g from fact_clicks as g limit 1).leak",
+        "select (array(select g from fact_clicks as g))[1].leak",
+        "select f.\"Odd Name\" from fact_clicks as f",
+        "select page from fact_clicks as f where f.leak = 1",
+        "select page from fact_clicks as f order by f.leak",
+        "select distinct on (f.leak) page from fact_clicks as f",
+        "select count(*) over w from fact_clicks as f window w as (partition by f.leak)",
+        "select * from fact_clicks as f join fact_clicks as g on f.leak = g.leak",
+        "select * from fact_clicks as f, lateral (select f.leak) as g",
+        "values ((select f.leak from fact_clicks as f limit 1))",
+        "explain analyze select f.leak from fact_clicks as f",
+        "select ceil(1)",
+        "select substr(1)",
+        "select count(1)",
+        "select innocent(1)",
+        "select * from leak(1)",
+    ] {
+        let error = warehouse.query(sql).await.err().unwrap_or_else(|| panic!("{sql} is answered"));
+        assert!(error.to_string().starts_with("nothing was sent: "), "{sql}: {error}");
+        assert!(!touched.exists(), "{sql}");
+    }
+    for sql in ["select pg_catalog.count(1)", "select page as leak from fact_clicks as leak"] {
+        warehouse.query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+    // Sent without a look, such a statement does write: the test would see it.
+    let sent = warehouse.session.read("select f.leak from fact_clicks as f").await.expect("sent");
+    sent.batches.try_collect::<Vec<_>>().await.expect("answered");
+    assert!(touched.exists());
+    // It is the server's user's: who owns the folder alone may take it away.
+    let _ = std::fs::remove_file(&touched);
+}
+
+#[tokio::test]
+async fn a_function_that_the_search_path_does_not_show_concerns_nobody() {
+    let bed = Bed::new().await;
+    let warehouse = bed.open("s", "p");
+    warehouse.prepare().await.expect("prepared");
+    for name in ["public.count", "public.page", "public.sum"] {
+        warehouse.session.execute(&planted(name, "/nowhere")).await.expect("planted");
+    }
+    for sql in ["select count(1)", "select f.page, sum(1) from fact_clicks as f group by f.page"] {
+        warehouse.query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+    let error = warehouse.query("select public.count(1)").await.err().expect("refused").to_string();
+    assert!(error.contains("public.count() may change something"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_written_anew_is_answered_as_it_was_typed() {
+    let bed = Bed::new().await;
+    let warehouse = bed.open("s", "p");
+    warehouse.prepare().await.expect("prepared");
+    warehouse.load(&bed.entries).await.expect("loaded");
+    let shown = async |answer: Answer| {
+        let batches: Vec<RecordBatch> = answer.batches.try_collect().await.expect("rows");
+        (answer.schema, format!("{batches:?}"))
+    };
+    for sql in include_str!("../question/written.sql").lines() {
+        let typed = warehouse.session.read(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let asked = warehouse.query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        assert_eq!(shown(asked).await, shown(typed).await, "{sql}");
+    }
 }
