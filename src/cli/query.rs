@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::arguments::{Common, Format, Limits, Place, Query as Arguments};
 use super::limits::query_settings;
-use super::output::{self, line, note, settle};
+use super::output::{self, line, note, note_once, settle};
 use super::prompt::{HELP, Prompt, Typed, statements};
 use super::site::Site;
 use crate::batch::Entry;
@@ -140,6 +140,9 @@ pub(super) async fn over(site: &Site, entries: &[Arc<Entry>], verify: bool) -> R
 async fn over_within(site: &Site, (entries, verify): (&[Arc<Entry>], bool), limits: Limits) -> Result<Query> {
     let place = site.spill();
     let (settings, spill) = blocking(move || query_settings(&limits, place)).await?;
+    if verify {
+        site.warehouse.get().check().await?;
+    }
     let (store, specs, warehouse) = (&site.store, site.plan.cleaner.specs(), site.warehouse.loaded());
     Query::open_spilling(Holdings { store, warehouse, specs, entries, verify }, settings, spill).await
 }
@@ -161,6 +164,7 @@ pub(super) async fn print_report(site: &Site) -> Result<()> {
 
 pub(super) async fn answer(session: &Session, sql: &str, format: Format) -> Result<()> {
     let result = session.run(sql).await?;
+    result.notes().iter().for_each(|text| note_once(text));
     let mut out = std::io::BufWriter::new(std::io::stdout());
     let written = query::write(result, format.into(), &mut out).await;
     let flushed = settle(out.flush());

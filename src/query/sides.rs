@@ -71,7 +71,7 @@ pub async fn sides(
     let (own, theirs) = (context(settings)?, context(settings)?);
     own.register_object_store(store.url(), store.root());
     let table = warehouse::table(loaded, &compared.spec.name, warehouse::columns(compared.spec), &theirs).await?;
-    let loaded = theirs.read_table(table).and_then(|frame| compared.loaded(frame)).map_err(planning)?;
+    let loaded = theirs.read_table(table.provider).and_then(|frame| compared.loaded(frame)).map_err(planning)?;
     let staged = compared.staged(&own, store)?;
     Ok(Sides { staged: started(staged).await?, loaded: started(loaded).await? })
 }
@@ -200,5 +200,5 @@ fn planning(error: DataFusionError) -> Error {
 
 async fn started(frame: DataFrame) -> Result<QueryResult> {
     let stream = frame.execute_stream().await.map_err(|error| failure::running(&error, &Names::default()))?;
-    Ok(QueryResult { schema: stream.schema(), stream })
+    Ok(QueryResult { schema: stream.schema(), stream, notes: Vec::new() })
 }

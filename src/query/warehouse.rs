@@ -14,6 +14,7 @@ use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use url::Url;
 
+use super::checked::DeltaFiles;
 use super::remote::RemoteTable;
 use super::{Loaded, instant, version_fields};
 use crate::error::{Error, Result};
@@ -62,6 +63,13 @@ pub(super) fn ledger_columns() -> SchemaRef {
     ]))
 }
 
+/// A table of the warehouse, for a session to read.
+pub(super) struct Table {
+    pub(super) provider: Arc<dyn TableProvider>,
+    /// Of a Delta table: its data files.
+    pub(super) files: Option<DeltaFiles>,
+}
+
 /// The warehouse's table of this name as it is now; where there is none yet, an empty one of these columns.
 ///
 /// # Errors
@@ -71,13 +79,14 @@ pub(super) async fn table(
     name: &str,
     columns: SchemaRef,
     context: &SessionContext,
-) -> Result<Arc<dyn TableProvider>> {
+) -> Result<Table> {
+    let remote = |reader| RemoteTable::new(Arc::clone(reader), name, &columns);
+    let empty = || Table { provider: Arc::new(EmptyTable::new(Arc::clone(&columns))), files: None };
     let folder = match warehouse {
-        Loaded::Nothing => return Ok(Arc::new(EmptyTable::new(columns))),
-        Loaded::Remote(reader) => return Ok(Arc::new(RemoteTable::new(Arc::clone(reader), name, &columns))),
+        Loaded::Nothing => return Ok(empty()),
+        Loaded::Remote(reader) => return Ok(Table { provider: Arc::new(remote(reader)), files: None }),
         Loaded::Delta(folder) => folder.join(name),
     };
-    let empty = || Arc::new(EmptyTable::new(columns));
     let Some(log) = log(&folder).await? else {
         return Ok(empty());
     };
@@ -87,7 +96,9 @@ pub(super) async fn table(
         Err(DeltaTableError::NotATable(_)) => return Ok(empty()),
         loaded => loaded.map_err(|error| fault(&folder, error))?,
     }
-    provider(&opened, context).await.map_err(|error| fault(&folder, error))
+    let files = Some(DeltaFiles::of(name, &opened)?);
+    let provider = provider(&opened, context).await.map_err(|error| fault(&folder, error))?;
+    Ok(Table { provider, files })
 }
 
 async fn provider(table: &DeltaTable, context: &SessionContext) -> Result<Arc<dyn TableProvider>, DeltaTableError> {

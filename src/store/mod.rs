@@ -3,7 +3,7 @@
 //! Owns the only way to objects. Paths are from the store's root with `/` between (`journal/…`, `staged/…`). It knows
 //! no format: bytes in, bytes out. An object that a put reported as written is whole and, on a local file system,
 //! synced; one that a put failed on is either absent or whole. `local` writes to a folder, `s3` opens a bucket, `upload`
-//! puts large objects in parts, `verified` holds files against what the journal says of them.
+//! puts large objects in parts, `verified` holds files against what the journal or a table's log says of them.
 
 mod folder;
 mod local;
@@ -29,6 +29,7 @@ use crate::error::{Error, ErrorKind, Result, is_storage_full};
 
 pub use folder::Folder;
 pub use s3::{S3Settings, parse_s3};
+pub use verified::{NamedBy, NamedFile, verified};
 
 /// What a conditional put found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

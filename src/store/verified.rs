@@ -1,4 +1,4 @@
-//! Objects held against what the journal says of them.
+//! Objects held against what is said of them: in the journal's entries, or in the log of a Delta table.
 //!
 //! Owns the check of a file's size, e-tag and SHA-256, and the store that other readers go through: [`Verified`] reads a
 //! named file whole and checks it before it gives the first byte of it. That is dear for one column of a large file, and
@@ -34,53 +34,104 @@ const KEPT_FILE: u64 = 4 << 20;
 /// … as long as they take no more together.
 const KEPT: u64 = 64 << 20;
 
-/// Why an object is not the file that an entry names.
+/// What says how the bytes of a file are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedBy {
+    /// The entry of the journal with this number.
+    Entry(u64),
+    /// The log of a table of the warehouse, as it is at this version.
+    Table(String, u64),
+}
+
+/// A file that something names.
+#[derive(Debug, Clone)]
+pub struct NamedFile {
+    /// What names it.
+    pub by: NamedBy,
+    /// Where it is, as a person looks for it: from the store's root, or from the warehouse's folder.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+    /// The checksum of its bytes; none where nobody wrote it down.
+    pub checksum: Option<Checksum>,
+}
+
+/// Why an object is not the file that is named.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
-    #[error("the file {path} is not in the object store, though entry {entry} of the journal names it")]
-    Missing { path: String, entry: u64 },
-    #[error("the file {path} has {found} bytes, and entry {entry} of the journal says {said}")]
-    Size { path: String, entry: u64, found: u64, said: u64 },
+    #[error("the file {path} is not in {}, though {by} names it", by.place())]
+    Missing { path: String, by: NamedBy },
+    #[error("the file {path} has {found} bytes, and {by} says {said}")]
+    Size { path: String, by: NamedBy, found: u64, said: u64 },
     #[error(
-        "the file {path} was altered or damaged after it was written: the SHA-256 of its bytes is {found}, and entry \
-         {entry} of the journal says {said}"
+        "the file {path} was altered or damaged after it was written: the SHA-256 of its bytes is {found}, and {by} says \
+         {said}"
     )]
-    Checksum { path: String, entry: u64, found: Checksum, said: Checksum },
+    Checksum { path: String, by: NamedBy, found: Checksum, said: Checksum },
+}
+
+impl NamedBy {
+    fn place(&self) -> &'static str {
+        match self {
+            Self::Entry(_) => "the object store",
+            Self::Table(..) => "the warehouse's folder",
+        }
+    }
+}
+
+impl Fault {
+    fn by(&self) -> &NamedBy {
+        let (Self::Missing { by, .. } | Self::Size { by, .. } | Self::Checksum { by, .. }) = self;
+        by
+    }
 }
 
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
+        let now = match fault.by() {
+            NamedBy::Entry(_) => "and start again",
+            NamedBy::Table(..) => {
+                "or move the whole warehouse folder away, and the next run loads everything anew from the staged files"
+            }
+        };
         Error::corrupt(format!(
-            "{fault}; none of its rows is used: bring the object back as it was, from a backup or an older version in \
-             the bucket, and start again"
+            "{fault}; none of its rows is used: bring the file back as it was, from a backup or an older version in the \
+             bucket, {now}"
         ))
         .with_source(fault)
     }
 }
 
-/// A file that an entry of the journal names.
-#[derive(Debug, Clone)]
-struct Named {
-    entry: u64,
-    file: DataFile,
+impl fmt::Display for NamedBy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Entry(number) => write!(formatter, "entry {number} of the journal"),
+            Self::Table(name, version) => write!(formatter, "the log of the table {name} (version {version})"),
+        }
+    }
 }
 
-impl Named {
+impl NamedFile {
+    /// A file of the journal's entry with this number.
+    pub fn of(entry: u64, file: &DataFile) -> Self {
+        Self { by: NamedBy::Entry(entry), path: file.path.clone(), bytes: file.bytes, checksum: file.checksum }
+    }
+
     fn missing(&self) -> Fault {
-        Fault::Missing { path: self.file.path.clone(), entry: self.entry }
+        Fault::Missing { path: self.path.clone(), by: self.by.clone() }
     }
 
     fn check_size(&self, found: u64) -> Result<(), Fault> {
-        match found == self.file.bytes {
+        match found == self.bytes {
             true => Ok(()),
-            false => Err(Fault::Size { path: self.file.path.clone(), entry: self.entry, found, said: self.file.bytes }),
+            false => Err(Fault::Size { path: self.path.clone(), by: self.by.clone(), found, said: self.bytes }),
         }
     }
 
     fn check_sum(&self, found: Checksum) -> Result<(), Fault> {
-        match self.file.checksum {
+        match self.checksum {
             Some(said) if said != found => {
-                Err(Fault::Checksum { path: self.file.path.clone(), entry: self.entry, found, said })
+                Err(Fault::Checksum { path: self.path.clone(), by: self.by.clone(), found, said })
             }
             _ => Ok(()),
         }
@@ -93,11 +144,11 @@ impl Store {
     /// # Errors
     /// Corrupt where they are not, or the object is gone; Transient, or Invalid as [`Store::get`].
     pub async fn file(&self, entry: u64, file: &DataFile) -> Result<Bytes> {
-        let named = Named { entry, file: file.clone() };
+        let named = NamedFile::of(entry, file);
         let bytes = self.get(&file.path).await?.ok_or_else(|| named.missing())?;
         blocking(move || {
             named.check_size(bytes.len() as u64)?;
-            if named.file.checksum.is_some() {
+            if named.checksum.is_some() {
                 named.check_sum(Checksum::of(&bytes))?;
             }
             Ok(bytes)
@@ -111,7 +162,7 @@ impl Store {
     /// # Errors
     /// As [`Store::file`].
     pub async fn check_file(&self, entry: u64, file: &DataFile) -> Result<()> {
-        let named = Named { entry, file: file.clone() };
+        let named = NamedFile::of(entry, file);
         let found = match self.objects.head(&Path::from(file.path.as_str())).await {
             Err(object_store::Error::NotFound { .. }) => return Err(named.missing().into()),
             found => found.map_err(|error| fault("read", &file.path, error))?,
@@ -130,7 +181,7 @@ impl Store {
     /// # Errors
     /// As [`Store::file`].
     pub async fn verify_file(&self, entry: u64, file: &DataFile) -> Result<()> {
-        let named = Named { entry, file: file.clone() };
+        let named = NamedFile::of(entry, file);
         let unread = |error| fault("read", &file.path, error);
         let found = match self.objects.get(&Path::from(file.path.as_str())).await {
             Err(object_store::Error::NotFound { .. }) => return Err(named.missing().into()),
@@ -144,16 +195,13 @@ impl Store {
         }
         Ok(named.check_sum(summer.finish())?)
     }
+}
 
-    /// The objects as [`Store::root`] has them, for readers that go past the store: none of these files gives a byte
-    /// before all of it is checked.
-    pub fn verified(&self, files: &[(u64, &DataFile)]) -> Arc<dyn ObjectStore> {
-        let named = |(entry, file): &(u64, &DataFile)| {
-            let checked = Checked { named: Named { entry: *entry, file: (*file).clone() }, content: OnceCell::new() };
-            (Path::from(self.path_in_root(&file.path)), checked)
-        };
-        Arc::new(Verified { objects: self.root(), files: files.iter().map(named).collect(), kept: AtomicU64::new(0) })
-    }
+/// These objects, for readers that go past [`Store`]: none of these files gives a byte before all of it is checked.
+/// Paths are as `objects` has them.
+pub fn verified(objects: Arc<dyn ObjectStore>, files: Vec<(Path, NamedFile)>) -> Arc<dyn ObjectStore> {
+    let files = files.into_iter().map(|(path, named)| (path, Checked { named, content: OnceCell::new() })).collect();
+    Arc::new(Verified { objects, files, kept: AtomicU64::new(0) })
 }
 
 /// A store whose named files are checked before they are read.
@@ -164,9 +212,9 @@ struct Verified {
     kept: AtomicU64,
 }
 
-/// A named file; its content is set once it is found to be what the entry says.
+/// A named file; its content is set once it is found to be what is said of it.
 struct Checked {
-    named: Named,
+    named: NamedFile,
     content: OnceCell<Content>,
 }
 
@@ -182,13 +230,13 @@ impl Verified {
     async fn content(&self, location: &Path) -> StoreResult<Option<&Content>> {
         let Some(Checked { named, content }) = self.files.get(location) else { return Ok(None) };
         // Without a checksum there is nothing to read it for.
-        if named.file.checksum.is_none() {
+        if named.checksum.is_none() {
             return Ok(None);
         }
         content.get_or_try_init(|| self.check(location, named)).await.map(Some)
     }
 
-    async fn check(&self, location: &Path, named: &Named) -> StoreResult<Content> {
+    async fn check(&self, location: &Path, named: &NamedFile) -> StoreResult<Content> {
         let corrupt = |fault: Fault| told(fault.into());
         let found = match self.objects.get(location).await {
             Err(object_store::Error::NotFound { .. }) => return Err(corrupt(named.missing())),
@@ -331,7 +379,7 @@ mod tests {
                 let file = put(&store, "a", bytes).await;
                 assert_eq!(store.file(7, &file).await.expect("whole").len(), bytes);
                 flip(&store, "a", bytes - 1).await;
-                let verified = store.verified(&[(7, &file)]);
+                let verified = verified(store.root(), vec![(Path::from("a"), NamedFile::of(7, &file))]);
                 let path = Path::from("a");
                 let through_others = verified.get_range(&path, 0..1).await.expect_err("the last byte differs");
                 for error in [
@@ -362,7 +410,7 @@ mod tests {
         store.check_file(1, &file).await.expect("the same bytes, put again");
         for (lie, words) in [
             (DataFile { bytes: 9, ..file.clone() }, "has 10 bytes, and entry 1 of the journal says 9"),
-            (DataFile { path: "b".to_owned(), ..file }, "is not in the object store"),
+            (DataFile { path: "b".to_owned(), ..file }, "is not in the object store, though entry 1"),
         ] {
             let error = store.check_file(1, &lie).await.expect_err(words);
             assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains(words), "{error}");
@@ -374,7 +422,7 @@ mod tests {
         let objects = Arc::new(InMemory::new());
         let store = Store::new(Arc::clone(&objects) as _, "lake").expect("a store");
         let file = put(&store, "a", 100).await;
-        let verified = store.verified(&[(1, &file)]);
+        let verified = verified(store.root(), vec![(Path::from("a"), NamedFile::of(1, &file))]);
         let path = Path::from("a");
         for range in [GetRange::Bounded(3..7), GetRange::Bounded(90..200), GetRange::Offset(95), GetRange::Suffix(5)] {
             let options = || GetOptions { range: Some(range.clone()), ..GetOptions::default() };

@@ -1,9 +1,10 @@
 //! The table of damages: every kind of file that a pipeline keeps, altered or lost in every way, is found or is harmless.
 //!
 //! Healthy data folders are made once, with all there is and with records that still wait in the stream. For each case
-//! one is copied, one file is damaged, and `audit` is asked, then `run`; where neither finds anything, the rows of every
-//! table must be those that an undamaged copy comes to. What is expected stands in `table`; `docs/damages.md` is written
-//! from it (`MILLSTREAM_GOLDEN=write`).
+//! one is copied, one file is damaged, and `query` is asked for all rows: it gives those of the healthy folder, or none and
+//! the file's name. Then `audit` is asked, then `run`; where neither finds anything, the rows of every table must be those
+//! that an undamaged copy comes to. What is expected stands in `table`; `docs/damages.md` is written from it
+//! (`MILLSTREAM_GOLDEN=write`).
 
 mod harm;
 mod table;
@@ -11,26 +12,34 @@ mod table;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use serde_json::Value;
 
 use self::harm::{damage, files};
-use self::table::{DAMAGES, Damage, Expect, KINDS, Kind, document};
-use crate::command::{Millstream, PipelineCopy, Said, copy, until};
+use self::table::{Ask, DAMAGES, Damage, Expect, KINDS, Kind, document};
+use crate::command::{Millstream, PipelineCopy, Said, copy, said_to_its_end, until};
 
 /// A data folder whose copies are damaged, and what comes of an undamaged copy.
 struct Healthy {
     millstream: Millstream,
+    /// What all relations hold.
+    now: Rows,
+    /// What the tables hold after a run.
     expected: Rows,
     _pipeline: Option<PipelineCopy>,
 }
 
-type Rows = BTreeMap<&'static str, Vec<String>>;
+/// Rows by relation, sorted.
+type Rows = BTreeMap<String, Vec<String>>;
 
 const TABLES: [&str; 6] =
     ["fact_orders", "dim_customers", "dim_restaurants", "dim_delivery_riders", "dim_date", "rejects"];
+
+/// What a query reads beside them.
+const OTHERS: [&str; 4] = ["staged.fact_orders", "staged.dim_customers", "ledger", "journal"];
 
 impl Healthy {
     /// Loaded twice, with two files of rejects, two workers that were killed, and records that wait.
@@ -71,10 +80,12 @@ impl Healthy {
         let reference = copy_of(&millstream);
         let audit = reference.json("audit", &["--deep"]);
         assert_eq!((&audit["clean"], &audit["orphans"]), (&Value::Bool(true), &Value::from(0)), "{audit}");
+        let now = rows(&reference, &[&TABLES[..], &OTHERS].concat()).expect("nothing is damaged");
+        assert!(now.values().all(|rows| !rows.is_empty()), "{now:?}");
         reference.json("run", &["--once"]);
-        let expected = rows(&reference).expect("nothing is damaged");
+        let expected = rows(&reference, &TABLES).expect("nothing is damaged");
         assert!(expected["fact_orders"].len() > 100 && !expected["rejects"].is_empty());
-        Self { millstream, expected, _pipeline: pipeline }
+        Self { millstream, now, expected, _pipeline: pipeline }
     }
 }
 
@@ -84,18 +95,24 @@ fn copy_of(healthy: &Millstream) -> Millstream {
     copied
 }
 
-/// Every row of every table, and the rejects; or what the query says that can't read one.
-fn rows(millstream: &Millstream) -> Result<Rows, Said> {
-    let mut found = Rows::new();
-    for table in TABLES {
-        let said = millstream.say("query", &[&format!("select * from {table}"), "--format", "json"]);
-        if said.code != Some(0) {
-            return Err(said);
-        }
-        let mut lines: Vec<String> = said.stdout.lines().map(str::to_owned).collect();
-        lines.sort();
-        found.insert(table, lines);
+/// Every row of these relations; or what the query says that can't read one.
+fn rows(millstream: &Millstream, relations: &[&str]) -> Result<Rows, Said> {
+    let asked: String =
+        relations.iter().map(|name| format!("select '{name}' as of;\nselect * from {name};\n")).collect();
+    let mut command = millstream.command("query", &["--format", "json"]);
+    let said = said_to_its_end(command.stdin(Stdio::piped()), &asked);
+    if said.code != Some(0) {
+        return Err(said);
     }
+    let mut found = Rows::new();
+    let mut rows = &mut Vec::new();
+    for line in said.stdout.lines() {
+        match relations.iter().find(|name| line == format!("{{\"of\":\"{name}\"}}")) {
+            Some(name) => rows = found.entry((*name).to_owned()).or_default(),
+            None => rows.push(line.to_owned()),
+        }
+    }
+    found.values_mut().for_each(|rows| rows.sort());
     Ok(found)
 }
 
@@ -128,10 +145,30 @@ impl Case {
         self.kind.expect(self.damage)
     }
 
+    /// What `query` makes of it.
+    fn asked(&self, healthy: &Healthy, millstream: &Millstream, path: &str) -> Result<Ask, String> {
+        match rows(millstream, &[&TABLES[..], &OTHERS].concat()) {
+            Ok(found) if found == healthy.now => Ok(Ask::Right),
+            Ok(_) => Err(format!("{path}: query gives other rows and says nothing")),
+            Err(said) if !leads_to(&said, path) => Err(format!("{path}: query does not lead to it: {said:?}")),
+            Err(said) if said.stderr.lines().any(|line| line.len() > 700) => Err(format!("too long: {}", said.stderr)),
+            Err(said) => match said.code {
+                Some(1 | 2) => Ok(Ask::Refused),
+                code => Err(format!("{path}: query ends with {code:?}")),
+            },
+        }
+    }
+
     /// Damages a copy and asks; gives the command that found it, or none where it was harmless.
     fn outcome(&self, healthy: &Healthy) -> Result<Option<&'static str>, String> {
         let millstream = copy_of(&healthy.millstream);
         let path = damage(millstream.data.path(), self.kind, self.damage, self.seed);
+        let asked = self.asked(healthy, &millstream, &path)?;
+        println!("ASK {} {:?} {}: {asked:?}", self.kind.name, self.damage, self.seed);
+        let expected = self.kind.ask(self.damage);
+        if expected != Ask::Either && expected != asked {
+            return Err(format!("{path}: query: {asked:?}, and should be {expected:?}"));
+        }
         let mut finder = None;
         for command in [&["audit"][..], &["run", "--once"]] {
             let said = millstream.say(command[0], &command[1..]);
@@ -146,7 +183,7 @@ impl Case {
                 return Ok(finder);
             }
         }
-        match rows(&millstream) {
+        match rows(&millstream, &TABLES) {
             Ok(found) if found == healthy.expected => Ok(finder),
             Ok(_) => {
                 let said = millstream.say("audit", &["--deep"]);

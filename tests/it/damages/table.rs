@@ -37,6 +37,17 @@ pub(super) enum Expect {
     Either(&'static str),
 }
 
+/// What `query` makes of it, before any other command is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// It ends with code 1 or 2, and names the file.
+    Refused,
+    /// It gives the rows of a healthy folder.
+    Right,
+    /// The one or the other, by what is hit.
+    Either,
+}
+
 /// A kind of file.
 pub(super) struct Kind {
     pub(super) name: &'static str,
@@ -44,12 +55,18 @@ pub(super) struct Kind {
     pub(super) holds: fn(&str) -> bool,
     /// In the order of [`DAMAGES`].
     pub(super) cells: [Expect; 5],
+    /// In the same order.
+    pub(super) asks: [Ask; 5],
     pub(super) needs_many_entries: bool,
 }
 
 impl Kind {
     pub(super) fn expect(&self, damage: Damage) -> Expect {
         self.cells[damage as usize]
+    }
+
+    pub(super) fn ask(&self, damage: Damage) -> Ask {
+        self.asks[damage as usize]
     }
 }
 
@@ -65,6 +82,7 @@ pub(super) const KINDS: [Kind; 12] = [
         name: "journal entry",
         holds: |path| path.starts_with("lake/journal/") && !path.contains("snapshots"),
         cells: [FOUND; 5],
+        asks: [Ask::Either; 5],
         needs_many_entries: false,
     },
     Kind {
@@ -77,24 +95,28 @@ pub(super) const KINDS: [Kind; 12] = [
             Told("audit", SHORTCUT),
             Told("audit", SHORTCUT),
         ],
+        asks: [Ask::Either; 5],
         needs_many_entries: true,
     },
     Kind {
         name: "staged file",
         holds: |path| path.starts_with("lake/staged/"),
         cells: [FOUND, FOUND, FOUND, FOUND, ORPHAN],
+        asks: [Ask::Either; 5],
         needs_many_entries: false,
     },
     Kind {
         name: "quarantine file",
         holds: |path| path.starts_with("lake/quarantine/"),
         cells: [FOUND, FOUND, FOUND, FOUND, ORPHAN],
+        asks: [Ask::Either; 5],
         needs_many_entries: false,
     },
     Kind {
         name: "Delta data file",
         holds: |path| is_delta(path) && !path.contains("/_"),
         cells: [FOUND, FOUND, FOUND, FOUND, UNCOMMITTED],
+        asks: [Ask::Either; 5],
         needs_many_entries: false,
     },
     Kind {
@@ -107,12 +129,14 @@ pub(super) const KINDS: [Kind; 12] = [
             FOUND,
             Harmless("the last commit once more adds the files that are there: another writer's commit"),
         ],
+        asks: [Ask::Either; 5],
         needs_many_entries: false,
     },
     Kind {
         name: "ledger, data file",
         holds: |path| is_delta(path) && path.contains("/_ledger/") && !path.contains("/_delta_log/"),
         cells: [FOUND, FOUND, FOUND, FOUND, UNCOMMITTED],
+        asks: [Ask::Either; 5],
         needs_many_entries: false,
     },
     Kind {
@@ -125,18 +149,21 @@ pub(super) const KINDS: [Kind; 12] = [
             FOUND,
             Either("the last commit once more says what the ledger says already"),
         ],
+        asks: [Ask::Either; 5],
         needs_many_entries: false,
     },
     Kind {
         name: "local stream: records.log",
         holds: |path| path == "kinesis/records.log",
         cells: [Found("run"), Found("run"), Found("run"), Found("run"), Harmless("nothing reads it")],
+        asks: [Ask::Either; 5],
         needs_many_entries: false,
     },
     Kind {
         name: "local stream: streams.json",
         holds: |path| path == "kinesis/streams.json",
         cells: [Found("run"), Found("run"), Found("run"), Found("run"), Harmless("nothing reads it")],
+        asks: [Ask::Either; 5],
         needs_many_entries: false,
     },
     Kind {
@@ -153,12 +180,14 @@ pub(super) const KINDS: [Kind; 12] = [
             FOUND,
             Harmless("nothing reads it"),
         ],
+        asks: [Ask::Either; 5],
         needs_many_entries: false,
     },
     Kind {
         name: "heartbeat",
         holds: |path| path.starts_with("lake/workers/"),
         cells: [ALIVE; 5],
+        asks: [Ask::Either; 5],
         needs_many_entries: false,
     },
 ];
