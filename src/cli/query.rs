@@ -14,6 +14,7 @@ use super::prompt::{HELP, Prompt, Typed, statements};
 use super::site::Site;
 use crate::batch::Entry;
 use crate::config::Report;
+use crate::engine;
 use crate::error::{Error, Result};
 use crate::journal;
 use crate::load::{Answer, SqlWarehouse};
@@ -127,6 +128,12 @@ pub(super) async fn open(site: &Site) -> Result<Session> {
 }
 
 async fn open_within(site: &Site, limits: Limits) -> Result<Session> {
+    // A database guards its tables, and says when it is asked for them whether it can be reached.
+    if site.warehouse.sql().is_none() {
+        let warehouse = site.warehouse.get();
+        warehouse.check().await?;
+        engine::belongs(&site.store, &warehouse.ledger().await?).await?;
+    }
     let entries = journal::entries(&site.store, 0, usize::MAX).await?;
     let query = over_within(site, (&entries, true), limits).await?;
     Ok(Session::Here(query, site.warehouse.sql().cloned()))
@@ -140,9 +147,6 @@ pub(super) async fn over(site: &Site, entries: &[Arc<Entry>], verify: bool) -> R
 async fn over_within(site: &Site, (entries, verify): (&[Arc<Entry>], bool), limits: Limits) -> Result<Query> {
     let place = site.spill();
     let (settings, spill) = blocking(move || query_settings(&limits, place)).await?;
-    if verify {
-        site.warehouse.get().check().await?;
-    }
     let (store, specs, warehouse) = (&site.store, site.plan.cleaner.specs(), site.warehouse.loaded());
     Query::open_spilling(Holdings { store, warehouse, specs, entries, verify }, settings, spill).await
 }

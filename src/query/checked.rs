@@ -1,29 +1,34 @@
 //! The object stores that a session reads, with every file that something vouches for checked before its first row.
 //!
 //! Owns which files those are: what the journal's entries name, and what the log of a Delta table holds the checksum of.
-//! `store` owns the check. A data file without a checksum, which another program wrote, is read as it is, and counted.
+//! `store` owns the check; the memory in which small files are kept is
+//! the session's. A data file without a checksum, which another program wrote, is read as it is, and counted.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool};
 use datafusion::prelude::SessionContext;
 use deltalake::kernel::LogicalFileView;
 use deltalake::logstore::LogStoreRef;
-use deltalake::{DeltaTable, ObjectStore, Path};
+use deltalake::{DeltaTable, Path};
 use url::{Position, Url};
 
 use crate::batch::{Checksum, Entry};
 use crate::error::{Error, Result};
-use crate::store::{NamedBy, NamedFile, Store, verified};
+use crate::store::{FailedRead, NamedBy, NamedFile, Reading, Room, Store, verified};
 
-/// The stores of a session, by the beginning of the addresses that lead to them.
-#[derive(Default)]
-pub(super) struct CheckedStores(BTreeMap<String, CheckedStore>);
+/// Small files are kept once they are checked, in one part in so many of the session's memory …
+const KEPT_SHARE: usize = 8;
 
-struct CheckedStore {
-    url: Url,
-    objects: Arc<dyn ObjectStore>,
+/// … which is at most this.
+const KEPT: usize = 64 << 20;
+
+/// What a session reads.
+pub(super) struct CheckedStores<'a> {
+    store: &'a Store,
     files: Vec<(Path, NamedFile)>,
+    /// Tables that do not lie in the store.
+    elsewhere: Option<(LogStoreRef, Vec<(Path, NamedFile)>)>,
 }
 
 /// The data files of a Delta table.
@@ -66,30 +71,63 @@ fn checksum(view: &LogicalFileView) -> Option<String> {
     view.add_action().tags?.remove(Checksum::DELTA_TAG).flatten()
 }
 
-impl CheckedStores {
+impl<'a> CheckedStores<'a> {
     /// The files that these entries name, on this store.
-    pub(super) fn add_entries(&mut self, store: &Store, entries: &[Arc<Entry>]) {
+    pub(super) fn of(store: &'a Store, entries: &[Arc<Entry>]) -> Self {
         let files = entries.iter().flat_map(|entry| {
             let named = entry.tables.values().flatten().chain(&entry.quarantine);
             named.map(|file| (Path::from(store.path_in_root(&file.path)), NamedFile::of(entry.number, file)))
         });
-        self.add(store.url(), store.root(), files.collect());
+        Self { store, files: files.collect(), elsewhere: None }
     }
 
-    /// The data files of a table.
-    pub(super) fn add_table(&mut self, table: DeltaFiles) {
-        self.add(table.log.root_url(), table.log.root_object_store(None), table.named);
-    }
-
-    fn add(&mut self, url: &Url, objects: Arc<dyn ObjectStore>, files: Vec<(Path, NamedFile)>) {
-        let store = || CheckedStore { url: url.clone(), objects, files: Vec::new() };
-        self.0.entry(url[..Position::BeforePath].to_owned()).or_insert_with(store).files.extend(files);
+    /// And the data files of a table. All tables lie in one place.
+    pub(super) fn add(&mut self, table: DeltaFiles) {
+        let place = |url: &Url| url[..Position::BeforePath].to_owned();
+        let files = match place(table.log.root_url()) == place(self.store.url()) {
+            true => &mut self.files,
+            false => &mut self.elsewhere.get_or_insert_with(|| (table.log, Vec::new())).1,
+        };
+        files.extend(table.named);
     }
 
     /// Has the session read through them.
-    pub(super) fn register(self, context: &SessionContext) {
-        for CheckedStore { url, objects, files } in self.0.into_values() {
-            context.register_object_store(&url, verified(objects, files));
+    pub(super) fn register(self, context: &SessionContext, failed: &Arc<FailedRead>) {
+        let room = room(&context.runtime_env().memory_pool);
+        let reading = Reading { room, failed: Arc::clone(failed) };
+        context.register_object_store(self.store.url(), self.store.verified(self.files, reading.clone()));
+        if let Some((log, files)) = self.elsewhere {
+            context.register_object_store(log.root_url(), verified(log.root_object_store(None), files, reading));
         }
+    }
+}
+
+/// The room for files that are kept, which the session's operators then lack.
+fn room(pool: &Arc<dyn MemoryPool>) -> Room {
+    let most = match pool.memory_limit() {
+        MemoryLimit::Finite(bytes) => KEPT.min(bytes / KEPT_SHARE),
+        _ => KEPT,
+    };
+    let taken = MemoryConsumer::new("files that were checked").register(pool);
+    Arc::new(move |bytes| {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        taken.size().saturating_add(bytes) <= most && taken.try_grow(bytes).is_ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::execution::memory_pool::FairSpillPool;
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_counted_in_the_sessions_memory() {
+        let pool: Arc<dyn MemoryPool> = Arc::new(FairSpillPool::new(8_000));
+        let room = room(&pool);
+        assert!(room(600) && room(400) && !room(1), "an eighth");
+        assert_eq!(pool.reserved(), 1_000);
+        drop(room);
+        assert_eq!(pool.reserved(), 0);
     }
 }

@@ -9,10 +9,29 @@ use parquet::errors::ParquetError;
 
 use super::names::Names;
 use crate::error::{Error, ErrorKind, is_storage_full};
-use crate::store::{is_missing, kind_of};
+use crate::store::{FailedRead, is_missing, kind_of};
 
 /// By this, DataFusion's words for a full spill folder differ from those for a full memory.
 const SPILL_LIMIT: &str = "max_temp_directory_size";
+
+/// How libraries begin what they say.
+const LEADS: [&str; 12] = [
+    "Error during planning: ",
+    "Execution error: ",
+    "Arrow error: ",
+    "This feature is not implemented: ",
+    "Parquet error: ",
+    "External error: ",
+    "External: ",
+    "Object Store error: ",
+    "Kernel error: ",
+    "Generic delta kernel error: ",
+    "Generic error: ",
+    "Data error: ",
+];
+
+/// The most characters of a library's words.
+const LONGEST: usize = 1_000;
 
 /// A statement that could not be planned: the user must change it.
 pub(super) fn planning(error: &DataFusionError, names: &Names) -> Error {
@@ -31,6 +50,11 @@ pub(super) fn planning(error: &DataFusionError, names: &Names) -> Error {
         }
         root => Error::invalid(format!("the query cannot be planned: {}", text(root))),
     }
+}
+
+/// A query that was planned and failed on its way: because of a read that failed, where one did.
+pub(super) fn reading(error: &DataFusionError, failed: &FailedRead) -> Error {
+    failed.take().unwrap_or_else(|| running(error, &Names::default()))
 }
 
 /// A query that was planned and failed on its way.
@@ -104,10 +128,16 @@ fn unreadable_now(reason: &str) -> Error {
 /// DataFusion's own words, on one line and without its backtrace.
 pub(super) fn text(error: &DataFusionError) -> String {
     let words = error.strip_backtrace();
-    // DataFusion leads with the kind of its error, which tells a person nothing.
-    let lead = ["Error during planning: ", "Execution error: ", "Arrow error: ", "This feature is not implemented: "];
-    let words = lead.iter().find_map(|lead| words.strip_prefix(lead)).unwrap_or(&words);
-    words.split_whitespace().collect::<Vec<_>>().join(" ")
+    let mut words = words.split("stack backtrace:").next().unwrap_or_default();
+    // Each library on the way leads with the kind of its error, which tells a person nothing.
+    while let Some(rest) = LEADS.iter().find_map(|lead| words.strip_prefix(lead)) {
+        words = rest;
+    }
+    let line = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{} …", &line[..end]),
+        None => line,
+    }
 }
 
 fn is_io(error: &ArrowError) -> bool {

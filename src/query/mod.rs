@@ -53,7 +53,7 @@ use crate::batch::{DataFile, Entry};
 use crate::error::{Error, Result};
 use crate::schema::{TableSpec, VERSION_COLUMNS, reject_schema};
 use crate::sql::{SessionSettings, Spill, session, spilling_session};
-use crate::store::{Folder, Store};
+use crate::store::{FailedRead, Folder, Store};
 
 /// The bounds of a query.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +96,7 @@ pub struct Query {
     names: Names,
     /// How many files of a table carry no checksum, by the table's name here.
     unchecked: BTreeMap<String, usize>,
+    failed: Arc<FailedRead>,
     /// Its folder is gone when this is.
     _spill: Option<Spill>,
 }
@@ -105,6 +106,7 @@ pub struct QueryResult {
     schema: SchemaRef,
     stream: SendableRecordBatchStream,
     notes: Vec<String>,
+    failed: Arc<FailedRead>,
 }
 
 /// The relations that stand beside the pipeline's own in the default schema.
@@ -144,8 +146,7 @@ impl Query {
     async fn over(holdings: Holdings<'_>, context: SessionContext, spill: Option<Spill>) -> Result<Self> {
         let Holdings { store, warehouse, specs, entries, verify } = holdings;
         context.register_object_store(store.url(), store.root());
-        let mut stores = CheckedStores::default();
-        stores.add_entries(store, entries);
+        let mut stores = CheckedStores::of(store, entries);
         let mut tables = Tables::new(&context)?;
         let mut unchecked = BTreeMap::new();
         let mut loaded = vec![("ledger", warehouse::LEDGER, warehouse::ledger_columns())];
@@ -162,16 +163,17 @@ impl Query {
             tables.add(None, name, table.provider)?;
             if let Some(files) = table.files {
                 unchecked.insert(name.to_owned(), files.unchecked);
-                stores.add_table(files);
+                stores.add(files);
             }
         }
         let rejects = entries.iter().flat_map(|entry| &entry.quarantine);
         tables.add(None, "rejects", provider(store, reject_schema(), rejects)?)?;
         tables.add(None, "journal", journal::table(entries)?)?;
+        let failed = Arc::default();
         if verify {
-            stores.register(&context);
+            stores.register(&context, &failed);
         }
-        Ok(Self { names: tables.names, context, unchecked, _spill: spill })
+        Ok(Self { names: tables.names, context, unchecked, failed, _spill: spill })
     }
 
     /// Starts one statement that only reads: SELECT, WITH, VALUES, SHOW, DESCRIBE or EXPLAIN.
@@ -187,14 +189,16 @@ impl Query {
             self.names.check(reference, |name| state.table_functions().contains_key(name))?;
         }
         let notes = references.iter().filter_map(|reference| self.note(reference)).collect();
+        // What failed of another statement's reads is no cause here.
+        self.failed.take();
         let planning = |error| failure::planning(&error, &self.names);
         let plan = state.statement_to_plan(statement).await.map_err(planning)?;
         // The statement's first words already say that it reads; this finds what hides further inside.
         let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         reads.verify_plan(&plan).map_err(|_| statement::refusal("a part of this statement"))?;
         let frame = self.context.execute_logical_plan(plan).await.map_err(planning)?;
-        let stream = frame.execute_stream().await.map_err(|error| failure::running(&error, &self.names))?;
-        Ok(QueryResult { schema: stream.schema(), stream, notes })
+        let stream = frame.execute_stream().await.map_err(|error| failure::reading(&error, &self.failed))?;
+        Ok(QueryResult { notes, failed: Arc::clone(&self.failed), ..QueryResult::of(stream) })
     }
 
     /// What a person should know of a relation that is asked.
@@ -202,7 +206,7 @@ impl Query {
         let (table, staged) = (reference.table(), reference.schema() == Some(STAGED));
         let unchecked = self.unchecked.get(table).filter(|files| **files > 0 && !staged)?;
         Some(format!(
-            "{unchecked} of the files of the table {table} carry no checksum: another program wrote them, or an older \
+            "files of the table {table} that carry no checksum: {unchecked}; another program wrote them, or an older \
              Millstream; they are read as they are"
         ))
     }
@@ -222,8 +226,11 @@ impl QueryResult {
     /// An answer that something else than a session gives.
     pub fn new(schema: SchemaRef, rows: Rows) -> Self {
         let rows = rows.map_err(|error| DataFusionError::External(Box::new(error)));
-        let stream = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), rows));
-        Self { stream, schema, notes: Vec::new() }
+        Self::of(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    }
+
+    fn of(stream: SendableRecordBatchStream) -> Self {
+        Self { schema: stream.schema(), stream, notes: Vec::new(), failed: Arc::default() }
     }
 
     /// What a person should know of what was asked.
@@ -241,7 +248,8 @@ impl QueryResult {
     /// # Errors
     /// As [`QueryResult::next`].
     pub async fn collect(self) -> Result<Vec<RecordBatch>> {
-        self.stream.try_collect().await.map_err(|error| failure::running(&error, &Names::default()))
+        let Self { stream, failed, .. } = self;
+        stream.try_collect().await.map_err(|error| failure::reading(&error, &failed))
     }
 
     /// The next rows, at least one; none at the end.
@@ -252,7 +260,7 @@ impl QueryResult {
     pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             let next = self.stream.try_next().await;
-            match next.map_err(|error| failure::running(&error, &Names::default()))? {
+            match next.map_err(|error| failure::reading(&error, &self.failed))? {
                 Some(batch) if batch.num_rows() == 0 => {}
                 next => return Ok(next),
             }

@@ -200,5 +200,5 @@ fn planning(error: DataFusionError) -> Error {
 
 async fn started(frame: DataFrame) -> Result<QueryResult> {
     let stream = frame.execute_stream().await.map_err(|error| failure::running(&error, &Names::default()))?;
-    Ok(QueryResult { schema: stream.schema(), stream, notes: Vec::new() })
+    Ok(QueryResult::of(stream))
 }

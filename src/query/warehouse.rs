@@ -17,7 +17,7 @@ use url::Url;
 use super::checked::DeltaFiles;
 use super::remote::RemoteTable;
 use super::{Loaded, instant, version_fields};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, file_names, first_line};
 use crate::runtime::blocking;
 use crate::schema::{History, TableKind, TableSpec};
 use crate::store::{Folder, kind_of};
@@ -140,14 +140,29 @@ async fn locate(path: PathBuf) -> Result<Option<Url>> {
 
 fn fault(folder: &Folder, error: DeltaTableError) -> Error {
     let sentence = format!("cannot open the Delta table {folder}");
-    match (kind_of(&error), &error) {
-        (Some(kind), _) => Error::new(kind, sentence),
-        (None, DeltaTableError::ObjectStore { .. } | DeltaTableError::Io { .. }) => Error::transient(sentence),
-        // The kernel gives its cause to nobody, and its type is not ours to name.
-        (None, DeltaTableError::KernelError(fault)) if fault.to_string().starts_with(KERNEL_STORE_FAULT) => {
-            Error::transient(sentence)
-        }
-        _ => Error::corrupt(format!("{sentence}; the staged files and the journal are untouched by that")),
+    if let Some(kind) = kind_of(&error) {
+        return Error::new(kind, sentence).with_source(error);
     }
-    .with_source(error)
+    let words = error.to_string();
+    match &error {
+        DeltaTableError::ObjectStore { .. } | DeltaTableError::Io { .. } => {
+            Error::transient(sentence).with_source(error)
+        }
+        // The kernel gives its cause to nobody, and its type is not ours to name.
+        DeltaTableError::KernelError(fault) if fault.to_string().starts_with(KERNEL_STORE_FAULT) => {
+            Error::transient(format!("{sentence}: {}", first_line(&words)))
+        }
+        _ => {
+            tracing::debug!(%folder, "Delta says: {words}");
+            let files = match file_names(&words).as_slice() {
+                [] => String::new(),
+                names => format!(" (look at {})", names.join(", ")),
+            };
+            Error::corrupt(format!(
+                "{sentence}: its log is damaged, or a part of it is gone{files}; the staged files and the journal are \
+                 untouched by that: bring it back from a backup; or move the whole warehouse folder away, and the next run \
+                 loads everything anew"
+            ))
+        }
+    }
 }
