@@ -188,6 +188,11 @@ pub trait SqlWarehouse: Warehouse {
 
     /// Whether it takes texts that differ in trailing blanks alone for equal.
     fn pads_texts(&self) -> bool;
+
+    /// The digits that it writes of a REAL; none where it writes what it takes to tell any two of them apart.
+    fn real_digits(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// Arrow refused what the code above it had checked.

@@ -91,14 +91,16 @@ impl<'a> CheckedStores<'a> {
         files.extend(table.named);
     }
 
-    /// Has the session read through them.
-    pub(super) fn register(self, context: &SessionContext, failed: &Arc<FailedRead>) {
+    /// Has the session read through them; gives the place where it is told which read failed.
+    pub(super) fn register(self, context: &SessionContext) -> Arc<FailedRead> {
         let room = room(&context.runtime_env().memory_pool);
-        let reading = Reading { room, failed: Arc::clone(failed) };
+        let reading = Reading { room, failed: Arc::default() };
+        let failed = Arc::clone(&reading.failed);
         context.register_object_store(self.store.url(), self.store.verified(self.files, reading.clone()));
         if let Some((log, files)) = self.elsewhere {
             context.register_object_store(log.root_url(), verified(log.root_object_store(None), files, reading));
         }
+        failed
     }
 }
 

@@ -15,12 +15,13 @@ use crate::store::{FailedRead, is_missing, kind_of};
 const SPILL_LIMIT: &str = "max_temp_directory_size";
 
 /// How libraries begin what they say.
-const LEADS: [&str; 12] = [
+const LEADS: [&str; 13] = [
     "Error during planning: ",
     "Execution error: ",
     "Arrow error: ",
     "This feature is not implemented: ",
     "Parquet error: ",
+    "Parquet argument error: ",
     "External error: ",
     "External: ",
     "Object Store error: ",
@@ -54,7 +55,12 @@ pub(super) fn planning(error: &DataFusionError, names: &Names) -> Error {
 
 /// A query that was planned and failed on its way: because of a read that failed, where one did.
 pub(super) fn reading(error: &DataFusionError, failed: &FailedRead) -> Error {
-    failed.take().unwrap_or_else(|| running(error, &Names::default()))
+    match failed.take() {
+        Some(failed) if failed.kind() == ErrorKind::Corrupt => {
+            Error::corrupt(format!("{failed}; `millstream audit` tells what else is missing or altered"))
+        }
+        failed => failed.unwrap_or_else(|| running(error, &Names::default())),
+    }
 }
 
 /// A query that was planned and failed on its way.
@@ -92,10 +98,10 @@ pub(super) fn running(error: &DataFusionError, names: &Names) -> Error {
              machine's) or let it spill, ask for fewer columns or rows, or group before joining; {reason}"
         )),
         DataFusionError::ParquetError(fault) if !matches!(fault.as_ref(), ParquetError::External(_)) => {
-            Error::corrupt(format!(
-                "a Parquet file cannot be read, so the answer would lack rows and none is given: {reason}; \
-                 `millstream audit` checks every file against the journal"
-            ))
+            unreadable(&reason)
+        }
+        DataFusionError::ArrowError(fault, _) if matches!(fault.as_ref(), ArrowError::ParquetError(_)) => {
+            unreadable(&reason)
         }
         DataFusionError::ParquetError(_) | DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
             unreadable_now(&reason)
@@ -119,6 +125,13 @@ fn own(error: &DataFusionError) -> Option<&Error> {
         cause = current.source();
     }
     None
+}
+
+fn unreadable(reason: &str) -> Error {
+    Error::corrupt(format!(
+        "a Parquet file cannot be read, so the answer would lack rows and none is given: {reason}; `millstream audit` \
+         checks every file against the journal"
+    ))
 }
 
 fn unreadable_now(reason: &str) -> Error {
@@ -164,6 +177,11 @@ mod tests {
             (io_fault(io::ErrorKind::TimedOut), ErrorKind::Transient, "may succeed"),
             (parquet(ParquetError::External(Box::new(timed_out))), ErrorKind::Transient, "may succeed"),
             (parquet(ParquetError::General("bad footer".into())), ErrorKind::Corrupt, "bad footer"),
+            (
+                DataFusionError::ArrowError(Box::new(ArrowError::ParquetError("no header".into())), None),
+                ErrorKind::Corrupt,
+                "none is given: no header;",
+            ),
             (DataFusionError::ResourcesExhausted("12 MB".into()), ErrorKind::Invalid, "--memory"),
             (DataFusionError::ResourcesExhausted("see max_temp_directory_size".into()), ErrorKind::Invalid, "--spill"),
             (DataFusionError::Execution("a; b".into()), ErrorKind::Invalid, "the query failed: a; b"),

@@ -115,10 +115,6 @@ const OWN_TABLES: [&str; 3] = ["journal", "ledger", "rejects"];
 /// The schema that holds the staged tables.
 const STAGED: &str = "staged";
 
-fn context(settings: QuerySettings) -> Result<SessionContext> {
-    session(settings.session())
-}
-
 impl QuerySettings {
     fn session(self) -> SessionSettings {
         SessionSettings { memory_bytes: self.memory_bytes, partitions: self.partitions.max(1) }
@@ -132,7 +128,7 @@ impl Query {
     /// Invalid where a table bears the name of a relation that is always there, Transient or Corrupt where a Delta
     /// table cannot be opened.
     pub async fn open(holdings: Holdings<'_>, settings: QuerySettings) -> Result<Self> {
-        Self::over(holdings, context(settings)?, None).await
+        Self::over(holdings, session(settings.session())?, None).await
     }
 
     /// As [`Query::open`]; what does not fit the memory is spilled here.
@@ -146,7 +142,7 @@ impl Query {
     async fn over(holdings: Holdings<'_>, context: SessionContext, spill: Option<Spill>) -> Result<Self> {
         let Holdings { store, warehouse, specs, entries, verify } = holdings;
         context.register_object_store(store.url(), store.root());
-        let mut stores = CheckedStores::of(store, entries);
+        let mut stores = CheckedStores::of(store, if verify { entries } else { &[] });
         let mut tables = Tables::new(&context)?;
         let mut unchecked = BTreeMap::new();
         let mut loaded = vec![("ledger", warehouse::LEDGER, warehouse::ledger_columns())];
@@ -161,7 +157,7 @@ impl Query {
         for (name, in_warehouse, columns) in loaded {
             let table = warehouse::table(warehouse, in_warehouse, columns, &context).await?;
             tables.add(None, name, table.provider)?;
-            if let Some(files) = table.files {
+            if let Some(files) = table.files.filter(|_| verify) {
                 unchecked.insert(name.to_owned(), files.unchecked);
                 stores.add(files);
             }
@@ -169,10 +165,7 @@ impl Query {
         let rejects = entries.iter().flat_map(|entry| &entry.quarantine);
         tables.add(None, "rejects", provider(store, reject_schema(), rejects)?)?;
         tables.add(None, "journal", journal::table(entries)?)?;
-        let failed = Arc::default();
-        if verify {
-            stores.register(&context, &failed);
-        }
+        let failed = stores.register(&context);
         Ok(Self { names: tables.names, context, unchecked, failed, _spill: spill })
     }
 

@@ -602,7 +602,8 @@ async fn a_damaged_log_is_told_in_one_sentence_that_names_its_file() {
     for first in [1, 4, 7] {
         fixture.load("fact_orders", orders(first, 3)).await;
     }
-    std::fs::remove_file(fixture.warehouse.path().join("fact_orders/_delta_log/00000000000000000001.json")).expect("there");
+    std::fs::remove_file(fixture.warehouse.path().join("fact_orders/_delta_log/00000000000000000001.json"))
+        .expect("there");
     let error = fixture.try_open().await.err().expect("a gap");
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     let told = error.to_string();

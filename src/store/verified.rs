@@ -231,7 +231,7 @@ impl Verified {
             (Some(own), ..) => Error::new(own.kind(), own.to_string()),
             (None, object_store::Error::NotFound { .. }, Some(checked)) => checked.named.missing().into(),
             (None, object_store::Error::NotFound { .. }, None) => Error::corrupt(format!(
-                "the file {location} is not there, though the warehouse names it: the answer would lack rows, and none is \
+                "the file {location} is not there, though the journal or the warehouse names it: the answer would lack rows, and none is \
                  given; `millstream audit` tells what else is missing"
             )),
             (None, _, checked) => {

@@ -260,3 +260,35 @@ fn the_document_says_what_the_test_expects() {
     let written = fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(written, document(), "docs/damages.md is stale: MILLSTREAM_GOLDEN=write cargo test --test it damages");
 }
+
+#[test]
+fn an_audit_in_haste_says_what_it_did_not_read() {
+    let millstream = Millstream::new();
+    millstream.json("generate", &["--records", "60", "--rate", "0"]);
+    millstream.json("run", &["--once"]);
+    let said = millstream.ok("audit", &[]);
+    assert!(said.contains("clean: every record is accounted for"), "{said}");
+    let staged = files(millstream.data.path()).into_iter().find(|path| path.starts_with("lake/staged/fact_orders/"));
+    let path = millstream.data.path().join(staged.expect("a file"));
+    let flip = |at: usize| {
+        let mut bytes = fs::read(&path).expect("a file");
+        bytes[at] ^= 1;
+        fs::write(&path, &bytes).expect("written");
+        bytes
+    };
+    // The keys are counted, and the first of them can no longer be read.
+    flip(10);
+    let said = millstream.say("audit", &["--fast"]);
+    assert!(said.code == Some(1) && said.stdout.contains("BROKEN warehouse: fact_orders: a Parquet file"), "{said:?}");
+    flip(10);
+    let bytes = fs::read(&path).expect("a file");
+    let bytes = flip(bytes.len() / 2);
+    let said = millstream.ok("audit", &["--fast"]);
+    assert!(said.contains("no file was read for its checksum") && !said.contains("accounted for"), "{said}");
+    assert_eq!(millstream.json("audit", &["--fast"])["checksums"], false);
+    let said = millstream.say("audit", &[]);
+    assert!(said.code == Some(1) && said.stdout.contains("SHA-256"), "{said:?}");
+    fs::write(&path, &bytes[1..]).expect("written");
+    let said = millstream.say("audit", &["--fast"]);
+    assert!(said.code == Some(1) && said.stdout.contains("BROKEN files"), "{said:?}");
+}
