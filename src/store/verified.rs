@@ -487,7 +487,7 @@ mod tests {
         assert_eq!(objects.read(), 20);
         flip(&store, "a", 5).await;
         objects.read();
-        let error = second.get_ranges(&path, &[0..10]).await.expect_err("another object");
+        let error = second.get_range(&path, 0..10).await.expect_err("another object");
         assert_eq!(kind_of(&error), Some(ErrorKind::Transient), "{error:?}");
         let error = reader(&store, 1, &file, 0).get_range(&path, 0..10).await.expect_err("altered");
         assert_eq!(kind_of(&error), Some(ErrorKind::Corrupt), "{error:?}");

@@ -151,7 +151,7 @@ pub(super) const KINDS: [Kind; 12] = [
             FOUND,
             Either("the last commit once more says what the ledger says already"),
         ],
-        asks: [Ask::Either, Ask::Either, Ask::Either, Ask::Refused, Ask::Right],
+        asks: [Ask::Either, Ask::Either, Ask::Either, Ask::Refused, Ask::Either],
         needs_many_entries: false,
     },
     Kind {
