@@ -96,6 +96,19 @@ pub(crate) fn first_line(words: &str) -> String {
     line.trim_end().chars().take(LONGEST_LINE).collect()
 }
 
+/// The names of the files that a library's words hold, each once: of pages of words about a damaged file they are what
+/// helps.
+pub(crate) fn file_names(words: &str) -> Vec<&str> {
+    let parts = words.split(|char: char| !(char.is_ascii_alphanumeric() || "._-=%".contains(char)));
+    let mut names: Vec<&str> = Vec::new();
+    for part in parts.filter(|part| part.ends_with(".json") || part.ends_with(".parquet")) {
+        if !names.contains(&part) {
+            names.push(part);
+        }
+    }
+    names
+}
+
 /// What may be shown of the innermost cause: `Connection refused`, where an SDK says `dispatch failure` first.
 pub(crate) fn root_cause(error: &(dyn StdError + 'static)) -> String {
     let mut cause = error;

@@ -28,6 +28,9 @@ impl Checksum {
     /// The length of its text.
     pub const DIGITS: usize = 64;
 
+    /// The tag of a Delta add action that holds the checksum of the file that it adds.
+    pub const DELTA_TAG: &str = "millstream.sha256";
+
     /// The checksum of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())

@@ -2,7 +2,9 @@
 //!
 //! Text passes through `terminal` here, so that no data steers the reader's terminal. A reader that goes away (`| head`) is no failure of ours.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -40,6 +42,14 @@ pub(super) fn settle(written: io::Result<()>) -> Result<()> {
 pub(super) fn note(text: impl std::fmt::Display) {
     // Nobody can be told that standard error is gone.
     let _ = writeln!(io::stderr().lock(), "{}", visible(&text.to_string()));
+}
+
+/// As [`note`], but for what this process has written already: a prompt asks the same tables again and again.
+pub(super) fn note_once(text: &str) {
+    static WRITTEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if WRITTEN.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned()) {
+        note(text);
+    }
 }
 
 /// Writes an error's sentence to standard error. What follows its first line is set in: no word of a server can pass for

@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use super::arguments::{Common, Format, Limits, Place, Query as Arguments};
 use super::limits::query_settings;
-use super::output::{self, line, note, settle};
+use super::output::{self, line, note, note_once, settle};
 use super::prompt::{HELP, Prompt, Typed, statements};
 use super::site::Site;
 use crate::batch::Entry;
 use crate::config::Report;
+use crate::engine;
 use crate::error::{Error, Result};
 use crate::journal;
 use crate::load::{Answer, SqlWarehouse};
@@ -127,6 +128,12 @@ pub(super) async fn open(site: &Site) -> Result<Session> {
 }
 
 async fn open_within(site: &Site, limits: Limits) -> Result<Session> {
+    // A database guards its tables, and says when it is asked for them whether it can be reached.
+    if site.warehouse.sql().is_none() {
+        let warehouse = site.warehouse.get();
+        warehouse.check().await?;
+        engine::belongs(&site.store, &warehouse.ledger().await?).await?;
+    }
     let entries = journal::entries(&site.store, 0, usize::MAX).await?;
     let query = over_within(site, (&entries, true), limits).await?;
     Ok(Session::Here(query, site.warehouse.sql().cloned()))
@@ -161,6 +168,7 @@ pub(super) async fn print_report(site: &Site) -> Result<()> {
 
 pub(super) async fn answer(session: &Session, sql: &str, format: Format) -> Result<()> {
     let result = session.run(sql).await?;
+    result.notes().iter().for_each(|text| note_once(text));
     let mut out = std::io::BufWriter::new(std::io::stdout());
     let written = query::write(result, format.into(), &mut out).await;
     let flushed = settle(out.flush());

@@ -121,6 +121,15 @@ pub trait Warehouse: Send + Sync {
     /// fit the pipeline. Transient.
     async fn load(&self, entries: &[Arc<Entry>]) -> Result<Receipt>;
 
+    /// That what its tables are made of is all there, as far as that is known without their data files: for whoever is about
+    /// to read them past this. A database guards its own.
+    ///
+    /// # Errors
+    /// Corrupt with what is gone or altered; Transient.
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// What is damaged of the files that the warehouse itself consists of, in sentences; a database guards its own. In
     /// haste no data file is read.
     ///
@@ -177,6 +186,11 @@ pub trait SqlWarehouse: Warehouse {
 
     /// Whether it takes texts that differ in trailing blanks alone for equal.
     fn pads_texts(&self) -> bool;
+
+    /// The digits that it writes of a REAL; none where it writes what it takes to tell any two of them apart.
+    fn real_digits(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// Arrow refused what the code above it had checked.

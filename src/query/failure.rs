@@ -9,10 +9,30 @@ use parquet::errors::ParquetError;
 
 use super::names::Names;
 use crate::error::{Error, ErrorKind, is_storage_full};
-use crate::store::{is_missing, kind_of};
+use crate::store::{FailedRead, is_missing, kind_of};
 
 /// By this, DataFusion's words for a full spill folder differ from those for a full memory.
 const SPILL_LIMIT: &str = "max_temp_directory_size";
+
+/// How libraries begin what they say.
+const LEADS: [&str; 13] = [
+    "Error during planning: ",
+    "Execution error: ",
+    "Arrow error: ",
+    "This feature is not implemented: ",
+    "Parquet error: ",
+    "Parquet argument error: ",
+    "External error: ",
+    "External: ",
+    "Object Store error: ",
+    "Kernel error: ",
+    "Generic delta kernel error: ",
+    "Generic error: ",
+    "Data error: ",
+];
+
+/// The most characters of a library's words.
+const LONGEST: usize = 1_000;
 
 /// A statement that could not be planned: the user must change it.
 pub(super) fn planning(error: &DataFusionError, names: &Names) -> Error {
@@ -30,6 +50,16 @@ pub(super) fn planning(error: &DataFusionError, names: &Names) -> Error {
             running(error, names)
         }
         root => Error::invalid(format!("the query cannot be planned: {}", text(root))),
+    }
+}
+
+/// A query that was planned and failed on its way: because of a read that failed, where one did.
+pub(super) fn reading(error: &DataFusionError, failed: &FailedRead) -> Error {
+    match failed.take() {
+        Some(failed) if failed.kind() == ErrorKind::Corrupt => {
+            Error::corrupt(format!("{failed}; `millstream audit` tells what else is missing or altered"))
+        }
+        failed => failed.unwrap_or_else(|| running(error, &Names::default())),
     }
 }
 
@@ -68,10 +98,10 @@ pub(super) fn running(error: &DataFusionError, names: &Names) -> Error {
              machine's) or let it spill, ask for fewer columns or rows, or group before joining; {reason}"
         )),
         DataFusionError::ParquetError(fault) if !matches!(fault.as_ref(), ParquetError::External(_)) => {
-            Error::corrupt(format!(
-                "a Parquet file cannot be read, so the answer would lack rows and none is given: {reason}; \
-                 `millstream audit` checks every file against the journal"
-            ))
+            unreadable(&reason)
+        }
+        DataFusionError::ArrowError(fault, _) if matches!(fault.as_ref(), ArrowError::ParquetError(_)) => {
+            unreadable(&reason)
         }
         DataFusionError::ParquetError(_) | DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
             unreadable_now(&reason)
@@ -97,6 +127,13 @@ fn own(error: &DataFusionError) -> Option<&Error> {
     None
 }
 
+fn unreadable(reason: &str) -> Error {
+    Error::corrupt(format!(
+        "a Parquet file cannot be read, so the answer would lack rows and none is given: {reason}; `millstream audit` \
+         checks every file against the journal"
+    ))
+}
+
 fn unreadable_now(reason: &str) -> Error {
     Error::transient(format!("a file cannot be read just now: {reason}; the same query again may succeed"))
 }
@@ -104,10 +141,16 @@ fn unreadable_now(reason: &str) -> Error {
 /// DataFusion's own words, on one line and without its backtrace.
 pub(super) fn text(error: &DataFusionError) -> String {
     let words = error.strip_backtrace();
-    // DataFusion leads with the kind of its error, which tells a person nothing.
-    let lead = ["Error during planning: ", "Execution error: ", "Arrow error: ", "This feature is not implemented: "];
-    let words = lead.iter().find_map(|lead| words.strip_prefix(lead)).unwrap_or(&words);
-    words.split_whitespace().collect::<Vec<_>>().join(" ")
+    let mut words = words.split("stack backtrace:").next().unwrap_or_default();
+    // Each library on the way leads with the kind of its error, which tells a person nothing.
+    while let Some(rest) = LEADS.iter().find_map(|lead| words.strip_prefix(lead)) {
+        words = rest;
+    }
+    let line = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{} …", &line[..end]),
+        None => line,
+    }
 }
 
 fn is_io(error: &ArrowError) -> bool {
@@ -134,6 +177,11 @@ mod tests {
             (io_fault(io::ErrorKind::TimedOut), ErrorKind::Transient, "may succeed"),
             (parquet(ParquetError::External(Box::new(timed_out))), ErrorKind::Transient, "may succeed"),
             (parquet(ParquetError::General("bad footer".into())), ErrorKind::Corrupt, "bad footer"),
+            (
+                DataFusionError::ArrowError(Box::new(ArrowError::ParquetError("no header".into())), None),
+                ErrorKind::Corrupt,
+                "none is given: no header;",
+            ),
             (DataFusionError::ResourcesExhausted("12 MB".into()), ErrorKind::Invalid, "--memory"),
             (DataFusionError::ResourcesExhausted("see max_temp_directory_size".into()), ErrorKind::Invalid, "--spill"),
             (DataFusionError::Execution("a; b".into()), ErrorKind::Invalid, "the query failed: a; b"),

@@ -4,8 +4,8 @@
 //! for a wrong name, and the three output formats. It writes nothing, plans no pipeline SQL (`clean` does) and reads
 //! no journal: whoever opens it hands the entries over. Contract: a staged file or a file of rejects is read because
 //! an entry names it, never because it lies on the store; every table exists from the start, with its columns,
-//! however empty. What the warehouse holds is what it held when the session was opened. A staged file or file of rejects
-//! is checked against the journal's checksum before the first row of it is used (`store` says how).
+//! however empty. What the warehouse holds is what it held when the session was opened. A staged file, a file of rejects
+//! or a data file of a Delta table is checked before the first row of it is used (`checked` says which, `store` how).
 //!
 //! | relation         | what it is                                                                     |
 //! |------------------|--------------------------------------------------------------------------------|
@@ -17,6 +17,7 @@
 //!
 //! For an audit there are also [`sides`]: a table's staged and loaded rows in the order of its key.
 
+mod checked;
 mod failure;
 mod files;
 mod journal;
@@ -27,11 +28,13 @@ mod sides;
 mod statement;
 mod warehouse;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
+use datafusion::common::TableReference;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -43,13 +46,14 @@ pub use remote::{Rows, TableReader};
 pub use sides::{BEGINNING, Compared, Sides, sides};
 pub use warehouse::LEDGER;
 
+use self::checked::CheckedStores;
 use self::files::Files;
 use self::names::Names;
 use crate::batch::{DataFile, Entry};
 use crate::error::{Error, Result};
 use crate::schema::{TableSpec, VERSION_COLUMNS, reject_schema};
 use crate::sql::{SessionSettings, Spill, session, spilling_session};
-use crate::store::{Folder, Store};
+use crate::store::{FailedRead, Folder, Store};
 
 /// The bounds of a query.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +75,7 @@ pub struct Holdings<'a> {
     pub specs: &'a [TableSpec],
     /// The journal's entries, in their order.
     pub entries: &'a [Arc<Entry>],
-    /// Whether each file is held against the journal's checksum; not where somebody has done so a moment ago.
+    /// Whether each file is held against its checksum; not where somebody has done so a moment ago.
     pub verify: bool,
 }
 
@@ -90,6 +94,9 @@ pub enum Loaded<'a> {
 pub struct Query {
     context: SessionContext,
     names: Names,
+    /// How many files of a table carry no checksum, by the table's name here.
+    unchecked: BTreeMap<String, usize>,
+    failed: Arc<FailedRead>,
     /// Its folder is gone when this is.
     _spill: Option<Spill>,
 }
@@ -98,6 +105,8 @@ pub struct Query {
 pub struct QueryResult {
     schema: SchemaRef,
     stream: SendableRecordBatchStream,
+    notes: Vec<String>,
+    failed: Arc<FailedRead>,
 }
 
 /// The relations that stand beside the pipeline's own in the default schema.
@@ -105,10 +114,6 @@ const OWN_TABLES: [&str; 3] = ["journal", "ledger", "rejects"];
 
 /// The schema that holds the staged tables.
 const STAGED: &str = "staged";
-
-fn context(settings: QuerySettings) -> Result<SessionContext> {
-    session(settings.session())
-}
 
 impl QuerySettings {
     fn session(self) -> SessionSettings {
@@ -123,7 +128,7 @@ impl Query {
     /// Invalid where a table bears the name of a relation that is always there, Transient or Corrupt where a Delta
     /// table cannot be opened.
     pub async fn open(holdings: Holdings<'_>, settings: QuerySettings) -> Result<Self> {
-        Self::over(holdings, context(settings)?, None).await
+        Self::over(holdings, session(settings.session())?, None).await
     }
 
     /// As [`Query::open`]; what does not fit the memory is spilled here.
@@ -136,23 +141,32 @@ impl Query {
 
     async fn over(holdings: Holdings<'_>, context: SessionContext, spill: Option<Spill>) -> Result<Self> {
         let Holdings { store, warehouse, specs, entries, verify } = holdings;
-        register_store(&context, store, entries, verify);
+        context.register_object_store(store.url(), store.root());
+        let mut stores = CheckedStores::of(store, if verify { entries } else { &[] });
         let mut tables = Tables::new(&context)?;
+        let mut unchecked = BTreeMap::new();
+        let mut loaded = vec![("ledger", warehouse::LEDGER, warehouse::ledger_columns())];
         for spec in specs {
             if OWN_TABLES.contains(&spec.name.as_str()) {
                 return Err(own_name(&spec.name));
             }
             let staged = entries.iter().filter_map(|entry| entry.tables.get(&spec.name)).flatten();
             tables.add(Some(STAGED), &spec.name, provider(store, staged_schema(spec), staged)?)?;
-            let loaded = warehouse::table(warehouse, &spec.name, warehouse::columns(spec), &context).await?;
-            tables.add(None, &spec.name, loaded)?;
+            loaded.push((&spec.name, &spec.name, warehouse::columns(spec)));
         }
-        let ledger = warehouse::table(warehouse, warehouse::LEDGER, warehouse::ledger_columns(), &context).await?;
-        tables.add(None, "ledger", ledger)?;
+        for (name, in_warehouse, columns) in loaded {
+            let table = warehouse::table(warehouse, in_warehouse, columns, &context).await?;
+            tables.add(None, name, table.provider)?;
+            if let Some(files) = table.files.filter(|_| verify) {
+                unchecked.insert(name.to_owned(), files.unchecked);
+                stores.add(files);
+            }
+        }
         let rejects = entries.iter().flat_map(|entry| &entry.quarantine);
         tables.add(None, "rejects", provider(store, reject_schema(), rejects)?)?;
         tables.add(None, "journal", journal::table(entries)?)?;
-        Ok(Self { names: tables.names, context, _spill: spill })
+        let failed = stores.register(&context);
+        Ok(Self { names: tables.names, context, unchecked, failed, _spill: spill })
     }
 
     /// Starts one statement that only reads: SELECT, WITH, VALUES, SHOW, DESCRIBE or EXPLAIN.
@@ -164,17 +178,30 @@ impl Query {
         let statement = statement::parse(&state, sql)?;
         let references =
             state.resolve_table_references(&statement).map_err(|error| failure::planning(&error, &self.names))?;
-        for reference in references {
-            self.names.check(&reference, |name| state.table_functions().contains_key(name))?;
+        for reference in &references {
+            self.names.check(reference, |name| state.table_functions().contains_key(name))?;
         }
+        let notes = references.iter().filter_map(|reference| self.note(reference)).collect();
+        // What failed of another statement's reads is no cause here.
+        self.failed.take();
         let planning = |error| failure::planning(&error, &self.names);
         let plan = state.statement_to_plan(statement).await.map_err(planning)?;
         // The statement's first words already say that it reads; this finds what hides further inside.
         let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         reads.verify_plan(&plan).map_err(|_| statement::refusal("a part of this statement"))?;
         let frame = self.context.execute_logical_plan(plan).await.map_err(planning)?;
-        let stream = frame.execute_stream().await.map_err(|error| failure::running(&error, &self.names))?;
-        Ok(QueryResult { schema: stream.schema(), stream })
+        let stream = frame.execute_stream().await.map_err(|error| failure::reading(&error, &self.failed))?;
+        Ok(QueryResult { notes, failed: Arc::clone(&self.failed), ..QueryResult::of(stream) })
+    }
+
+    /// What a person should know of a relation that is asked.
+    fn note(&self, reference: &TableReference) -> Option<String> {
+        let (table, staged) = (reference.table(), reference.schema() == Some(STAGED));
+        let unchecked = self.unchecked.get(table).filter(|files| **files > 0 && !staged)?;
+        Some(format!(
+            "files of the table {table} that carry no checksum: {unchecked}; another program wrote them, or an older \
+             Millstream; they are read as they are"
+        ))
     }
 
     /// The relations as SQL names them, sorted: `fact_orders`, `journal`, `staged.fact_orders`.
@@ -192,7 +219,16 @@ impl QueryResult {
     /// An answer that something else than a session gives.
     pub fn new(schema: SchemaRef, rows: Rows) -> Self {
         let rows = rows.map_err(|error| DataFusionError::External(Box::new(error)));
-        Self { stream: Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), rows)), schema }
+        Self::of(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    }
+
+    fn of(stream: SendableRecordBatchStream) -> Self {
+        Self { schema: stream.schema(), stream, notes: Vec::new(), failed: Arc::default() }
+    }
+
+    /// What a person should know of what was asked.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The columns.
@@ -205,7 +241,8 @@ impl QueryResult {
     /// # Errors
     /// As [`QueryResult::next`].
     pub async fn collect(self) -> Result<Vec<RecordBatch>> {
-        self.stream.try_collect().await.map_err(|error| failure::running(&error, &Names::default()))
+        let Self { stream, failed, .. } = self;
+        stream.try_collect().await.map_err(|error| failure::reading(&error, &failed))
     }
 
     /// The next rows, at least one; none at the end.
@@ -216,22 +253,12 @@ impl QueryResult {
     pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             let next = self.stream.try_next().await;
-            match next.map_err(|error| failure::running(&error, &Names::default()))? {
+            match next.map_err(|error| failure::reading(&error, &self.failed))? {
                 Some(batch) if batch.num_rows() == 0 => {}
                 next => return Ok(next),
             }
         }
     }
-}
-
-/// Registers the store that the entries' files are read from.
-fn register_store(context: &SessionContext, store: &Store, entries: &[Arc<Entry>], verify: bool) {
-    let mut files = Vec::new();
-    for entry in entries {
-        let named = entry.tables.values().flatten().chain(&entry.quarantine);
-        files.extend(named.map(|file| (entry.number, file)));
-    }
-    context.register_object_store(store.url(), if verify { store.verified(&files) } else { store.root() });
 }
 
 /// Registers tables and remembers their names.
@@ -251,7 +278,7 @@ impl Tables {
     fn add(&mut self, schema: Option<&str>, table: &str, provider: Arc<dyn TableProvider>) -> Result<()> {
         self.names.add(schema, table, &provider.schema());
         // Names are taken as they are: never parsed, never folded.
-        let reference = datafusion::common::TableReference::partial(schema.unwrap_or("public"), table);
+        let reference = TableReference::partial(schema.unwrap_or("public"), table);
         self.context.register_table(reference, provider).map_err(refused)?;
         Ok(())
     }

@@ -16,12 +16,14 @@ use datafusion::functions_aggregate::expr_fn::max;
 use datafusion::logical_expr::{Expr, cast, ident, lit, when};
 use datafusion::prelude::SessionContext;
 
+use super::checked::CheckedStores;
 use super::files::{ENTRY, Files};
 use super::names::Names;
-use super::{Loaded, QueryResult, QuerySettings, context, failure, staged_schema, warehouse};
+use super::{Loaded, QueryResult, QuerySettings, failure, staged_schema, warehouse};
 use crate::batch::{DataFile, Entry};
 use crate::error::{Error, Result};
 use crate::schema::{History, TableSpec, VERSION_COLUMNS};
+use crate::sql::{Spill, spilling_session};
 use crate::store::Store;
 
 /// From when a key's first version holds, and what stands for an arrival that is not known: 1900-01-01T00:00:00Z, in
@@ -57,7 +59,8 @@ fn key_name(index: usize) -> String {
     format!("_millstream_key_{index}")
 }
 
-/// Opens both sides of a table; the staged side is that of the entries alone. The settings are those of each side.
+/// Opens both sides of a table; the staged side is that of the entries alone. The bounds are those of each side; both spill
+/// into one folder.
 ///
 /// # Errors
 /// As [`super::Query::open`], and those of reading the tables.
@@ -65,15 +68,18 @@ pub async fn sides(
     store: &Store,
     loaded: Loaded<'_>,
     compared: Compared<'_>,
-    settings: QuerySettings,
+    (settings, spill): (QuerySettings, &Spill),
 ) -> Result<Sides> {
     // Each sort has a session of its own, or the one would take the memory without which the other cannot begin.
-    let (own, theirs) = (context(settings)?, context(settings)?);
-    own.register_object_store(store.url(), store.root());
+    let session = || spilling_session(settings.session(), spill);
+    let (own, theirs) = (session()?, session()?);
+    // The audit before has checked the files; what fails all the same is told.
+    let failed = CheckedStores::of(store, &[]).register(&own);
     let table = warehouse::table(loaded, &compared.spec.name, warehouse::columns(compared.spec), &theirs).await?;
-    let loaded = theirs.read_table(table).and_then(|frame| compared.loaded(frame)).map_err(planning)?;
+    let loaded = theirs.read_table(table.provider).and_then(|frame| compared.loaded(frame)).map_err(planning)?;
     let staged = compared.staged(&own, store)?;
-    Ok(Sides { staged: started(staged).await?, loaded: started(loaded).await? })
+    let staged = QueryResult { failed, ..started(staged).await? };
+    Ok(Sides { staged, loaded: started(loaded).await? })
 }
 
 impl Compared<'_> {
@@ -200,5 +206,5 @@ fn planning(error: DataFusionError) -> Error {
 
 async fn started(frame: DataFrame) -> Result<QueryResult> {
     let stream = frame.execute_stream().await.map_err(|error| failure::running(&error, &Names::default()))?;
-    Ok(QueryResult { schema: stream.schema(), stream })
+    Ok(QueryResult::of(stream))
 }

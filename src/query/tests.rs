@@ -582,3 +582,31 @@ async fn ten_thousand_files_are_planned_without_touching_one() {
     assert!(plan.contains("fact_orders") && !plan.contains("Error"), "none of them exists, and nobody asked: {plan}");
     assert_eq!(value(&query, "select sum(files) from journal").await, "10000");
 }
+
+#[tokio::test]
+async fn files_of_other_writers_are_read_and_it_is_said() {
+    let fixture = Fixture::with_orders().await;
+    fixture.load("fact_orders", orders(1, 3)).await;
+    let query = fixture.open().await;
+    let asked = query.run("select max(order_id + 0) from fact_orders").await.expect("planned");
+    let [note] = asked.notes() else { panic!("{:?}", asked.notes()) };
+    assert!(note.starts_with("files of the table fact_orders that carry no checksum: 1;"), "{note}");
+    assert_eq!(asked.collect().await.expect("read")[0].num_rows(), 1);
+    let staged = query.run("select * from staged.fact_orders").await.expect("planned");
+    assert_eq!(staged.notes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_damaged_log_is_told_in_one_sentence_that_names_its_file() {
+    let fixture = Fixture::with_orders().await;
+    for first in [1, 4, 7] {
+        fixture.load("fact_orders", orders(first, 3)).await;
+    }
+    std::fs::remove_file(fixture.warehouse.path().join("fact_orders/_delta_log/00000000000000000001.json"))
+        .expect("there");
+    let error = fixture.try_open().await.err().expect("a gap");
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    let told = error.to_string();
+    assert!(told.contains("fact_orders: its log is damaged") && told.contains("00000000000000000002.json"), "{told}");
+    assert!(told.len() < 500 && !told.contains("Kernel"), "{told}");
+}

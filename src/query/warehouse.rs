@@ -14,9 +14,10 @@ use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use url::Url;
 
+use super::checked::DeltaFiles;
 use super::remote::RemoteTable;
 use super::{Loaded, instant, version_fields};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, file_names, first_line};
 use crate::runtime::blocking;
 use crate::schema::{History, TableKind, TableSpec};
 use crate::store::{Folder, kind_of};
@@ -62,6 +63,13 @@ pub(super) fn ledger_columns() -> SchemaRef {
     ]))
 }
 
+/// A table of the warehouse, for a session to read.
+pub(super) struct Table {
+    pub(super) provider: Arc<dyn TableProvider>,
+    /// Of a Delta table: its data files.
+    pub(super) files: Option<DeltaFiles>,
+}
+
 /// The warehouse's table of this name as it is now; where there is none yet, an empty one of these columns.
 ///
 /// # Errors
@@ -71,13 +79,14 @@ pub(super) async fn table(
     name: &str,
     columns: SchemaRef,
     context: &SessionContext,
-) -> Result<Arc<dyn TableProvider>> {
+) -> Result<Table> {
+    let remote = |reader| RemoteTable::new(Arc::clone(reader), name, &columns);
+    let empty = || Table { provider: Arc::new(EmptyTable::new(Arc::clone(&columns))), files: None };
     let folder = match warehouse {
-        Loaded::Nothing => return Ok(Arc::new(EmptyTable::new(columns))),
-        Loaded::Remote(reader) => return Ok(Arc::new(RemoteTable::new(Arc::clone(reader), name, &columns))),
+        Loaded::Nothing => return Ok(empty()),
+        Loaded::Remote(reader) => return Ok(Table { provider: Arc::new(remote(reader)), files: None }),
         Loaded::Delta(folder) => folder.join(name),
     };
-    let empty = || Arc::new(EmptyTable::new(columns));
     let Some(log) = log(&folder).await? else {
         return Ok(empty());
     };
@@ -87,7 +96,9 @@ pub(super) async fn table(
         Err(DeltaTableError::NotATable(_)) => return Ok(empty()),
         loaded => loaded.map_err(|error| fault(&folder, error))?,
     }
-    provider(&opened, context).await.map_err(|error| fault(&folder, error))
+    let files = Some(DeltaFiles::of(name, &opened)?);
+    let provider = provider(&opened, context).await.map_err(|error| fault(&folder, error))?;
+    Ok(Table { provider, files })
 }
 
 async fn provider(table: &DeltaTable, context: &SessionContext) -> Result<Arc<dyn TableProvider>, DeltaTableError> {
@@ -129,14 +140,29 @@ async fn locate(path: PathBuf) -> Result<Option<Url>> {
 
 fn fault(folder: &Folder, error: DeltaTableError) -> Error {
     let sentence = format!("cannot open the Delta table {folder}");
-    match (kind_of(&error), &error) {
-        (Some(kind), _) => Error::new(kind, sentence),
-        (None, DeltaTableError::ObjectStore { .. } | DeltaTableError::Io { .. }) => Error::transient(sentence),
-        // The kernel gives its cause to nobody, and its type is not ours to name.
-        (None, DeltaTableError::KernelError(fault)) if fault.to_string().starts_with(KERNEL_STORE_FAULT) => {
-            Error::transient(sentence)
-        }
-        _ => Error::corrupt(format!("{sentence}; the staged files and the journal are untouched by that")),
+    if let Some(kind) = kind_of(&error) {
+        return Error::new(kind, sentence).with_source(error);
     }
-    .with_source(error)
+    let words = error.to_string();
+    match &error {
+        DeltaTableError::ObjectStore { .. } | DeltaTableError::Io { .. } => {
+            Error::transient(sentence).with_source(error)
+        }
+        // The kernel gives its cause to nobody, and its type is not ours to name.
+        DeltaTableError::KernelError(fault) if fault.to_string().starts_with(KERNEL_STORE_FAULT) => {
+            Error::transient(format!("{sentence}: {}", first_line(&words)))
+        }
+        _ => {
+            tracing::debug!(%folder, "Delta says: {words}");
+            let files = match file_names(&words).as_slice() {
+                [] => String::new(),
+                names => format!(" (look at {})", names.join(", ")),
+            };
+            Error::corrupt(format!(
+                "{sentence}: its log is damaged, or a part of it is gone{files}; the staged files and the journal are \
+                 untouched by that: bring it back from a backup; or move the whole warehouse folder away, and the next run \
+                 loads everything anew"
+            ))
+        }
+    }
 }

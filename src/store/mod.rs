@@ -3,10 +3,12 @@
 //! Owns the only way to objects. Paths are from the store's root with `/` between (`journal/…`, `staged/…`). It knows
 //! no format: bytes in, bytes out. An object that a put reported as written is whole and, on a local file system,
 //! synced; one that a put failed on is either absent or whole. `local` writes to a folder, `s3` opens a bucket, `upload`
-//! puts large objects in parts, `verified` holds files against what the journal says of them.
+//! puts large objects in parts, `named` holds files against what the journal or a table's log says of them, and `verified`
+//! does so for readers that go past the store.
 
 mod folder;
 mod local;
+mod named;
 mod s3;
 mod upload;
 mod verified;
@@ -28,7 +30,9 @@ use url::Url;
 use crate::error::{Error, ErrorKind, Result, is_storage_full};
 
 pub use folder::Folder;
+pub use named::{NamedBy, NamedFile};
 pub use s3::{S3Settings, parse_s3};
+pub use verified::{FailedRead, Reading, Room, verified};
 
 /// What a conditional put found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +66,7 @@ pub struct Store {
     prefix: Path,
     /// On a local file system: the way to write that outlives a power cut.
     folder: Option<local::Folder>,
+    proven: Arc<verified::Proven>,
     url: Url,
 }
 
@@ -73,7 +78,8 @@ impl Store {
     pub fn new(objects: Arc<dyn ObjectStore>, name: &str) -> Result<Self> {
         let url = Url::parse(&format!("store://{name}/"))
             .map_err(|error| Error::invalid(format!("{name:?} cannot name a store")).with_source(error))?;
-        Ok(Self { root: Arc::clone(&objects), objects, prefix: Path::default(), folder: None, url })
+        let (root, proven) = (Arc::clone(&objects), Default::default());
+        Ok(Self { root, objects, prefix: Path::default(), folder: None, proven, url })
     }
 
     /// A store in memory, for tests and benchmarks.
@@ -117,7 +123,7 @@ impl Store {
     /// Invalid where the settings cannot be a bucket's.
     pub fn s3(settings: S3Settings) -> Result<Self> {
         let s3::Bucket { root, objects, prefix, url } = s3::open(settings)?;
-        Ok(Self { objects, root, prefix, folder: None, url })
+        Ok(Self { objects, root, prefix, folder: None, proven: Default::default(), url })
     }
 
     /// The objects themselves, for a reader that speaks object_store (Parquet); paths are from the store's root.

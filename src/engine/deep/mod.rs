@@ -29,7 +29,7 @@ use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use self::expected::{Expectation, expected};
-use self::row::{Cursor, Form};
+use self::row::{Cursor, Form, Tells};
 use self::tell::Differences;
 use super::Finding;
 use super::audit::catch_up;
@@ -38,6 +38,7 @@ use crate::error::{Error, Result};
 use crate::load::{SqlWarehouse, Warehouse};
 use crate::query::{Compared, Loaded, QuerySettings, Rows, Sides, TableReader, sides};
 use crate::schema::TableSpec;
+use crate::sql::Spill;
 use crate::store::Store;
 
 /// How often a table is read anew because it was loaded into meanwhile.
@@ -56,8 +57,10 @@ pub struct DeepAudit<'a> {
     pub loaded: Loaded<'a>,
     /// The pipeline's tables.
     pub specs: &'a [TableSpec],
-    /// The bounds of each sort; two run at once.
+    /// The bounds of each sort; two stand at once.
     pub settings: QuerySettings,
+    /// Where both spill, each at most so much.
+    pub spill: &'a Spill,
 }
 
 /// What a deep audit found.
@@ -79,11 +82,11 @@ impl DeepAudit<'_> {
     pub async fn run(&self, entries: &[Arc<Entry>]) -> Result<Deep> {
         let (mut deep, mut entries) = (Deep::default(), entries.to_vec());
         for spec in self.specs {
-            let form = Form::of(spec, self.sql.is_some_and(SqlWarehouse::pads_texts))?;
-            let Sides { staged, loaded } = self.sides(spec, &mut entries, form.pads_texts).await?;
-            let form = Arc::new(form);
-            let staged = Cursor::of(staged, &form).await?;
+            let form = Arc::new(Form::of(spec, Tells::of(self.sql))?);
+            let Sides { staged, loaded } = self.sides(spec, &mut entries, form.tells.pads_texts).await?;
+            // A sort gives its first row when it has read all: no transaction stays open while the staged rows are sorted.
             let loaded = Cursor::of(loaded, &form).await?;
+            let staged = Cursor::of(staged, &form).await?;
             walk(&form, staged, loaded, &mut deep).await?;
         }
         Ok(deep)
@@ -106,7 +109,7 @@ impl DeepAudit<'_> {
                     Loaded::Remote(&begun)
                 }
             };
-            let sides = sides(self.store, place, compared, self.settings).await?;
+            let sides = sides(self.store, place, compared, (self.settings, self.spill)).await?;
             if self.warehouse.loaded_through(&spec.name).await? == through {
                 return Ok(sides);
             }

@@ -1,12 +1,16 @@
 //! The rows of both sides, in a form in which they are compared.
 //!
 //! Owns the columns' declared types, into which either side's values are brought, and the encoding of key, values and
-//! attributes as bytes that are equal where the values are. What a database holds as JSON is read as the declared type.
+//! attributes as bytes that are equal where the values are. What a database holds as JSON is read as the declared type. What
+//! a warehouse cannot tell apart is one value here, on both sides alike ([`Form::told`]).
 
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Float32Array, Float64Array, RecordBatch, StringArray, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Float32Array, Float64Array, ListArray, RecordBatch, StringArray, StructArray,
+    new_null_array,
+};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
     DataType, Field, Float32Type, Float64Type, Int64Type, Schema, TimestampMicrosecondType, UInt64Type,
@@ -16,14 +20,14 @@ use arrow::row::{RowConverter, Rows, SortField};
 
 use super::arrow_bug;
 use crate::error::{Error, Result};
-use crate::load::surrogates;
+use crate::load::{SqlWarehouse, surrogates};
 use crate::query::QueryResult;
 use crate::schema::{History, TableKind, TableSpec, VERSION_COLUMNS};
 
 /// How a table's rows are compared.
 pub(super) struct Form {
     pub(super) spec: TableSpec,
-    pub(super) pads_texts: bool,
+    pub(super) tells: Tells,
     /// The columns that both sides have: the declared ones, then the version columns.
     pub(super) shared: Vec<Field>,
     /// Which of them are attributes.
@@ -32,8 +36,30 @@ pub(super) struct Form {
     key: Vec<usize>,
 }
 
+/// What a warehouse tells of its values.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tells {
+    /// Texts that differ in trailing blanks alone are equal to it.
+    pub(super) pads_texts: bool,
+    /// The digits that it writes of a REAL; none where it writes what it takes to tell any two of them apart.
+    pub(super) real_digits: Option<usize>,
+    /// Nested values are JSON, which has no number that is none and none that is infinite: they are null.
+    pub(super) nested_is_json: bool,
+}
+
+impl Tells {
+    /// Of Delta tables none, else the database.
+    pub(super) fn of(warehouse: Option<&dyn SqlWarehouse>) -> Self {
+        warehouse.map_or_else(Self::default, |warehouse| Self {
+            pads_texts: warehouse.pads_texts(),
+            real_digits: warehouse.real_digits(),
+            nested_is_json: true,
+        })
+    }
+}
+
 impl Form {
-    pub(super) fn of(spec: &TableSpec, pads_texts: bool) -> Result<Self> {
+    pub(super) fn of(spec: &TableSpec, tells: Tells) -> Result<Self> {
         let instant = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()));
         let versions = VERSION_COLUMNS.into_iter().zip([instant, DataType::Utf8]);
         let declared = spec.columns.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
@@ -43,7 +69,7 @@ impl Form {
         let key: Option<Vec<usize>> = spec.key.iter().map(place).collect();
         let key = key.ok_or_else(|| Error::internal(format!("the table {} lacks its key", spec.name)))?;
         let attributes = (0..spec.columns.fields().len()).filter(|index| !key.contains(index)).collect();
-        Ok(Self { spec: spec.clone(), pads_texts, shared, attributes, key })
+        Ok(Self { spec: spec.clone(), tells, shared, attributes, key })
     }
 
     /// Whether all staged rows of a key tell what should be there, or the newest alone.
@@ -76,6 +102,8 @@ struct Block {
     keys: Rows,
     values: Rows,
     attributes: Option<Rows>,
+    /// The attributes as the warehouse tells them.
+    told_attributes: Option<Rows>,
 }
 
 /// A row of a side. It keeps the rows that came with it.
@@ -96,7 +124,12 @@ impl Row {
         self.block.keys.row(self.index).data()
     }
 
-    /// Equal to another's where all shared columns are.
+    /// As [`Row::attributes`], of values as the warehouse tells them.
+    pub(super) fn told_attributes(&self) -> &[u8] {
+        self.block.told_attributes.as_ref().map_or(&[], |attributes| attributes.row(self.index).data())
+    }
+
+    /// Equal to another's where all shared columns are, as the warehouse tells them.
     pub(super) fn values(&self) -> &[u8] {
         self.block.values.row(self.index).data()
     }
@@ -223,7 +256,7 @@ impl Cursor {
         for (index, field) in self.form.shared.iter().enumerate() {
             let found = rows.column_by_name(field.name());
             let found = found.ok_or_else(|| Error::internal(format!("no column {} was read", field.name())))?;
-            let column = declared(found, field)?;
+            let column = canonical(declared(found, field)?, &self.form.tells)?;
             odd.extend(
                 (0..rows.num_rows()).filter(|row| column.is_null(*row) != found.is_null(*row)).map(|row| (index, row)),
             );
@@ -232,9 +265,11 @@ impl Cursor {
         let schema = rows.schema();
         let keys: Vec<ArrayRef> = key_columns(&schema).map(|index| Arc::clone(rows.column(index))).collect();
         let keys = self.keys.convert_columns(&keys).map_err(arrow_bug)?;
-        let values = self.values.convert_columns(&shared).map_err(arrow_bug)?;
-        let attributes = if self.form.needs_all() { Some(self.attributes(&shared)?) } else { None };
-        Ok(Block { rows, shared, odd, keys, values, attributes })
+        let told: Vec<ArrayRef> = (0..shared.len()).map(|index| self.form.told(index, &shared[index], false)).collect();
+        let values = self.values.convert_columns(&told).map_err(arrow_bug)?;
+        let attributes = |columns: &[ArrayRef]| self.form.needs_all().then(|| self.attributes(columns)).transpose();
+        let (attributes, told_attributes) = (attributes(&shared)?, attributes(&told)?);
+        Ok(Block { rows, shared, odd, keys, values, attributes, told_attributes })
     }
 
     fn attributes(&self, shared: &[ArrayRef]) -> Result<Rows> {
@@ -251,11 +286,30 @@ impl Form {
     /// An attribute as a change of it is seen.
     fn compared(&self, column: &ArrayRef) -> ArrayRef {
         match column.as_string_opt::<i32>() {
-            Some(texts) if self.pads_texts => {
+            Some(texts) if self.tells.pads_texts => {
                 Arc::new(texts.iter().map(|text| text.map(|text| text.trim_end_matches(' '))).collect::<StringArray>())
             }
             _ => Arc::clone(column),
         }
+    }
+
+    /// A shared column as the warehouse tells it: of two keys that are one to it, either may stand there. Where rows came
+    /// late, so may either of two attributes.
+    pub(super) fn told(&self, index: usize, column: &ArrayRef, late: bool) -> ArrayRef {
+        match (column.as_primitive_opt::<Float32Type>(), self.tells.real_digits) {
+            (Some(reals), Some(digits)) => {
+                let rounded = |real: f32| format!("{real:.*e}", digits.saturating_sub(1)).parse().unwrap_or(real);
+                Arc::new(reals.unary::<_, Float32Type>(rounded)) as Arc<Float32Array>
+            }
+            _ if late || self.key.contains(&index) => self.compared(column),
+            _ => Arc::clone(column),
+        }
+    }
+
+    /// Whether a column is the same in both rows.
+    pub(super) fn agree(&self, column: usize, (left, right): (&Row, &Row), late: bool) -> bool {
+        let told = |row: &Row| self.told(column, &row.value(column), late);
+        told(left).as_ref() == told(right).as_ref()
     }
 }
 
@@ -267,17 +321,16 @@ fn key_columns(schema: &Schema) -> impl Iterator<Item = usize> + '_ {
 /// A column in its declared type.
 fn declared(found: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     let options = CastOptions { safe: false, ..CastOptions::default() };
-    let column = match (found.data_type(), field.data_type()) {
-        (found_type, wanted) if found_type == wanted => Arc::clone(found),
-        (DataType::Utf8, wanted) if wanted.is_nested() => from_json(found, wanted)?,
-        (_, wanted) => cast_with_options(found, wanted, &options).map_err(arrow_bug)?,
-    };
-    Ok(canonical(column))
+    match (found.data_type(), field.data_type()) {
+        (found_type, wanted) if found_type == wanted => Ok(Arc::clone(found)),
+        (DataType::Utf8, wanted) if wanted.is_nested() => from_json(found, wanted),
+        (_, wanted) => cast_with_options(found, wanted, &options).map_err(arrow_bug),
+    }
 }
 
-/// Not-a-number and zero have one form each: databases tell no more of them.
-fn canonical(column: ArrayRef) -> ArrayRef {
-    match column.data_type() {
+/// Not-a-number and zero have one form each: databases tell no more of them. Within nested values, too.
+fn canonical(column: ArrayRef, tells: &Tells) -> Result<ArrayRef> {
+    Ok(match column.data_type() {
         DataType::Float32 => {
             let plain = |value: f32| if value.is_nan() { f32::NAN } else { value + 0.0 };
             Arc::new(column.as_primitive::<Float32Type>().unary::<_, Float32Type>(plain)) as Arc<Float32Array>
@@ -286,8 +339,38 @@ fn canonical(column: ArrayRef) -> ArrayRef {
             let plain = |value: f64| if value.is_nan() { f64::NAN } else { value + 0.0 };
             Arc::new(column.as_primitive::<Float64Type>().unary::<_, Float64Type>(plain)) as Arc<Float64Array>
         }
+        DataType::List(field) => {
+            let list = column.as_list::<i32>();
+            let items = within(list.values(), tells)?;
+            let list = ListArray::try_new(Arc::clone(field), list.offsets().clone(), items, list.nulls().cloned());
+            Arc::new(list.map_err(arrow_bug)?)
+        }
+        DataType::Struct(fields) if !fields.is_empty() => {
+            let rows = column.as_struct();
+            let columns = rows.columns().iter().map(|column| within(column, tells)).collect::<Result<_>>()?;
+            Arc::new(StructArray::try_new(fields.clone(), columns, rows.nulls().cloned()).map_err(arrow_bug)?)
+        }
         _ => column,
+    })
+}
+
+/// A column within a nested one.
+fn within(column: &ArrayRef, tells: &Tells) -> Result<ArrayRef> {
+    let column = canonical(Arc::clone(column), tells)?;
+    if !tells.nested_is_json {
+        return Ok(column);
     }
+    Ok(match column.data_type() {
+        DataType::Float32 => {
+            let finite = |value: f32| value.is_finite().then_some(value);
+            Arc::new(column.as_primitive::<Float32Type>().unary_opt::<_, Float32Type>(finite)) as Arc<Float32Array>
+        }
+        DataType::Float64 => {
+            let finite = |value: f64| value.is_finite().then_some(value);
+            Arc::new(column.as_primitive::<Float64Type>().unary_opt::<_, Float64Type>(finite)) as Arc<Float64Array>
+        }
+        _ => column,
+    })
 }
 
 /// JSON texts as values of a nested type; null where a text is none.

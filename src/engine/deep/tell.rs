@@ -2,7 +2,7 @@
 //!
 //! Owns which rows are held against which, and the number of rows that are named.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::DataType;
@@ -42,32 +42,42 @@ impl<'a> Differences<'a> {
     /// The rows of a key that should be there, and those that are.
     pub(super) fn pair(&mut self, expected: &[Expected], found: &[Row], late: bool) -> Result<()> {
         let keeps = self.keeps_history();
-        let mut left: Vec<&Row> = found.iter().collect();
-        let mut missing = Vec::new();
+        let begins = |row: &Expected| row.added.filter(|_| keeps).map(|added| added.valid_from);
+        let begun = |row: &Row| row.instant("valid_from").filter(|_| keeps);
+        let mut left: Vec<Option<&Row>> = found.iter().map(Some).collect();
+        // Of two rows of one key the one that is right is the one that should be there.
+        let mut right: HashMap<_, VecDeque<usize>> = HashMap::new();
+        for (at, row) in found.iter().enumerate() {
+            right.entry((begun(row), row.values())).or_default().push_back(at);
+        }
+        let mut unlike = Vec::new();
         for row in expected {
-            let same = |other: &&Row| match (self.form.spec.key.is_empty(), row.added) {
-                (true, _) => other.values() == row.row.values(),
-                (false, Some(added)) if keeps => other.instant("valid_from") == Some(added.valid_from),
-                _ => true,
-            };
-            // Of two rows of one key the one that is right is the one that should be there.
-            let right = |other: &&Row| same(other) && other.values() == row.row.values();
-            match left.iter().position(right).or_else(|| left.iter().position(same)) {
-                Some(at) => {
-                    let other = left.remove(at);
-                    self.columns(row, other, late)?;
-                }
+            let at = right.get_mut(&(begins(row), row.row.values())).and_then(VecDeque::pop_front);
+            match at.and_then(|at| left[at].take()) {
+                Some(other) => self.columns(row, other, late)?,
+                None => unlike.push(row),
+            }
+        }
+        // A row without a key is no other row's.
+        let has_key = !self.form.spec.key.is_empty();
+        let mut same: HashMap<_, VecDeque<usize>> = HashMap::new();
+        for (at, row) in left.iter().enumerate().filter_map(|(at, row)| Some((at, (*row)?))).filter(|_| has_key) {
+            same.entry(begun(row)).or_default().push_back(at);
+        }
+        let mut missing = Vec::new();
+        for row in unlike {
+            let at = same.get_mut(&begins(row)).and_then(VecDeque::pop_front);
+            match at.and_then(|at| left[at].take()) {
+                Some(other) => self.columns(row, other, late)?,
                 None => missing.push(row),
             }
         }
         // Where a row is missing and another is one too many, one became the other.
+        let mut left = left.into_iter().flatten();
         for row in missing {
-            match left.is_empty() {
-                true => self.add(&row.row, row.added.map(|added| added.valid_from), "is missing".to_owned()),
-                false => {
-                    let other = left.remove(0);
-                    self.columns(row, other, late)?;
-                }
+            match left.next() {
+                None => self.add(&row.row, row.added.map(|added| added.valid_from), "is missing".to_owned()),
+                Some(other) => self.columns(row, other, late)?,
             }
         }
         for other in left {
@@ -82,10 +92,10 @@ impl<'a> Differences<'a> {
 
     /// Versions of which only the form is known: they join from the beginning, each was staged, the newest is open.
     pub(super) fn versions(&mut self, seen: &[Row], found: &[Row]) -> Result<()> {
-        let staged: BTreeSet<&[u8]> = seen.iter().map(Row::attributes).collect();
+        let staged: BTreeSet<&[u8]> = seen.iter().map(Row::told_attributes).collect();
         let newest = seen.iter().map(Row::arrived_at).max();
         let last: BTreeSet<&[u8]> =
-            seen.iter().filter(|row| Some(row.arrived_at()) == newest).map(Row::attributes).collect();
+            seen.iter().filter(|row| Some(row.arrived_at()) == newest).map(Row::told_attributes).collect();
         let Some(first) = seen.first() else { return Ok(()) };
         if found.is_empty() {
             self.add(first, None, "is missing".to_owned());
@@ -102,7 +112,7 @@ impl<'a> Differences<'a> {
             let mut differences = self.added(&added, row, true);
             differences.extend(differing("is_inferred", row.flag("is_inferred"), Some(false)));
             let allowed = if index + 1 == found.len() { &last } else { &staged };
-            if !allowed.contains(row.attributes()) {
+            if !allowed.contains(row.told_attributes()) {
                 differences.push("its values are not those of the staged rows".to_owned());
             }
             self.differ(row, Some(valid_from), differences);
@@ -117,7 +127,7 @@ impl<'a> Differences<'a> {
             for (column, field) in self.form.shared.iter().enumerate() {
                 let name = field.name();
                 let (should, is) = (expected.row.value(column), found.value(column));
-                let same = should.as_ref() == is.as_ref() && !found.is_odd(column);
+                let same = self.form.agree(column, (&expected.row, found), late) && !found.is_odd(column);
                 let open = late && name == VERSION_COLUMNS[1];
                 if !(same || open) {
                     let is = if found.is_odd(column) { found.own(name).unwrap_or(is) } else { is };
@@ -126,7 +136,10 @@ impl<'a> Differences<'a> {
             }
         }
         if let Some(added) = &expected.added {
-            differences.extend(self.added(added, found, late));
+            // Of keys that are one to the warehouse the surrogate key is that of the one that stands there.
+            let surrogate_key = self.form.surrogate_key(found, added.valid_from)?;
+            let surrogate_key = if self.form.tells.pads_texts { surrogate_key } else { added.surrogate_key };
+            differences.extend(self.added(&Added { surrogate_key, ..*added }, found, late));
             differences.extend(differing("is_inferred", found.flag("is_inferred"), Some(expected.row.is_inferred())));
         }
         self.differ(found, expected.added.map(|added| added.valid_from), differences);

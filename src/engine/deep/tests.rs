@@ -1,13 +1,14 @@
 //! The deep audit over Delta tables, PostgreSQL and Redshift's stand-in: clean after loads of every kind, and whatever
 //! somebody else does to a table is found with its key and column.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arrow::array::{
-    Decimal128Array, Float64Array, Int32Array, Int64Array, ListArray, StringArray, TimestampMicrosecondArray,
+    BooleanArray, Decimal128Array, Float32Array, Float64Array, Int32Array, Int64Array, ListArray, StringArray,
+    StructArray, TimestampMicrosecondArray,
 };
-use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Schema, SchemaRef, TimeUnit};
 use deltalake::DeltaTableBuilder;
 use parquet::arrow::ArrowWriter;
 use serde_json::json;
@@ -24,7 +25,8 @@ use crate::load::{
 use crate::query::{Holdings, Query};
 use crate::runtime::Context;
 use crate::schema::samples::table as spec;
-use crate::schema::{History, Reference, TableKind};
+use crate::schema::{History, Reference, TableKind, TableLayout};
+use crate::sql::SpillFolder;
 use crate::stand_ins::postgres::{USER, database, postgres};
 use crate::stand_ins::redshift::{Options, Redshift};
 use crate::store::Folder;
@@ -35,6 +37,8 @@ fn specs() -> Vec<TableSpec> {
     let reference =
         |column: &str, dimension: &str| Reference { column: column.to_owned(), dimension: dimension.to_owned() };
     let tags = DataType::List(Arc::new(Field::new("item", DataType::Int32, true)));
+    let weights = DataType::List(Arc::new(Field::new("item", DataType::Float64, true)));
+    let place = DataType::Struct(vec![Field::new("lat", DataType::Float32, true)].into());
     let orders = [
         ("order_id", DataType::Int32),
         ("customer", DataType::Utf8),
@@ -42,6 +46,8 @@ fn specs() -> Vec<TableSpec> {
         ("value", DataType::Decimal128(10, 2)),
         ("rate", DataType::Float64),
         ("tags", tags),
+        ("weights", weights),
+        ("place", place),
         ("status", DataType::Utf8),
     ];
     let customers = [("customer", DataType::Utf8), ("name", DataType::Utf8), ("city", DataType::Utf8)];
@@ -69,6 +75,11 @@ fn orders<'a>(rows: &[(i32, Option<&str>, Option<i32>, &str)], arrived: &'a [i64
     let values = values.collect::<Decimal128Array>().with_precision_and_scale(10, 2).expect("decimals");
     let rates = rows.iter().map(|row| [Some(0.1), None, Some(f64::NAN), Some(-0.0)][row.0 as usize % 4]);
     let tags = rows.iter().map(|row| (row.0 != 2).then(|| vec![Some(row.0), None, Some(row.0 * 2)]));
+    let odd = [f64::NAN, -0.0, f64::NEG_INFINITY, 0.1];
+    let weights = rows.iter().map(|row| Some(vec![Some(odd[row.0 as usize % 4]), None, Some(-0.0)]));
+    let lat: ArrayRef =
+        Arc::new(rows.iter().map(|row| Some(odd[(row.0 as usize + 1) % 4] as f32)).collect::<Float32Array>());
+    let place = StructArray::from(vec![(Arc::new(Field::new("lat", DataType::Float32, true)), lat)]);
     let columns: Vec<ArrayRef> = vec![
         Arc::new(rows.iter().map(|row| Some(row.0)).collect::<Int32Array>()),
         texts(&rows.iter().map(|row| row.1).collect::<Vec<_>>()),
@@ -76,6 +87,8 @@ fn orders<'a>(rows: &[(i32, Option<&str>, Option<i32>, &str)], arrived: &'a [i64
         Arc::new(values),
         Arc::new(rates.collect::<Float64Array>()),
         Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(tags)),
+        Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>(weights)),
+        Arc::new(place),
         texts(&rows.iter().map(|row| Some(row.3)).collect::<Vec<_>>()),
     ];
     ("fact_orders", columns, arrived)
@@ -125,7 +138,8 @@ impl Lake {
         let number = self.entries.len() as u64 + 1;
         let mut files = serde_json::Map::new();
         for (table, mut columns, arrived) in tables {
-            let schema = specs().into_iter().find(|spec| spec.name == table).expect("a spec").columns;
+            let mut known = specs().into_iter().chain(odd_specs());
+            let schema = known.find(|spec| spec.name == table).expect("a spec").columns;
             let instants = arrived.iter().map(|second| second * 1_000_000).collect::<Vec<_>>();
             columns.push(Arc::new(TimestampMicrosecondArray::from(instants).with_timezone("UTC")));
             let positions = (0..arrived.len()).map(|row| Some(format!("{:09}-{row}", arrived[row])));
@@ -271,6 +285,7 @@ impl House {
             loaded,
             specs: &specs,
             settings: SETTINGS,
+            spill: &Spill::NOWHERE,
         };
         deep.run(&lake.entries).await.expect("compared")
     }
@@ -438,6 +453,8 @@ struct Numbers {
     altered: Option<i64>,
     /// How often it is still loaded into while it is read.
     loads: AtomicU64,
+    /// Whether its rows were read to their end.
+    drained: Arc<AtomicBool>,
 }
 
 fn numbers() -> TableSpec {
@@ -447,6 +464,10 @@ fn numbers() -> TableSpec {
 const AT_ONCE: i64 = 8_192;
 
 impl Numbers {
+    fn of(rows: i64) -> Self {
+        Self { rows, altered: None, loads: AtomicU64::new(0), drained: Arc::default() }
+    }
+
     /// The rows of these places, a batch: a step that shares no divisor with their number meets each once.
     fn batch(&self, from: i64, step: i64) -> RecordBatch {
         let ids: Vec<i64> = (from..self.rows.min(from + AT_ONCE)).map(|place| place * step % self.rows).collect();
@@ -467,7 +488,7 @@ impl Numbers {
         let store = Store::memory("lake").expect("a store");
         let mut bytes = Vec::new();
         let mut writer = ArrowWriter::try_new(&mut bytes, staged_schema(&numbers().columns), None).expect("a writer");
-        let as_staged = Self { rows: self.rows, altered: None, loads: AtomicU64::new(0) };
+        let as_staged = Self { altered: None, ..Self::of(self.rows) };
         for from in (0..self.rows).step_by(AT_ONCE as usize) {
             writer.write(&as_staged.batch(from, 7)).expect("written");
         }
@@ -479,19 +500,28 @@ impl Numbers {
         (store, vec![Arc::new(serde_json::from_value(entry).expect("an entry"))])
     }
 
-    async fn audit(self: &Arc<Self>, memory_bytes: usize) -> Result<Deep> {
-        let (store, entries) = self.staged().await;
+    async fn audit(self: &Arc<Self>, memory_bytes: usize, spill: &Spill) -> Result<Deep> {
+        self.compared(&self.staged().await, memory_bytes, spill).await
+    }
+
+    async fn compared(
+        self: &Arc<Self>,
+        (store, entries): &(Store, Vec<Arc<Entry>>),
+        memory_bytes: usize,
+        spill: &Spill,
+    ) -> Result<Deep> {
         let settings = QuerySettings { memory_bytes, partitions: 1 };
         let (warehouse, specs) = (&**self, [numbers()]);
         let deep = DeepAudit {
-            store: &store,
+            store,
             warehouse,
             sql: Some(warehouse),
             loaded: Loaded::Nothing,
             specs: &specs,
             settings,
+            spill,
         };
-        deep.run(&entries).await
+        deep.run(entries).await
     }
 }
 
@@ -531,9 +561,12 @@ impl SqlWarehouse for Numbers {
     }
 
     async fn rows(&self, _table: &str, _columns: &[&str], _limit: Option<u64>) -> Result<Answer> {
-        let numbers = Self { rows: self.rows, altered: self.altered, loads: AtomicU64::new(0) };
+        let numbers = Self { altered: self.altered, ..Self::of(self.rows) };
+        let drained = Arc::clone(&self.drained);
         let from = (0..self.rows).step_by(AT_ONCE as usize);
-        let batches = stream::iter(from.map(move |from| Ok(numbers.batch(from, 11)))).boxed();
+        let rows = stream::iter(from.map(move |from| Ok(numbers.batch(from, 11))));
+        let end = stream::once(async move { drained.store(true, Ordering::SeqCst) }).filter_map(async |()| None);
+        let batches = rows.chain(end).boxed();
         Ok(Answer { schema: staged_schema(&super::tests::numbers().columns), batches })
     }
 
@@ -549,8 +582,15 @@ impl SqlWarehouse for Numbers {
 #[tokio::test]
 async fn a_table_larger_than_the_memory_is_compared_within_it() {
     // 300,000 rows of some 130 bytes are 40 MB on each side; each sort has 24 MB.
-    let numbers = Arc::new(Numbers { rows: 300_000, altered: Some(123_456), loads: AtomicU64::new(0) });
-    let deep = numbers.audit(24 << 20).await.expect("compared");
+    let numbers = Arc::new(Numbers { altered: Some(123_456), ..Numbers::of(300_000) });
+    let error = numbers.audit(24 << 20, &Spill::NOWHERE).await.expect_err("it spills nowhere else than it is told");
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    let place = tempfile::tempdir().expect("a folder");
+    let spill = |bytes| Spill { folder: Some(SpillFolder::new(place.path()).expect("a folder")), bytes };
+    let error = numbers.audit(24 << 20, &spill(1 << 20)).await.expect_err("nor more than it may");
+    assert!(error.to_string().contains("spills more to disk than it may"), "{error}");
+    let deep = numbers.audit(24 << 20, &spill(1 << 30)).await.expect("compared");
+    assert_eq!(std::fs::read_dir(place.path()).expect("a folder").count(), 0, "what was spilled is gone");
     assert_eq!(deep.rows, 300_000);
     let told: Vec<&str> = deep.findings.iter().map(|finding| finding.message.as_str()).collect();
     assert_eq!(
@@ -563,10 +603,10 @@ async fn a_table_larger_than_the_memory_is_compared_within_it() {
 
 #[tokio::test]
 async fn a_load_that_goes_on_meanwhile_is_no_finding() {
-    let numbers = |loads| Arc::new(Numbers { rows: 100, altered: None, loads: AtomicU64::new(loads) });
-    let deep = numbers(3).audit(32 << 20).await.expect("the loads end");
+    let numbers = |loads| Arc::new(Numbers { loads: AtomicU64::new(loads), ..Numbers::of(100) });
+    let deep = numbers(3).audit(32 << 20, &Spill::NOWHERE).await.expect("the loads end");
     assert_eq!((deep.rows, deep.findings), (100, vec![]));
-    let error = numbers(1_000).audit(32 << 20).await.expect_err("they never end");
+    let error = numbers(1_000).audit(32 << 20, &Spill::NOWHERE).await.expect_err("they never end");
     assert_eq!(error.kind(), ErrorKind::Transient);
     assert!(error.to_string().contains("the table numbers was loaded into each of the 5 times"), "{error}");
 }
@@ -582,4 +622,258 @@ async fn all_rows_that_differ_are_counted_and_the_first_are_named() {
     let told: Vec<String> = house.audit(&lake).await.findings.into_iter().map(|finding| finding.message).collect();
     assert_eq!(told.len(), 11, "{told:#?}");
     assert_eq!(told[10], "dim_riders: 12 rows differ in all; the first 10 are named above");
+}
+
+#[tokio::test]
+async fn no_read_of_the_warehouse_stands_open_while_the_staged_rows_are_sorted() {
+    let numbers = Arc::new(Numbers::of(5 * AT_ONCE));
+    let staged = numbers.staged().await;
+    staged.0.delete("staged/numbers/1.parquet").await.expect("deleted");
+    // The staged side fails as soon as it is read.
+    numbers.compared(&staged, 64 << 20, &Spill::NOWHERE).await.expect_err("a file is gone");
+    assert!(numbers.drained.load(Ordering::SeqCst), "the warehouse's rows were read to their end before");
+}
+
+/// Tables of which a database tells less than was staged.
+fn odd_specs() -> [TableSpec; 2] {
+    let places = [("place", DataType::Utf8), ("name", DataType::Utf8), ("height", DataType::Float32)];
+    let page = [("page", DataType::Utf8)];
+    [
+        spec("dim_places", TableKind::Dimension, &places),
+        TableSpec { key: vec![], ..spec("fact_pages", TableKind::Fact, &page) },
+    ]
+}
+
+/// A database that holds these rows, and tells less of them than Delta tables do.
+struct Told {
+    rows: RecordBatch,
+    pads_texts: bool,
+    real_digits: Option<usize>,
+}
+
+#[async_trait]
+impl Warehouse for Told {
+    async fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn ledger(&self) -> Result<Ledger> {
+        Ok(Ledger { loaded_through: 2, ..Ledger::default() })
+    }
+
+    async fn receipts(&self, _limit: usize) -> Result<Vec<Receipt>> {
+        Ok(Vec::new())
+    }
+
+    async fn load(&self, _entries: &[Arc<Entry>]) -> Result<Receipt> {
+        Err(Error::internal("nothing is loaded here"))
+    }
+}
+
+#[async_trait]
+impl SqlWarehouse for Told {
+    async fn cancel(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn changes(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    async fn query(&self, sql: &str) -> Result<Answer> {
+        Err(Error::internal(sql.to_owned()))
+    }
+
+    async fn rows(&self, _table: &str, _columns: &[&str], _limit: Option<u64>) -> Result<Answer> {
+        let batches = stream::iter([Ok(self.rows.clone())]).boxed();
+        Ok(Answer { schema: self.rows.schema(), batches })
+    }
+
+    async fn held(&self, _table: &str) -> Result<Held> {
+        Err(Error::internal("nothing is counted here"))
+    }
+
+    fn pads_texts(&self) -> bool {
+        self.pads_texts
+    }
+
+    fn real_digits(&self) -> Option<usize> {
+        self.real_digits
+    }
+}
+
+impl Told {
+    async fn audit(&self, lake: &Lake, spec: TableSpec) -> Vec<String> {
+        let specs = [spec];
+        let deep = DeepAudit {
+            store: &lake.store,
+            warehouse: self,
+            sql: Some(self),
+            loaded: Loaded::Nothing,
+            specs: &specs,
+            settings: SETTINGS,
+            spill: &Spill::NOWHERE,
+        };
+        let findings = deep.run(&lake.entries).await.expect("compared").findings;
+        findings.into_iter().map(|finding| finding.message).collect()
+    }
+}
+
+fn instants(seconds: &[i64]) -> ArrayRef {
+    let micros: Vec<i64> = seconds.iter().map(|second| second * 1_000_000).collect();
+    Arc::new(TimestampMicrosecondArray::from(micros).with_timezone("UTC"))
+}
+
+/// (place, name, height)
+fn places<'a>(rows: &[(&str, &str, f32)], arrived: &'a [i64]) -> Staged<'a> {
+    let columns: Vec<ArrayRef> = vec![
+        texts(&rows.iter().map(|row| Some(row.0)).collect::<Vec<_>>()),
+        texts(&rows.iter().map(|row| Some(row.1)).collect::<Vec<_>>()),
+        Arc::new(rows.iter().map(|row| Some(row.2)).collect::<Float32Array>()),
+    ];
+    ("dim_places", columns, arrived)
+}
+
+/// The table of places with one row, whose surrogate key is that of `keyed`.
+fn one_place((place, name, height): (&str, &str, f32), keyed: &str) -> RecordBatch {
+    let key = crate::load::surrogates("dim_places", &[texts(&[Some(keyed)])], &[crate::query::BEGINNING]);
+    RecordBatch::try_from_iter([
+        ("surrogate_key", Arc::new(key.expect("a key")) as ArrayRef),
+        ("place", texts(&[Some(place)])),
+        ("name", texts(&[Some(name)])),
+        ("height", Arc::new(Float32Array::from(vec![height]))),
+        ("is_inferred", Arc::new(BooleanArray::from(vec![false]))),
+        ("_arrived_at", instants(&[20])),
+        ("_position", texts(&[Some("000000020-0")])),
+    ])
+    .expect("a row")
+}
+
+#[tokio::test]
+async fn keys_that_differ_in_trailing_blanks_are_one_to_a_database_that_pads_texts() {
+    let mut lake = Lake::new();
+    lake.stage(vec![places(&[("Ulm", "old", 1.0)], &[10])]).await;
+    lake.stage(vec![places(&[("Ulm ", "new", 1.0)], &[20])]).await;
+    let audit = async |place: &str, name: &str, keyed: &str| {
+        let told = Told { rows: one_place((place, name, 1.0), keyed), pads_texts: true, real_digits: None };
+        told.audit(&lake, odd_specs()[0].clone()).await
+    };
+    // As a load leaves it: the key that came first stays, and its surrogate key; the values are the newest.
+    assert_eq!(audit("Ulm", "new", "Ulm").await, Vec::<String>::new());
+    assert_eq!(audit("Ulm ", "new", "Ulm ").await, Vec::<String>::new(), "the second entry was loaded first");
+    assert!(audit("Ulm", "old", "Ulm").await[0].contains("name is \"old\" and should be \"new\""));
+    assert!(audit("Ulm", "new ", "Ulm").await[0].contains("name is \"new \""), "of other columns each blank counts");
+    assert!(audit("Ulm", "new", "Bonn").await[0].contains("surrogate_key is"));
+}
+
+#[tokio::test]
+async fn a_real_of_which_a_database_writes_eight_digits_is_no_finding() {
+    let (staged, told) = (1_023.000_06_f32, 1_023.000_1_f32);
+    assert!(staged != told && format!("{staged:.7e}") == format!("{told:.7e}"), "{staged:.7e} {told:.7e}");
+    let mut lake = Lake::new();
+    lake.stage(vec![places(&[("Ulm", "a", 1.0)], &[10])]).await;
+    lake.stage(vec![places(&[("Ulm", "a", staged)], &[20])]).await;
+    let audit = async |height: f32, real_digits| {
+        let told = Told { rows: one_place(("Ulm", "a", height), "Ulm"), pads_texts: false, real_digits };
+        told.audit(&lake, odd_specs()[0].clone()).await
+    };
+    assert_eq!(audit(told, Some(8)).await, Vec::<String>::new());
+    assert!(audit(told, None).await[0].contains("height is"));
+    assert!(audit(1_023.001, Some(8)).await[0].contains("height is"));
+}
+
+/// Minutes, if each row were looked for among all others.
+#[tokio::test]
+async fn many_rows_without_a_key_that_came_at_once_are_paired_in_time() {
+    const ROWS: usize = 60_000;
+    let pages = |altered: usize| -> Vec<String> {
+        (0..ROWS).map(|row| if row == altered { "altered".to_owned() } else { format!("page {row}") }).collect()
+    };
+    let held = |pages: &[String]| {
+        let pages: Vec<Option<&str>> = pages.iter().rev().map(|page| Some(page.as_str())).collect();
+        let columns = [texts(&pages), instants(&[0; ROWS]), texts(&[Some("0"); ROWS])];
+        RecordBatch::try_from_iter(["page", "_arrived_at", "_position"].into_iter().zip(columns)).expect("rows")
+    };
+    let staged = held(&pages(ROWS));
+    let mut lake = Lake::new();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, staged.schema(), None).expect("a writer");
+    writer.write(&staged).expect("written");
+    writer.close().expect("closed");
+    for number in 1..=2 {
+        let file = json!([{ "path": "staged/fact_pages/1.parquet", "rows": ROWS, "bytes": bytes.len() }]);
+        let tables = if number == 1 { json!({ "fact_pages": file }) } else { json!({}) };
+        let entry = json!({ "format": 1, "number": number, "pipeline": "p", "writer": "w", "attempt": "a",
+            "written_at": 0, "tables": tables });
+        lake.entries.push(Arc::new(serde_json::from_value(entry).expect("an entry")));
+    }
+    lake.store.put("staged/fact_pages/1.parquet", bytes.into()).await.expect("staged");
+    let told = Told { rows: held(&pages(777)), pads_texts: false, real_digits: None };
+    let findings = told.audit(&lake, odd_specs()[1].clone()).await;
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].contains("page is \"altered\" and should be \"page 777\""), "{findings:?}");
+}
+
+/// The data files of a Delta table, wherever it is.
+async fn data_files(folder: &Folder) -> Vec<String> {
+    let names: Vec<String> = match folder {
+        Folder::Local(path) => {
+            let entries = std::fs::read_dir(path).expect("a folder");
+            entries.map(|entry| entry.expect("a file").path().display().to_string()).collect()
+        }
+        Folder::Store(store, path) => {
+            store.list(path, None).await.expect("listed").into_iter().map(|object| object.path).collect()
+        }
+    };
+    names.into_iter().filter(|name| name.ends_with(".parquet") && !name.contains("_delta_log")).collect()
+}
+
+/// Flips a bit of a file of the table.
+async fn flip(folder: &Folder, path: &str, at: usize) {
+    let flipped = |mut bytes: Vec<u8>| {
+        let at = at % bytes.len();
+        bytes[at] ^= 1 << (at % 8);
+        bytes
+    };
+    match folder {
+        Folder::Local(_) => std::fs::write(path, flipped(std::fs::read(path).expect("a file"))).expect("written"),
+        Folder::Store(store, _) => {
+            let bytes = store.get(path).await.expect("read").expect("there");
+            store.put(path, flipped(bytes.to_vec()).into()).await.expect("put");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_gives_no_row_of_a_delta_file_that_was_altered() {
+    let lake = Lake::usual().await;
+    let kept = tempfile::Builder::new().prefix("a warehouse ").tempdir().expect("a folder");
+    for folder in [Folder::from(kept.path()), Folder::Store(lake.store.clone(), "warehouse".to_owned())] {
+        let bounds = LoadBounds { memory_bytes: 64 << 20, partitions: 1 };
+        let place = Place { folder: folder.clone(), store: lake.store.clone(), pipeline: "p".to_owned() };
+        let warehouse = DeltaWarehouse::new(place, &specs(), Context::system(), bounds).expect("a warehouse");
+        warehouse.prepare().await.expect("prepared");
+        warehouse.load(&lake.entries).await.expect("loaded");
+        let (specs, store) = (specs(), &lake.store);
+        for spec in &specs {
+            let table = folder.join(&spec.name);
+            let ask = async || {
+                let holdings =
+                    Holdings { store, warehouse: Loaded::Delta(&folder), specs: &specs, entries: &[], verify: true };
+                let query = Query::open(holdings, SETTINGS).await?;
+                query.run(&format!("select * from {}", spec.name)).await?.collect().await
+            };
+            let files = data_files(&table).await;
+            assert!(!files.is_empty(), "{table}");
+            for (path, at) in files.iter().flat_map(|path| [4, 99, 701, 3_571].map(|at| (path, at))) {
+                flip(&table, path, at).await;
+                let error = ask().await.expect_err("altered");
+                let (told, name) = (error.to_string(), path.rsplit('/').next().expect("a name"));
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{told}");
+                assert!(told.starts_with(&format!("the file {}/{name} was altered", spec.name)), "{told}");
+                flip(&table, path, at).await;
+            }
+            assert!(!ask().await.expect("as it was").is_empty(), "{table}");
+        }
+    }
 }

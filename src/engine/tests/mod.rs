@@ -1,5 +1,6 @@
 //! The engine over its in-memory seams: everything is real but the stream, the disk and the warehouse's format.
 
+mod audits;
 mod cuts;
 mod dial;
 mod drains;

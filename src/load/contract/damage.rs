@@ -113,12 +113,23 @@ async fn every_flipped_bit_of_a_data_file_is_found_when_it_is_read() {
 async fn nothing_is_loaded_on_top_of_a_file_that_was_altered() {
     let mut disk = Disk::loaded(2).await;
     disk.lake.stage(&[Rows::Orders(&[(0, Some(7), None, "Lost", 99)])]).await;
+    let before = disk.rows().await;
     let path = data_files(&disk.home.table("fact_orders").await).swap_remove(0);
-    // In the bytes of a column that the merge does not look at: only the whole file tells.
-    flip(&disk.folder("fact_orders").join(path.as_ref()), 700);
-    let error = disk.warehouse().load(&disk.lake.entries[2..]).await.expect_err("damaged");
-    assert_eq!(error.kind(), ErrorKind::Corrupt);
-    assert!(error.to_string().contains(path.as_ref()) && error.to_string().contains("fact_orders"), "{error}");
+    let file = disk.folder("fact_orders").join(path.as_ref());
+    // Wherever it is, also where decoding or the merge would not notice.
+    for at in (0..12).map(|seed| seed * 397 + 5) {
+        let whole = flip(&file, at);
+        let error = disk.warehouse().load(&disk.lake.entries[2..]).await.expect_err("damaged");
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        let told = error.to_string();
+        assert!(told.contains(path.as_ref()) && told.contains("fact_orders"), "bit {at}: {told}");
+        assert!(told.contains("SHA-256"), "bit {at}: it was its checksum that told: {told}");
+        fs::write(&file, whole).expect("as it was");
+        assert_eq!(disk.warehouse().ledger().await.expect("a ledger").loaded_through, 2, "bit {at}");
+        assert_eq!(disk.rows().await, before, "bit {at}: nothing was loaded");
+    }
+    disk.warehouse().load(&disk.lake.entries[2..]).await.expect("as it was, it is loaded on top");
+    assert_ne!(disk.rows().await, before);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use deltalake::kernel::transaction::TransactionError;
 use deltalake::{DeltaTableError, Path};
 
-use crate::error::{Error, is_storage_full};
+use crate::error::{Error, file_names, is_storage_full};
 use crate::store::kind_of;
 
 /// How the Delta kernel begins what it says of an object store's error.
@@ -29,7 +29,14 @@ pub(super) fn fault(verb: &str, table: &str, error: DeltaTableError) -> Error {
         | DeltaTableError::SchemaMismatch { .. } => Error::invalid(told),
         // The kernel gives its cause to nobody, and its type is not ours to name.
         DeltaTableError::KernelError(cause) if !cause.to_string().starts_with(KERNEL_STORE_FAULT) => {
-            Error::corrupt(format!("{told}: its log is damaged, or a part of it is gone; {WHAT_NOW}"))
+            // Nor do its words, pages of them, help anybody but by the files that they name.
+            let words = cause.to_string();
+            tracing::debug!(table, "the Delta kernel says: {words}");
+            let files = match file_names(&words).as_slice() {
+                [] => String::new(),
+                names => format!(" (look at {})", names.join(", ")),
+            };
+            return Error::corrupt(format!("{told}: its log is damaged, or a part of it is gone{files}; {WHAT_NOW}"));
         }
         _ => Error::transient(told),
     };

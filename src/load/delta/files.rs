@@ -45,15 +45,12 @@ pub(super) struct DataFile {
     pub(super) checksum: Option<String>,
 }
 
-/// The tag that holds a file's SHA-256, in lower-case hexadecimal digits.
-pub(super) const CHECKSUM: &str = "millstream.sha256";
-
 impl DataFile {
     /// The file that this line of a snapshot names.
     pub(super) fn of(view: &LogicalFileView) -> Self {
         #[expect(deprecated, reason = "nothing else tells a file's tags")]
         let tags = view.add_action().tags;
-        let checksum = tags.and_then(|mut tags| tags.remove(CHECKSUM)).flatten();
+        let checksum = tags.and_then(|mut tags| tags.remove(Checksum::DELTA_TAG)).flatten();
         Self { path: view.object_store_path(), remove: Action::Remove(view.remove_action(true)), checksum }
     }
 }
@@ -189,7 +186,7 @@ impl Shelf {
             let path = Path::from(add.path.as_str());
             let bytes = memory.get_opts(&path, Default::default()).await?.bytes().await?;
             let checksum = Checksum::of(&bytes).to_string();
-            add.tags.get_or_insert_default().insert(CHECKSUM.to_owned(), Some(checksum));
+            add.tags.get_or_insert_default().insert(Checksum::DELTA_TAG.to_owned(), Some(checksum));
             objects.put_opts(&path, bytes.into(), Default::default()).await?;
         }
         Ok(added)

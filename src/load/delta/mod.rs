@@ -151,8 +151,7 @@ impl Tables for DeltaWarehouse {
 #[async_trait]
 impl Warehouse for DeltaWarehouse {
     async fn prepare(&self) -> Result<()> {
-        self.nothing_is_gone().await?;
-        self.logs_are_whole().await?;
+        self.check().await?;
         let tables = self.loader.shapes.iter().map(|shape| self.table(&shape.name));
         let tables = tables.chain([Ok(self.ledger.table())]).collect::<Result<Vec<_>>>()?;
         // Nothing is added to any before all are known to fit.
@@ -183,6 +182,11 @@ impl Warehouse for DeltaWarehouse {
             table.tidy().await;
         }
         Ok(receipt)
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.nothing_is_gone().await?;
+        self.logs_are_whole().await
     }
 
     async fn damages(&self, fast: bool) -> Result<Vec<String>> {

@@ -245,4 +245,9 @@ impl SqlWarehouse for UpsertWarehouse {
     fn pads_texts(&self) -> bool {
         self.target.dialect == Dialect::Redshift
     }
+
+    fn real_digits(&self) -> Option<usize> {
+        // Six, and the two that extra_float_digits adds at most; it takes nine to tell any two apart.
+        (self.target.dialect == Dialect::Redshift).then_some(8)
+    }
 }

@@ -22,8 +22,9 @@ pub(super) fn files(root: &Path) -> Vec<String> {
     found
 }
 
-/// Damages one file of the kind; the seed says which, and where. Gives the path of what is not as it was.
-pub(super) fn damage(data: &Path, kind: &Kind, damage: Damage, seed: usize) -> String {
+/// Damages one file of the kind; the seed says which, and where. Gives the paths of what is not as it was: that of a file
+/// with which it was swapped is the second.
+pub(super) fn damage(data: &Path, kind: &Kind, damage: Damage, seed: usize) -> Vec<String> {
     let all = files(data);
     let of_kind: Vec<&String> = all.iter().filter(|path| (kind.holds)(path) && is_in_use(data, path)).collect();
     assert!(!of_kind.is_empty(), "there is no {}", kind.name);
@@ -43,17 +44,18 @@ pub(super) fn damage(data: &Path, kind: &Kind, damage: Damage, seed: usize) -> S
             let others = || of_kind.iter().filter(|other| **other != name);
             let near = others().find(|other| folder(other) == folder(name)).or_else(|| others().next());
             // One that is the only one of its kind is swapped with a file that has no say in anything.
-            let other = data.join(near.map_or("kinesis/lock", |other| other.as_str()));
-            fs::write(&path, fs::read(&other).expect("a file")).expect("written");
-            fs::write(&other, bytes).expect("written");
+            let other = near.map_or("kinesis/lock", |other| other.as_str());
+            fs::write(&path, fs::read(data.join(other)).expect("a file")).expect("written");
+            fs::write(data.join(other), bytes).expect("written");
+            return vec![name.clone(), other.to_owned()];
         }
         Damage::Addition => {
             let added = free_name(&path);
             fs::write(&added, bytes).expect("written");
-            return added.strip_prefix(data).expect("below").to_str().expect("UTF-8").to_owned();
+            return vec![added.strip_prefix(data).expect("below").to_str().expect("UTF-8").to_owned()];
         }
     }
-    name.clone()
+    vec![name.clone()]
 }
 
 fn folder(path: &str) -> &str {

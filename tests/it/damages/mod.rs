@@ -1,10 +1,11 @@
 //! The table of damages: every kind of file that a pipeline keeps, altered or lost in every way, is found or is harmless.
 //!
 //! Healthy data folders are made once, with all there is and with records that still wait in the stream. For each case
-//! one is copied, one file is damaged, and `audit` is asked, then `run`; where neither finds anything, the rows of every
-//! table must be those that an undamaged copy comes to. What is expected stands in `table`; `docs/damages.md` is written
-//! from it (`MILLSTREAM_GOLDEN=write`). The newest entries of the journal, lost after they were loaded, are a table of their
-//! own: there every command that looks must say so.
+//! one is copied, one file is damaged, and `query` is asked for all rows: it gives those of the healthy folder, or none and
+//! the file's name. Then `audit` is asked, then `run`; where neither finds anything, the rows of every table must be those
+//! that an undamaged copy comes to. What is expected stands in `table`; `docs/damages.md` is written from it
+//! (`MILLSTREAM_GOLDEN=write`). The newest entries of the journal, lost after they were loaded, are a table of their own:
+//! there every command that looks must say so.
 
 mod harm;
 mod table;
@@ -12,26 +13,41 @@ mod table;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use serde_json::Value;
 
 use self::harm::{damage, files};
-use self::table::{DAMAGES, Damage, Expect, KINDS, Kind, LOOKS, LOSSES, Loss, document};
-use crate::command::{Millstream, PipelineCopy, Said, copy, until};
+use self::table::{Ask, DAMAGES, Damage, Expect, KINDS, Kind, LOOKS, LOSSES, Loss, document};
+use crate::command::{Millstream, PipelineCopy, Said, copy, said_to_its_end, until};
 
 /// A data folder whose copies are damaged, and what comes of an undamaged copy.
 struct Healthy {
     millstream: Millstream,
+    /// What all relations hold.
+    now: Rows,
+    /// What the tables hold after a run.
     expected: Rows,
     _pipeline: Option<PipelineCopy>,
 }
 
-type Rows = BTreeMap<&'static str, Vec<String>>;
+/// Rows by relation, sorted.
+type Rows = BTreeMap<String, Vec<String>>;
 
 const TABLES: [&str; 6] =
     ["fact_orders", "dim_customers", "dim_restaurants", "dim_delivery_riders", "dim_date", "rejects"];
+
+/// What a query reads beside them.
+const OTHERS: [&str; 6] = [
+    "staged.fact_orders",
+    "staged.dim_customers",
+    "staged.dim_restaurants",
+    "staged.dim_delivery_riders",
+    "staged.dim_date",
+    "journal",
+];
 
 impl Healthy {
     /// Loaded twice, with two files of rejects, two workers that were killed, and records that wait.
@@ -72,10 +88,12 @@ impl Healthy {
         let reference = copy_of(&millstream);
         let audit = reference.json("audit", &["--deep"]);
         assert_eq!((&audit["clean"], &audit["orphans"]), (&Value::Bool(true), &Value::from(0)), "{audit}");
+        let now = rows(&reference, &[&TABLES[..], &OTHERS].concat()).expect("nothing is damaged");
+        assert!(now.values().all(|rows| !rows.is_empty()), "{now:?}");
         reference.json("run", &["--once"]);
-        let expected = rows(&reference).expect("nothing is damaged");
+        let expected = rows(&reference, &TABLES).expect("nothing is damaged");
         assert!(expected["fact_orders"].len() > 100 && !expected["rejects"].is_empty());
-        Self { millstream, expected, _pipeline: pipeline }
+        Self { millstream, now, expected, _pipeline: pipeline }
     }
 }
 
@@ -85,18 +103,24 @@ fn copy_of(healthy: &Millstream) -> Millstream {
     copied
 }
 
-/// Every row of every table, and the rejects; or what the query says that can't read one.
-fn rows(millstream: &Millstream) -> Result<Rows, Said> {
-    let mut found = Rows::new();
-    for table in TABLES {
-        let said = millstream.say("query", &[&format!("select * from {table}"), "--format", "json"]);
-        if said.code != Some(0) {
-            return Err(said);
-        }
-        let mut lines: Vec<String> = said.stdout.lines().map(str::to_owned).collect();
-        lines.sort();
-        found.insert(table, lines);
+/// Every row of these relations; or what the query says that can't read one.
+fn rows(millstream: &Millstream, relations: &[&str]) -> Result<Rows, Said> {
+    let asked: String =
+        relations.iter().map(|name| format!("select '{name}' as of;\nselect * from {name};\n")).collect();
+    let mut command = millstream.command("query", &["--format", "json"]);
+    let said = said_to_its_end(command.stdin(Stdio::piped()), &asked);
+    if said.code != Some(0) {
+        return Err(said);
     }
+    let mut found = Rows::new();
+    let mut rows = &mut Vec::new();
+    for line in said.stdout.lines() {
+        match relations.iter().find(|name| line == format!("{{\"of\":\"{name}\"}}")) {
+            Some(name) => rows = found.entry((*name).to_owned()).or_default(),
+            None => rows.push(line.to_owned()),
+        }
+    }
+    found.values_mut().for_each(|rows| rows.sort());
     Ok(found)
 }
 
@@ -118,6 +142,12 @@ fn leads_to(said: &Said, path: &str) -> bool {
     }
 }
 
+/// Whether what is said are sentences of ours, not the layers of libraries.
+fn is_plain(said: &Said) -> bool {
+    let layers = ["Parquet error", "External", "Generic", "Object Store", "backtrace", "FileMeta", "ERROR"];
+    said.stderr.lines().all(|line| line.len() <= 700 && !layers.iter().any(|layer| line.contains(layer)))
+}
+
 struct Case {
     kind: &'static Kind,
     damage: Damage,
@@ -129,16 +159,40 @@ impl Case {
         self.kind.expect(self.damage)
     }
 
+    /// What `query` makes of it.
+    fn asked(&self, healthy: &Healthy, millstream: &Millstream, paths: &[String]) -> Result<Ask, String> {
+        let path = &paths[0];
+        match rows(millstream, &[&TABLES[..], &OTHERS].concat()) {
+            Ok(found) if found == healthy.now => Ok(Ask::Right),
+            Ok(_) => Err(format!("{path}: query gives other rows and says nothing")),
+            Err(said) if !paths.iter().any(|path| leads_to(&said, path)) => {
+                Err(format!("{path}: query does not lead to it: {said:?}"))
+            }
+            Err(said) if !is_plain(&said) => Err(format!("{path}: no words for a person: {}", said.stderr)),
+            Err(said) => match said.code {
+                Some(1 | 2) => Ok(Ask::Refused),
+                code => Err(format!("{path}: query ends with {code:?}")),
+            },
+        }
+    }
+
     /// Damages a copy and asks; gives the command that found it, or none where it was harmless.
     fn outcome(&self, healthy: &Healthy) -> Result<Option<&'static str>, String> {
         let millstream = copy_of(&healthy.millstream);
-        let path = damage(millstream.data.path(), self.kind, self.damage, self.seed);
+        let paths = damage(millstream.data.path(), self.kind, self.damage, self.seed);
+        let path = &paths[0];
+        let asked = self.asked(healthy, &millstream, &paths)?;
+        println!("ASK {} {:?} {}: {asked:?}", self.kind.name, self.damage, self.seed);
+        let expected = self.kind.ask(self.damage);
+        if expected != Ask::Either && expected != asked {
+            return Err(format!("{path}: query: {asked:?}, and should be {expected:?}"));
+        }
         let mut finder = None;
         for command in [&["audit"][..], &["run", "--once"]] {
             let said = millstream.say(command[0], &command[1..]);
             match said.code {
                 Some(0) => {}
-                Some(1 | 2) if leads_to(&said, &path) && finder.is_none() => finder = Some(command[0]),
+                Some(1 | 2) if leads_to(&said, path) && finder.is_none() => finder = Some(command[0]),
                 code => {
                     return Err(format!("{path}: {command:?} ended with {code:?} and does not lead to it: {said:?}"));
                 }
@@ -147,13 +201,13 @@ impl Case {
                 return Ok(finder);
             }
         }
-        match rows(&millstream) {
+        match rows(&millstream, &TABLES) {
             Ok(found) if found == healthy.expected => Ok(finder),
             Ok(_) => {
                 let said = millstream.say("audit", &["--deep"]);
                 Err(format!("{path}: the rows are others, and neither audit nor run has said so; --deep: {said:?}"))
             }
-            Err(said) if leads_to(&said, &path) => Ok(Some("query")),
+            Err(said) if leads_to(&said, path) => Ok(Some("query")),
             Err(said) => Err(format!("{path}: a query fails: {said:?}")),
         }
     }
@@ -242,4 +296,36 @@ fn the_document_says_what_the_test_expects() {
     }
     let written = fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(written, document(), "docs/damages.md is stale: MILLSTREAM_GOLDEN=write cargo test --test it damages");
+}
+
+#[test]
+fn an_audit_in_haste_says_what_it_did_not_read() {
+    let millstream = Millstream::new();
+    millstream.json("generate", &["--records", "60", "--rate", "0"]);
+    millstream.json("run", &["--once"]);
+    let said = millstream.ok("audit", &[]);
+    assert!(said.contains("clean: every record is accounted for"), "{said}");
+    let staged = files(millstream.data.path()).into_iter().find(|path| path.starts_with("lake/staged/fact_orders/"));
+    let path = millstream.data.path().join(staged.expect("a file"));
+    let flip = |at: usize| {
+        let mut bytes = fs::read(&path).expect("a file");
+        bytes[at] ^= 1;
+        fs::write(&path, &bytes).expect("written");
+        bytes
+    };
+    // The keys are counted, and the first of them can no longer be read.
+    flip(10);
+    let said = millstream.say("audit", &["--fast"]);
+    assert!(said.code == Some(1) && said.stdout.contains("BROKEN warehouse: fact_orders: a Parquet file"), "{said:?}");
+    flip(10);
+    let bytes = fs::read(&path).expect("a file");
+    let bytes = flip(bytes.len() / 2);
+    let said = millstream.ok("audit", &["--fast"]);
+    assert!(said.contains("no file was read for its checksum") && !said.contains("accounted for"), "{said}");
+    assert_eq!(millstream.json("audit", &["--fast"])["checksums"], false);
+    let said = millstream.say("audit", &[]);
+    assert!(said.code == Some(1) && said.stdout.contains("SHA-256"), "{said:?}");
+    fs::write(&path, &bytes[1..]).expect("written");
+    let said = millstream.say("audit", &["--fast"]);
+    assert!(said.code == Some(1) && said.stdout.contains("BROKEN files"), "{said:?}");
 }

@@ -37,6 +37,17 @@ pub(super) enum Expect {
     Either(&'static str),
 }
 
+/// What `query` makes of it, before any other command is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// It ends with code 1 or 2, and names the file.
+    Refused,
+    /// It gives the rows of a healthy folder.
+    Right,
+    /// The one or the other, by what is hit.
+    Either,
+}
+
 /// A kind of file.
 pub(super) struct Kind {
     pub(super) name: &'static str,
@@ -44,12 +55,18 @@ pub(super) struct Kind {
     pub(super) holds: fn(&str) -> bool,
     /// In the order of [`DAMAGES`].
     pub(super) cells: [Expect; 5],
+    /// In the same order.
+    pub(super) asks: [Ask; 5],
     pub(super) needs_many_entries: bool,
 }
 
 impl Kind {
     pub(super) fn expect(&self, damage: Damage) -> Expect {
         self.cells[damage as usize]
+    }
+
+    pub(super) fn ask(&self, damage: Damage) -> Ask {
+        self.asks[damage as usize]
     }
 }
 
@@ -60,11 +77,14 @@ const SHORTCUT: &str = "it is left aside with a warning, and the log is folded w
 const ALIVE: Expect =
     Harmless("which records are true is never decided by heartbeats; one that does not change is dead");
 
+const FILES: [Ask; 5] = [Ask::Refused, Ask::Refused, Ask::Refused, Ask::Refused, Ask::Right];
+
 pub(super) const KINDS: [Kind; 12] = [
     Kind {
         name: "journal entry",
         holds: |path| path.starts_with("lake/journal/") && !path.contains("snapshots"),
         cells: [FOUND; 5],
+        asks: [Ask::Refused; 5],
         needs_many_entries: false,
     },
     Kind {
@@ -77,24 +97,28 @@ pub(super) const KINDS: [Kind; 12] = [
             Told("audit", SHORTCUT),
             Told("audit", SHORTCUT),
         ],
+        asks: [Ask::Right; 5],
         needs_many_entries: true,
     },
     Kind {
         name: "staged file",
         holds: |path| path.starts_with("lake/staged/"),
         cells: [FOUND, FOUND, FOUND, FOUND, ORPHAN],
+        asks: FILES,
         needs_many_entries: false,
     },
     Kind {
         name: "quarantine file",
         holds: |path| path.starts_with("lake/quarantine/"),
         cells: [FOUND, FOUND, FOUND, FOUND, ORPHAN],
+        asks: FILES,
         needs_many_entries: false,
     },
     Kind {
         name: "Delta data file",
         holds: |path| is_delta(path) && !path.contains("/_"),
         cells: [FOUND, FOUND, FOUND, FOUND, UNCOMMITTED],
+        asks: FILES,
         needs_many_entries: false,
     },
     Kind {
@@ -107,12 +131,14 @@ pub(super) const KINDS: [Kind; 12] = [
             FOUND,
             Harmless("the last commit once more adds the files that are there: another writer's commit"),
         ],
+        asks: FILES,
         needs_many_entries: false,
     },
     Kind {
         name: "ledger, data file",
         holds: |path| is_delta(path) && path.contains("/_ledger/") && !path.contains("/_delta_log/"),
         cells: [FOUND, FOUND, FOUND, FOUND, UNCOMMITTED],
+        asks: FILES,
         needs_many_entries: false,
     },
     Kind {
@@ -125,18 +151,21 @@ pub(super) const KINDS: [Kind; 12] = [
             FOUND,
             Either("the last commit once more says what the ledger says already"),
         ],
+        asks: [Ask::Either, Ask::Either, Ask::Either, Ask::Refused, Ask::Either],
         needs_many_entries: false,
     },
     Kind {
         name: "local stream: records.log",
         holds: |path| path == "kinesis/records.log",
         cells: [Found("run"), Found("run"), Found("run"), Found("run"), Harmless("nothing reads it")],
+        asks: [Ask::Right; 5],
         needs_many_entries: false,
     },
     Kind {
         name: "local stream: streams.json",
         holds: |path| path == "kinesis/streams.json",
         cells: [Found("run"), Found("run"), Found("run"), Found("run"), Harmless("nothing reads it")],
+        asks: [Ask::Right; 5],
         needs_many_entries: false,
     },
     Kind {
@@ -153,12 +182,14 @@ pub(super) const KINDS: [Kind; 12] = [
             FOUND,
             Harmless("nothing reads it"),
         ],
+        asks: [Ask::Either, Ask::Refused, Ask::Refused, Ask::Refused, Ask::Right],
         needs_many_entries: false,
     },
     Kind {
         name: "heartbeat",
         holds: |path| path.starts_with("lake/workers/"),
         cells: [ALIVE; 5],
+        asks: [Ask::Right; 5],
         needs_many_entries: false,
     },
 ];
@@ -191,12 +222,16 @@ pub(super) fn document() -> String {
         "# Altered and lost files\n\n\
          What comes of it when a file that a pipeline keeps is altered or lost behind Millstream's back. The test\n\
          `damages::whatever_is_altered_or_lost_is_found_or_harmless` does each of these damages to a copy of a healthy\n\
-         data folder, as often as the number says ({cases} cases in all), and asks `audit`, then `run --once`, then reads\n\
-         every row of every table with `query`.\n\n\
+         data folder, as often as the number says ({cases} cases in all), reads every row of every relation with `query`\n\
+         (the second table), and asks `audit`, then `run --once`, then reads the tables once more.\n\n\
          - **found**: the command ends with exit code 1 or 2 and a sentence that names the file (of a broken chain the\n  \
            next file; of a Delta log the table).\n\
          - **told**: found, and the rows are those of a healthy folder all the same.\n\
          - **harmless**: no command finds it, and the rows are those of a healthy folder.\n\n\
+         A `query` before any of these commands:\n\n\
+         - **refused**: it ends with exit code 1 or 2 and one sentence that names the file, as above, and what to do.\n\
+         - **right**: it gives the rows of a healthy folder. (What the relation `ledger` holds is not compared: its last row\n  \
+           may be missing after a kill, too.)\n\n\
          This file is written by the test (`MILLSTREAM_GOLDEN=write cargo test --test it damages`), which fails where it\n\
          is stale.\n\n\
          | file | bit flip | truncation | deletion | swap of two | addition |\n|---|---|---|---|---|---|\n"
@@ -222,6 +257,17 @@ pub(super) fn document() -> String {
             text.push_str(" |");
         }
         text.push('\n');
+    }
+    text.push_str(
+        "\n| `query` | bit flip | truncation | deletion | swap of two | addition |\n|---|---|---|---|---|---|\n",
+    );
+    for kind in &KINDS {
+        let words = DAMAGES.map(|damage| match kind.ask(damage) {
+            Ask::Refused => "refused",
+            Ask::Right => "right",
+            Ask::Either => "refused or right",
+        });
+        writeln!(text, "| {} | {} |", kind.name, words.join(" | ")).expect("a text");
     }
     text.push('\n');
     for (number, note) in notes.iter().enumerate() {
