@@ -43,7 +43,7 @@ pub(super) struct Signals {
     pub(super) mismatched: CancellationToken,
 }
 
-/// Loads until ingestion is over, and then the rest; while it is another worker's duty it waits.
+/// Loads until ingestion is over, and then what is in the journal by then; while it is another worker's duty it waits.
 ///
 /// # Errors
 /// The last failure, once nothing is left to read; or a mismatch.
@@ -118,13 +118,15 @@ struct Loader<'a> {
     /// The last load, as the ledger said, or our own; none where the ledger must be asked.
     last: Option<Receipt>,
     mismatched: CancellationToken,
+    /// The entry to load through, once everything is wanted: others may commit for ever.
+    goal: Option<u64>,
     /// The end of the maintenance window that was told of, ms since 1970 UTC.
     paused_until: Option<i64>,
 }
 
 impl<'a> Loader<'a> {
     fn new(job: &'a Job, controls: &'a Controls, mismatched: CancellationToken) -> Self {
-        Self { job, controls, last: None, mismatched, paused_until: None }
+        Self { job, controls, last: None, mismatched, goal: None, paused_until: None }
     }
 
     /// Makes the next load where one is due, or where `all` is wanted.
@@ -141,10 +143,16 @@ impl<'a> Loader<'a> {
 
     async fn load_next(&mut self, all: bool) -> Result<Due> {
         let job = self.job;
+        if all && self.goal.is_none() {
+            self.goal = Some(journal::fold(&job.store, &job.pipeline.name).await?.through);
+        }
         let last = match self.last.take() {
             Some(last) => last,
             None => self.ask().await?,
         };
+        if self.goal.is_some_and(|goal| last.loaded_through >= goal) {
+            return Ok(Due::Nothing);
+        }
         let settings = &job.pipeline.load;
         let mut entries = journal::entries(&job.store, last.loaded_through, settings.max_entries).await?;
         let last = self.last.insert(last);

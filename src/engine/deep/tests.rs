@@ -1,7 +1,7 @@
 //! The deep audit over Delta tables, PostgreSQL and Redshift's stand-in: clean after loads of every kind, and whatever
 //! somebody else does to a table is found with its key and column.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arrow::array::{
@@ -25,7 +25,7 @@ use crate::load::{
 use crate::query::{Holdings, Query};
 use crate::runtime::Context;
 use crate::schema::samples::table as spec;
-use crate::schema::{History, Reference, TableKind, TableLayout};
+use crate::schema::{History, Reference, TableKind};
 use crate::sql::SpillFolder;
 use crate::stand_ins::postgres::{USER, database, postgres};
 use crate::stand_ins::redshift::{Options, Redshift};

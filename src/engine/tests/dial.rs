@@ -1,10 +1,15 @@
 //! When loads start and how much each takes: maintenance windows, and ledgers of other journals.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use async_trait::async_trait;
 use chrono::NaiveTime;
 
 use super::troubled_warehouse::TroubledWarehouse;
 use super::*;
+use crate::batch::Receipt;
 use crate::config::MaintenanceWindow;
+use crate::load::{Ledger, Warehouse};
 
 /// A window that never ends.
 fn always() -> Vec<MaintenanceWindow> {
@@ -80,4 +85,62 @@ async fn a_warehouse_that_is_ahead_of_the_journal_is_left_alone() {
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.to_string().contains("does not reach so far"), "{error}");
     assert_eq!((bench.journaled().await, loaded(&warehouse, "fact")), (0, rows), "nothing is committed either");
+}
+
+/// A warehouse beside which another worker commits five records during each load.
+struct BusyWarehouse {
+    inner: Arc<MemoryWarehouse>,
+    bench: Bench,
+    /// The other's job; its warehouse is away.
+    other: Job,
+    next: AtomicI64,
+}
+
+#[async_trait]
+impl Warehouse for BusyWarehouse {
+    async fn prepare(&self) -> Result<()> {
+        self.inner.prepare().await
+    }
+
+    async fn ledger(&self) -> Result<Ledger> {
+        self.inner.ledger().await
+    }
+
+    async fn receipts(&self, limit: usize) -> Result<Vec<Receipt>> {
+        self.inner.receipts(limit).await
+    }
+
+    async fn load(&self, entries: &[Arc<Entry>]) -> Result<Receipt> {
+        let receipt = self.inner.load(entries).await?;
+        let first = self.next.fetch_add(5, Ordering::SeqCst);
+        // A run that never ends is stopped here, with words.
+        assert!(first < 800, "it loads what others commit, for ever");
+        self.bench.put(first..first + 5);
+        run(self.other.clone(), draining()).await.expect_err("its warehouse is away");
+        Ok(receipt)
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_ends_loads_what_was_in_the_journal_by_then_and_leaves_later_entries_to_others() {
+    let mut bench = super::faults::bench();
+    bench.pipeline.load.max_entries = 2;
+    bench.put(1..401);
+    let (job, inner) = bench.job().await;
+    let away = TroubledWarehouse::new(&inner, &[]);
+    away.be_away(true);
+    let other = Job { warehouse: away, ..job.clone() };
+    let beside = Bench {
+        source: bench.source.clone(),
+        store: bench.store.clone(),
+        pipeline: bench.pipeline.clone(),
+        context: bench.context.clone(),
+    };
+    let busy = Arc::new(BusyWarehouse { inner: inner.clone(), bench: beside, other, next: AtomicI64::new(401) });
+    run(Job { warehouse: busy.clone(), ..job.clone() }, draining()).await.expect("it ends");
+    assert!(loaded(&inner, "fact") >= good(1..401), "all that it has read is loaded");
+    let last = busy.next.load(Ordering::SeqCst) - 1;
+    assert_eq!(bench.journaled().await, u64::try_from(last).expect("positive"));
+    run(job, draining()).await.expect("it loads the rest");
+    bench.is_whole(last, &inner).await;
 }

@@ -23,7 +23,7 @@ const NOON: i64 = 1_768_478_400_000_000;
 const TRIES: usize = 6;
 
 /// A bench on a clock that nobody waits for, with a stream in pages of 15 records.
-fn bench() -> Bench {
+pub(super) fn bench() -> Bench {
     let clock = Arc::new(ManualClock::at(NOON));
     let source = MemorySource::new("orders", 2).with_page_size(15).with_clock(clock.clone());
     Bench { source, context: Context { clock, random: Random::seeded(1) }, ..Bench::new() }
