@@ -168,7 +168,7 @@ impl Query {
             self.names.check(&reference, |name| state.table_functions().contains_key(name))?;
         }
         let planning = |error| failure::planning(&error, &self.names);
-        let plan = state.statement_to_plan(statement).await.map_err(planning)?;
+        let plan = crate::sql::planned(&state, statement).await.map_err(planning)?;
         // The statement's first words already say that it reads; this finds what hides further inside.
         let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         reads.verify_plan(&plan).map_err(|_| statement::refusal("a part of this statement"))?;
