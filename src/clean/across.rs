@@ -6,18 +6,13 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::common::DataFusionError;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, GroupByExpr, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, Visit,
     Visitor,
 };
 use datafusion::sql::sqlparser::tokenizer::{Location, Span};
-
-use super::carry::reads;
 
 /// What makes rows depend on several events, or on none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,27 +65,6 @@ impl Across {
             ControlFlow::Continue(()) => None,
         }
     }
-}
-
-/// Whether an expression of the plan asks the events themselves.
-pub(super) fn asks_events(plan: &LogicalPlan) -> Result<bool, DataFusionError> {
-    let mut found = false;
-    plan.apply(|node| {
-        node.apply_expressions(|expression| {
-            expression.apply(|part| {
-                let subquery = match part {
-                    Expr::Exists(exists) => Some(&exists.subquery),
-                    Expr::InSubquery(inside) => Some(&inside.subquery),
-                    Expr::ScalarSubquery(subquery) => Some(subquery),
-                    Expr::SetComparison(comparison) => Some(&comparison.subquery),
-                    _ => None,
-                };
-                found |= subquery.is_some_and(|subquery| reads(&subquery.subquery));
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })
-    })?;
-    Ok(found)
 }
 
 /// The first part of the text that reads like what is wanted.

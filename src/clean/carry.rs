@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DataFusionError, JoinType};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, Join, LogicalPlan, LogicalPlanBuilder, Projection, SubqueryAlias, TableScan};
@@ -162,4 +162,25 @@ pub(super) fn reads(plan: &LogicalPlan) -> bool {
     });
     // A plan that cannot be walked is taken to read events, which carries nothing.
     visited.is_err() || found
+}
+
+/// Whether an expression of the plan asks the events themselves.
+pub(super) fn asks_events(plan: &LogicalPlan) -> Result<bool, DataFusionError> {
+    let mut found = false;
+    plan.apply(|node| {
+        node.apply_expressions(|expression| {
+            expression.apply(|part| {
+                let subquery = match part {
+                    Expr::Exists(exists) => Some(&exists.subquery),
+                    Expr::InSubquery(inside) => Some(&inside.subquery),
+                    Expr::ScalarSubquery(subquery) => Some(subquery),
+                    Expr::SetComparison(comparison) => Some(&comparison.subquery),
+                    _ => None,
+                };
+                found |= subquery.is_some_and(|subquery| reads(&subquery.subquery));
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(found)
 }

@@ -19,13 +19,13 @@ mod checks;
 mod columns;
 mod dates;
 mod faults;
+mod finalize;
 mod newest;
 mod offenders;
 mod plan;
 mod references;
 mod relation;
 mod search;
-mod settle;
 mod statement;
 mod table;
 #[cfg(test)]
@@ -47,7 +47,7 @@ use crate::error::{Error, Result};
 use crate::schema::{TableSpec, input_schema};
 use crate::sql::SessionSettings;
 use checks::PlannedCheck;
-use settle::{Rules, settle, settle_some};
+use finalize::{Rules, finalize, finalize_some};
 use table::PlannedTable;
 
 /// A pipeline's checks and tables, planned. Batches may be cleaned side by side.
@@ -103,16 +103,17 @@ impl Cleaner {
     /// # Errors
     /// Internal for a bug, never for what an event holds.
     pub async fn clean(&self, decoded: Decoded) -> Result<Cleaned> {
-        settle(decoded, self.rules_of_events()).await
+        finalize(decoded, self.rules_of_events()).await
     }
 
-    /// As [`Cleaner::clean`], of as many records from the batch's start as fit into the session's memory, one at least;
-    /// the rest, still to be cleaned, comes second. Only of a record that has no room in all of it are events refused.
+    /// As [`Cleaner::clean`], of as many records from the batch's start as fit into the session's memory, one at least and
+    /// `most` at most; the rest, still to be cleaned, comes second. Only of a record that has no room in all of it are
+    /// events refused. Of a batch that was cut, the next part most likely has room for about as many as the last one.
     ///
     /// # Errors
     /// As [`Cleaner::clean`].
-    pub async fn clean_some(&self, decoded: Decoded) -> Result<(Cleaned, Option<Decoded>)> {
-        settle_some(decoded, self.rules_of_events()).await
+    pub async fn clean_some(&self, decoded: Decoded, most: usize) -> Result<(Cleaned, Option<Decoded>)> {
+        finalize_some(decoded, self.rules_of_events(), most).await
     }
 
     fn rules_of_events(&self) -> Rules {
@@ -128,7 +129,7 @@ impl Cleaner {
     /// As [`Cleaner::clean`]; Internal where there is no such table.
     pub async fn clean_file(&self, table: &str, decoded: Decoded, file: DimensionFile) -> Result<Cleaned> {
         let found = self.table(table, |input| matches!(input, Input::File { .. }))?;
-        settle(decoded, of_one(found, file)).await
+        finalize(decoded, of_one(found, file)).await
     }
 
     /// Makes the rows of a table that reads `dates`, staged at this time (µs since 1970 UTC): it makes them newer than
@@ -142,7 +143,7 @@ impl Cleaner {
             return Err(Error::internal(format!("the table {table:?} reads no dates")));
         };
         let decoded = dates::days(from, through, &file, staged_at)?;
-        settle(decoded, of_one(found, file)).await
+        finalize(decoded, of_one(found, file)).await
     }
 
     fn table(&self, name: &str, reads: impl Fn(&Input) -> bool) -> Result<Arc<PlannedTable>> {

@@ -109,6 +109,6 @@ impl Search<'_> {
         let event =
             numbers.map(|numbers| numbers.value(row)).ok_or_else(|| Error::internal("events without numbers"))?;
         let message = format!("the SQL of {} fails on it: {words}", self.table.spec.name);
-        Ok(Refusal { event, reason: super::settle::SQL_ERROR.to_owned(), message })
+        Ok(Refusal { event, reason: super::finalize::SQL_ERROR.to_owned(), message })
     }
 }

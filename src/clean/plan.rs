@@ -15,16 +15,17 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Volatility, cast};
 use datafusion::sql::sqlparser::tokenizer::Location;
 
-use super::across::{Across, asks_events};
-use super::carry::{Carrier, NotCarried};
+use super::across::Across;
+use super::carry::{Carrier, NotCarried, asks_events};
 use super::columns::{is_key_type, name_fault, stored_type};
-use super::faults::{PlanFault, located};
+use super::faults::{PlanFault, located, root_words};
 use super::relation::{ROW_COLUMN, numbered_schema, provider, version_fields};
 use super::statement::{self, Select};
 use super::table::PlannedTable;
 use super::widths::longest;
 use crate::config::{Input, Table};
 use crate::schema::{self, MAX_STRING_BYTES, Reference, TableSpec, VERSION_COLUMNS, input_schema};
+use crate::sql::planned;
 
 /// The relation's name for each kind of input, as SQL writes it.
 fn relation_of(input: &Input) -> &'static str {
@@ -56,7 +57,7 @@ pub(super) async fn plan(
     let select = statement::read(state, &file, &table.sql, relation)?;
     let at_its_place = |error: DataFusionError| located(&file, &error);
     register(state, relation, &seen).map_err(at_its_place)?;
-    let raw = state.statement_to_plan(select.statement.clone()).await.map_err(at_its_place)?;
+    let raw = planned(state, select.statement.clone()).await.map_err(at_its_place)?;
     refuse_unrepeatable(&raw, &file)?;
     let declared = match &table.input {
         Input::Events => fields,
@@ -67,6 +68,9 @@ pub(super) async fn plan(
     let yielded = planner.analyse(raw)?;
     let (spec, plan) = planner.conform(&yielded)?;
     let plan = state.optimize(&plan).map_err(at_its_place)?;
+    // Some of what is planned cannot be run: no run is to find that out.
+    let physical = state.query_planner().create_physical_plan(&plan, state.as_ref()).await;
+    physical.map_err(|error| vec![not_run(&file, &error)])?;
     let fields = spec.columns.fields().iter().map(|field| field.as_ref().clone());
     let output_schema = Arc::new(Schema::new(fields.chain(version_fields()).collect::<Vec<_>>()));
     let (input, carries, state) = (table.input.clone(), yielded.carried.is_some(), Arc::clone(state));
@@ -81,6 +85,16 @@ pub(super) async fn plan(
         state,
         told: AtomicBool::new(false),
     })
+}
+
+fn not_run(file: &str, error: &DataFusionError) -> PlanFault {
+    let words = root_words(error);
+    let words: String = words.chars().take(80).collect();
+    let message = format!(
+        "this SQL cannot be run ({words}…); where FROM unnests a list, let the select list do it: SELECT unnest(tags) AS \
+         tag FROM events"
+    );
+    PlanFault::sql(file, None, message)
 }
 
 fn register(state: &SessionState, relation: &str, schema: &SchemaRef) -> Result<(), DataFusionError> {

@@ -32,8 +32,22 @@ pub(super) const ROW_COLUMN: &str = "_row";
 /// Rows that are fed to the plan at a time: few enough to stay in a core's cache.
 const FEED_ROWS: usize = 8192;
 
-/// The rows of one execution.
-struct Feed(RecordBatch);
+/// What they take in memory, about: what expressions make of them meanwhile is some times as much.
+const FEED_BYTES: usize = 1 << 20;
+
+/// The rows of one execution, and how many of them are fed at a time.
+struct Feed {
+    rows: RecordBatch,
+    at_a_time: usize,
+}
+
+impl Feed {
+    fn of(rows: RecordBatch) -> PlanResult<Self> {
+        let of_all = rows.columns().iter().map(slice_bytes).sum::<PlanResult<usize>>()?;
+        let of_one = of_all / rows.num_rows().max(1);
+        Ok(Self { rows, at_a_time: (FEED_BYTES / of_one.max(1)).clamp(1, FEED_ROWS) })
+    }
+}
 
 /// The relation of a plan; empty itself.
 #[derive(Debug)]
@@ -50,9 +64,9 @@ impl PartitionStream for Relation {
             let error = exec_datafusion_err!("the relation is executed without rows");
             return Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter([Err(error)])));
         };
-        let rows = feed.0.num_rows();
-        let slices =
-            (0..rows).step_by(FEED_ROWS).map(move |start| Ok(feed.0.slice(start, FEED_ROWS.min(rows - start))));
+        let (rows, at_a_time) = (feed.rows.num_rows(), feed.at_a_time);
+        let slices = (0..rows).step_by(at_a_time);
+        let slices = slices.map(move |start| Ok(feed.rows.slice(start, at_a_time.min(rows - start))));
         Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter(slices)))
     }
 }
@@ -72,6 +86,8 @@ pub(super) fn state(settings: SessionSettings) -> Result<SessionState> {
     options.optimizer.enable_round_robin_repartition = false;
     // Such filters would stay in a plan that is executed again.
     options.optimizer.enable_dynamic_filter_pushdown = false;
+    // Where a subquery unnests structs, it carries the version columns down twice, and no plan comes of it.
+    options.optimizer.enable_leaf_expression_pushdown = false;
     Ok(state)
 }
 
@@ -140,7 +156,9 @@ async fn executed(
         Memory::OwnLarger => Arc::new(larger(state.runtime_env())),
     };
     let reservation = MemoryConsumer::new("cleaned rows").register(&runtime.memory_pool);
-    let config = state.config().clone().with_extension(Arc::new(Feed(rows)));
+    let feed = Feed::of(rows)?;
+    // Operators that join batches, or cut them, make none of more rows either.
+    let config = state.config().clone().with_batch_size(feed.at_a_time).with_extension(Arc::new(feed));
     let context = TaskContext::default().with_session_config(config).with_runtime(runtime);
     let mut batches = Vec::new();
     for mut stream in execute_stream_partitioned(plan, Arc::new(context))? {

@@ -169,9 +169,11 @@ fn failure(error: &DataFusionError) -> RunFault {
         DataFusionError::ResourcesExhausted(_) => Cause::Memory,
         _ => Cause::Internal,
     };
-    let words = match cause {
-        Cause::Memory => "it needs more memory than a batch may take".to_owned(),
-        Cause::Data | Cause::Internal => root_words(error),
+    let words = match (cause, error) {
+        // A call says what it would have made.
+        (Cause::Memory, DataFusionError::Context(words, _)) => words.clone(),
+        (Cause::Memory, _) => "it needs more memory than a batch may take".to_owned(),
+        (Cause::Data | Cause::Internal, _) => root_words(error),
     };
     RunFault::Events(Failure { words, cause })
 }

@@ -1,7 +1,8 @@
 //! How much of the stream may be in memory on its way to a batch.
 //!
 //! Owns the bytes that readers share: a reader reserves what its next answer may hold before it asks, and what the
-//! answer really holds stays reserved until the collector has it. So a thousand shards hold no more than four do.
+//! answer really holds stays reserved until the collector has the last record of it, however many pages it is given on in.
+//! So a thousand shards hold no more than four do.
 //!
 //! An answer may hold more than was reserved: the first one, one after small ones, one that came late. The difference is
 //! taken as far as it is free and never waited for, because all who wait could hold what the others wait for. So beyond
@@ -15,10 +16,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::batch::RawRecord;
 
 /// What all readers hold together.
-const BYTES: usize = 32 << 20;
+const BYTES: usize = 40 << 20;
 
 /// The largest answer that Kinesis gives.
 const LARGEST: usize = 10 << 20;
+
+/// How many times its bytes an answer takes while it comes: in pieces, whole, and decoded.
+const COMING: usize = 3;
+
+/// The least that is expected of a shard that is behind: it may be the largest there is, whatever the last one was.
+const BEHIND: usize = LARGEST / 4;
 
 /// What is reserved for a shard that gives next to nothing.
 pub(super) const LEAST: usize = 32 << 10;
@@ -42,17 +49,13 @@ impl Budget {
         Self(Arc::new(Semaphore::new(BYTES / UNIT)))
     }
 
-    /// Waits until an answer is welcome after one that held `last` bytes, while its shard is behind or not: then it may be
-    /// the largest there is, whatever the last one was. Where there was none it most likely is: while an answer comes it
-    /// is in memory up to three times (in pieces, whole, and decoded), so few of the largest may come at once.
+    /// Waits until an answer is welcome after one that held `last` bytes, while its shard is behind or not. Where there
+    /// was none it most likely is the largest.
     pub(super) async fn reserve(&self, last: Option<usize>, is_behind: bool) -> Held {
-        let doubled = last.map(|bytes| bytes.saturating_mul(2));
-        let expected = match doubled {
-            Some(bytes) if is_behind => bytes.max(LARGEST / 2),
-            Some(bytes) => bytes,
-            None => LARGEST,
-        };
-        let units = u32::try_from(expected.clamp(LEAST, LARGEST) / UNIT).unwrap_or(1);
+        let expected = last.map_or(LARGEST, |bytes| bytes.saturating_mul(2));
+        let expected = if is_behind { expected.max(BEHIND) } else { expected };
+        let bytes = (expected.min(LARGEST) * COMING).max(LEAST);
+        let units = u32::try_from(bytes / UNIT).unwrap_or(1);
         // It is never closed; without a permit the reader would go on unbounded, but for its channel.
         Held(Arc::clone(&self.0).acquire_many_owned(units).await.ok())
     }
@@ -69,6 +72,12 @@ impl Held {
         if let Ok(more) = budget.try_acquire_many_owned(u32::try_from(missing).unwrap_or(0)) {
             permit.merge(more);
         }
+    }
+
+    /// Parts with so many of its bytes, as far as there are so many.
+    pub(super) fn split(&mut self, bytes: usize) -> Self {
+        let permit = self.0.as_mut();
+        Self(permit.and_then(|permit| permit.split(bytes.div_ceil(UNIT).min(permit.num_permits()))))
     }
 }
 
@@ -91,7 +100,7 @@ mod tests {
         while let Some(reserved) = budget.reserve(Some(LARGEST), true).now_or_never() {
             held.push(reserved);
         }
-        assert_eq!(held.len(), BYTES / LARGEST);
+        assert_eq!(held.len(), BYTES / (COMING * LARGEST));
         held[0].fit(1);
         assert!(budget.reserve(Some(LARGEST), true).now_or_never().is_some(), "what was not needed is given back");
         held.clear();
@@ -107,18 +116,35 @@ mod tests {
         let mut held = budget.reserve(Some(0), false).await;
         held.fit(LARGEST);
         assert_eq!(free(), BYTES - LARGEST);
-        let others: Vec<Held> = (0..3).filter_map(|_| budget.reserve(Some(LARGEST), true).now_or_never()).collect();
-        let mut last = budget.reserve(Some(0), false).now_or_never().expect("there is room");
-        last.fit(LARGEST);
-        assert_eq!((others.len(), free()), (BYTES / LARGEST - 1, 0), "what there was");
+        let mut others: Vec<Held> = (0..5).filter_map(|_| budget.reserve(Some(0), false).now_or_never()).collect();
+        others.iter_mut().for_each(|held| held.fit(LARGEST));
+        assert_eq!((others.len(), free()), (5, 0), "what there was");
         assert!(budget.reserve(Some(0), false).now_or_never().is_none(), "the next one waits");
-        drop((held, last, others));
+        drop((held, others));
         assert_eq!(free(), BYTES);
     }
 
     #[tokio::test]
-    async fn the_largest_answer_is_reserved_for_a_shard_of_which_nothing_is_known_and_half_of_it_while_it_is_behind() {
-        for (last, expected) in [(None, LARGEST), (Some(0), LARGEST / 2)] {
+    async fn what_is_left_of_an_answer_stays_reserved() {
+        let budget = Budget::new();
+        let free = || budget.0.available_permits() * UNIT;
+        let mut held = budget.reserve(None, true).await;
+        held.fit(LARGEST);
+        let mut left = held.split(LARGEST / 2);
+        drop(held);
+        assert_eq!(free(), BYTES - LARGEST / 2);
+        assert!(budget.reserve(None, true).now_or_never().is_some(), "one comes while another is handed over");
+        let more = left.split(LARGEST);
+        drop(left);
+        assert_eq!(free(), BYTES - LARGEST / 2, "no more than there was");
+        drop(more);
+        assert_eq!(free(), BYTES);
+    }
+
+    #[tokio::test]
+    async fn the_largest_answer_is_reserved_for_a_shard_of_which_nothing_is_known_and_a_part_of_it_while_it_is_behind()
+    {
+        for (last, expected) in [(None, LARGEST * COMING), (Some(0), BEHIND * COMING), (Some(LEAST), BEHIND * COMING)] {
             let budget = Budget::new();
             let held: Vec<Held> = (0..100).filter_map(|_| budget.reserve(last, true).now_or_never()).collect();
             assert_eq!(held.len(), BYTES / expected);

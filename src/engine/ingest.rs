@@ -146,8 +146,11 @@ async fn clean(
             let Ok(mut turn) = cleaned.reserve().await else { return Ok(()) };
             let decoder = Arc::clone(&job.decoder);
             let (mut decoded, left) = blocking(move || Ok(decoder.decode(raw))).await?;
+            let mut most = usize::MAX;
             loop {
-                let (part, uncleaned) = job.cleaner.clean_some(decoded).await?;
+                let (part, uncleaned) = job.cleaner.clean_some(decoded, most).await?;
+                // The next part is tried at twice what had room, not at all that is left.
+                most = usize::try_from(part.counts.records).unwrap_or(usize::MAX).saturating_mul(2);
                 turn.send((part, Arc::clone(&place)));
                 let Some(uncleaned) = uncleaned else { break };
                 let Ok(next) = cleaned.reserve().await else { return Ok(()) };

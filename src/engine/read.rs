@@ -8,7 +8,8 @@
 //! the stream counts: the steps after reading may take as long as they like.
 //!
 //! The budget is asked only once the reader may ask the stream: one that rests holds nothing, and one whose answer does
-//! not come holds next to nothing. So neither a pace nor a stall of some shards holds up the others.
+//! not come holds next to nothing. So neither a pace nor a stall of some shards holds up the others. What is left of an
+//! answer that comes in several pages stays reserved until its last page is handed over.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -88,17 +89,21 @@ struct Reader {
     /// Where to go on.
     at: StartAt,
     caught_up: Option<i64>,
-    /// What its last page held; none before the first.
+    /// What its last answer held; none before the first.
     last_bytes: Option<usize>,
+    /// What is held for the rest of the last answer; none where the next page is of a new one.
+    rest: Option<Held>,
+    /// Whether the last page was not the first one of its answer.
+    goes_on: bool,
     is_behind: bool,
     behind: Option<Duration>,
     /// The least that it was behind since its last progress: an answer that is further behind than another is none.
     nearest: Option<Duration>,
     /// How long it has waited for the stream since its last progress, or since it was last reconnected.
     waited: Duration,
-    /// When the last page was asked for, µs since 1970 UTC: what arrived later may not be in it.
+    /// When the last answer was asked for, µs since 1970 UTC: what arrived later may not be in it.
     asked_at: i64,
-    /// Whether draining had begun then: the page answers for everything that was there when it began.
+    /// Whether draining had begun then: the answer has everything that was there when it began.
     is_draining: bool,
     /// Reconnected since its last progress, so many times.
     reconnects: u32,
@@ -121,6 +126,8 @@ impl Reader {
             at: start,
             caught_up,
             last_bytes: None,
+            rest: None,
+            goes_on: false,
             is_behind: true,
             behind: None,
             nearest: None,
@@ -151,8 +158,8 @@ impl Reader {
         }
     }
 
-    /// An answer, once there is room for it; none where it does not come in time.
-    async fn ask(&mut self) -> Result<Option<(Page, Held)>> {
+    /// Room for a new answer, once the stream may be asked for it; none where that does not come in time.
+    async fn room(&mut self) -> Result<Option<Held>> {
         let clock = Arc::clone(&self.reading.job.context.clock);
         let rested_from = clock.now_micros();
         match within(&*clock, self.patience(), self.pages.ready()).await {
@@ -160,9 +167,24 @@ impl Reader {
             Some(ready) => ready?,
         }
         self.note_wait(rested_from);
-        let mut held = self.reading.budget.reserve(self.last_bytes, self.is_behind).await;
+        let held = self.reading.budget.reserve(self.last_bytes, self.is_behind).await;
         (self.asked_at, self.is_draining) = (clock.now_micros(), self.reading.controls.drain.is_cancelled());
-        let left = self.patience();
+        Ok(Some(held))
+    }
+
+    /// The next page of the last answer, or of a new one once there is room for it; none where it does not come in time.
+    async fn ask(&mut self) -> Result<Option<(Page, Held)>> {
+        let clock = Arc::clone(&self.reading.job.context.clock);
+        let rest = self.rest.take();
+        self.goes_on = rest.is_some();
+        let mut held = match rest {
+            Some(rest) => rest,
+            None => match self.room().await? {
+                Some(held) => held,
+                None => return Ok(None),
+            },
+        };
+        let (from, left) = (clock.now_micros(), self.patience());
         let prompt = left.min(PROMPT);
         let page = {
             let mut next = self.pages.next();
@@ -175,7 +197,7 @@ impl Reader {
                 page => page,
             }
         };
-        self.note_wait(self.asked_at);
+        self.note_wait(from);
         page.map(|page| Ok((page?, held))).transpose()
     }
 
@@ -262,7 +284,7 @@ impl Reader {
     /// Reads out of a page what the collector is to know, and moves on.
     fn take(&mut self, page: Page, mut held: Held) -> Result<Read> {
         let now = self.reading.job.context.clock.now_micros();
-        let Page { records, range, behind, end_of_shard, gap } = page;
+        let Page { records, range, behind, end_of_shard, gap, left } = page;
         let at_tip = behind.is_some_and(|behind| behind.is_zero()) || end_of_shard;
         let evidence = Evidence::at(now, self.caught_up, self.reading.retention.get());
         let unread = self.unread(&records, at_tip, evidence);
@@ -284,9 +306,10 @@ impl Reader {
         // What is told as lost is not told again.
         let caught_up = caught_up.max(loss.as_ref().map(|loss| loss.to.min(asked_at)));
         self.caught_up = self.caught_up.max(caught_up);
-        let bytes = records.iter().map(bytes_of).sum();
-        self.last_bytes = Some(bytes);
+        let bytes = records.iter().map(bytes_of).sum::<usize>() + left;
+        self.last_bytes = self.last_bytes.filter(|_| self.goes_on).max(Some(bytes));
         held.fit(bytes);
+        self.rest = (left > 0).then(|| held.split(left));
         if let Some(range) = &range {
             self.at = StartAt::After(range.through.clone());
         }

@@ -80,12 +80,16 @@ impl Loader {
             return Err(overtaken(first, ledger.loaded_through));
         }
         let mut copied = BTreeMap::new();
-        for part in self.parts(entries) {
-            let files = Fetched::all(&self.store, part).await?;
-            for shape in &self.shapes {
-                let rows = self.bring(tables, shape, part, &files).await?;
-                if part.iter().any(|entry| entry.tables.contains_key(&shape.name)) {
-                    *copied.entry(shape.name.clone()).or_default() += rows;
+        // A merge holds its rows several times.
+        let room = (self.bounds.memory_bytes / 4) as u64;
+        for fetched in parts(entries, room, |entry| self.expected_bytes(entry)) {
+            let files = Fetched::all(&self.store, fetched).await?;
+            for part in parts(fetched, room, |entry| files.decoded_bytes(entry)) {
+                for shape in &self.shapes {
+                    let rows = self.bring(tables, shape, part, &files).await?;
+                    if part.iter().any(|entry| entry.tables.contains_key(&shape.name)) {
+                        *copied.entry(shape.name.clone()).or_default() += rows;
+                    }
                 }
             }
         }
@@ -105,30 +109,16 @@ impl Loader {
         }
     }
 
-    /// Cuts the entries into parts that fit the memory, a merge holding their rows several times. Staged bytes grow some
-    /// eightfold, or much more where rows are alike: a row takes what its columns and its position do at least.
-    fn parts<'a>(&self, entries: &'a [Arc<Entry>]) -> Vec<&'a [Arc<Entry>]> {
-        let room = (self.bounds.memory_bytes / 4) as u64;
-        let bytes = |entry: &Entry| {
-            let files = self.shapes.iter().filter_map(|shape| Some((shape, entry.tables.get(&shape.name)?)));
-            let held = files.flat_map(|(shape, files)| {
-                let width = POSITION_BYTES + 8 * shape.staged.fields().len() as u64;
-                files.iter().map(move |file| (file.bytes * 8).max(file.rows * width))
-            });
-            held.sum::<u64>()
-        };
-        let mut parts = Vec::new();
-        let (mut start, mut held) = (0, 0);
-        for (index, entry) in entries.iter().enumerate() {
-            let more = bytes(entry);
-            if index > start && held + more > room {
-                parts.push(&entries[start..index]);
-                (start, held) = (index, 0);
-            }
-            held += more;
-        }
-        parts.push(&entries[start..]);
-        parts
+    /// What the rows of an entry most likely take in memory, as far as the journal tells: staged bytes grow some
+    /// eightfold, and a row takes what its columns and its position do at least. Alike texts take more: that is known
+    /// once the files are there.
+    fn expected_bytes(&self, entry: &Entry) -> u64 {
+        let files = self.shapes.iter().filter_map(|shape| Some((shape, entry.tables.get(&shape.name)?)));
+        let held = files.flat_map(|(shape, files)| {
+            let width = POSITION_BYTES + 8 * shape.staged.fields().len() as u64;
+            files.iter().map(move |file| (file.bytes * 8).max(file.rows * width))
+        });
+        held.sum()
     }
 
     /// Brings a table up to the last of these entries, and tells the rows of its own files as counted in the files:
@@ -191,6 +181,22 @@ impl Loader {
         }
         Ok(values)
     }
+}
+
+/// Cuts the entries into parts of at most so many bytes, one entry at least.
+fn parts(entries: &[Arc<Entry>], room: u64, bytes: impl Fn(&Entry) -> u64) -> Vec<&[Arc<Entry>]> {
+    let mut parts = Vec::new();
+    let (mut start, mut held) = (0, 0);
+    for (index, entry) in entries.iter().enumerate() {
+        let more = bytes(entry);
+        if index > start && held + more > room {
+            parts.push(&entries[start..index]);
+            (start, held) = (index, 0);
+        }
+        held += more;
+    }
+    parts.push(&entries[start..]);
+    parts
 }
 
 /// The first and last number of entries that can be loaded together: consecutive ones of this pipeline, whose tables it

@@ -16,8 +16,9 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::basic::{ConvertedType, Type};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 
 use super::arrow_bug;
 use super::plan::StagedFile;
@@ -56,8 +57,8 @@ impl From<Fault> for Error {
     }
 }
 
-/// The files of some entries, each checked.
-pub(super) struct Fetched(HashMap<String, Bytes>);
+/// The files of some entries, each checked, and what its rows take once they are read.
+pub(super) struct Fetched(HashMap<String, (Bytes, u64)>);
 
 impl Fetched {
     /// Fetches every table's files of these entries.
@@ -71,16 +72,53 @@ impl Fetched {
         });
         let fetching = named.map(|(entry, file)| async move {
             let bytes = fetch(store, entry, &file).await?;
-            Ok::<_, Error>((file.path, bytes))
+            let (path, footer) = (file.path.clone(), bytes.clone());
+            let rows = blocking(move || Ok(decoded_bytes(opened(footer, entry, &file)?.metadata()))).await?;
+            Ok::<_, Error>((path, (bytes, rows)))
         });
         let fetching: Vec<_> = fetching.collect();
         stream::iter(fetching).buffer_unordered(FETCHES).try_collect().await.map(Self)
     }
 
     fn bytes(&self, path: &str) -> Result<Bytes> {
-        let fetched = self.0.get(path).cloned();
+        let fetched = self.0.get(path).map(|(bytes, _)| bytes.clone());
         fetched.ok_or_else(|| Error::internal(format!("{path} is loaded and was not fetched")))
     }
+
+    /// What the rows of an entry's files take in memory, in bytes: told by the files, for alike rows shrink to next to
+    /// nothing.
+    pub(super) fn decoded_bytes(&self, entry: &Entry) -> u64 {
+        let files = entry.tables.values().flatten();
+        files.filter_map(|file| self.0.get(&file.path)).map(|(_, rows)| rows).sum()
+    }
+}
+
+/// What the rows of a file take in memory, in bytes.
+fn decoded_bytes(file: &ParquetMetaData) -> u64 {
+    let of_group = |group: &RowGroupMetaData| -> u64 {
+        let rows = group.num_rows().unsigned_abs();
+        group.columns().iter().map(|column| column_bytes(column, rows)).sum()
+    };
+    file.row_groups().iter().map(of_group).sum()
+}
+
+/// Values by their width, texts by their bytes, and for each text and list the place of its end.
+fn column_bytes(column: &ColumnChunkMetaData, rows: u64) -> u64 {
+    let values = column.num_values().unsigned_abs();
+    let is_decimal = column.column_descr().converted_type() == ConvertedType::DECIMAL;
+    let width = match column.column_type() {
+        Type::BOOLEAN => 1,
+        Type::INT32 | Type::FLOAT if !is_decimal => 4,
+        Type::BYTE_ARRAY => 4,
+        Type::INT64 | Type::DOUBLE if !is_decimal => 8,
+        _ => 16,
+    };
+    let texts = match column.column_type() {
+        Type::BYTE_ARRAY => column.unencoded_byte_array_data_bytes().unwrap_or(column.uncompressed_size()),
+        _ => 0,
+    };
+    let ends = if column.column_descr().max_rep_level() > 0 { 4 * rows } else { 0 };
+    values * width + ends + texts.unsigned_abs()
 }
 
 /// The rows of a table's files in these entries, with these columns (of those the file holds), in journal order.

@@ -185,7 +185,7 @@ impl Query {
         // What failed of another statement's reads is no cause here.
         self.failed.take();
         let planning = |error| failure::planning(&error, &self.names);
-        let plan = state.statement_to_plan(statement).await.map_err(planning)?;
+        let plan = crate::sql::planned(&state, statement).await.map_err(planning)?;
         // The statement's first words already say that it reads; this finds what hides further inside.
         let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         reads.verify_plan(&plan).map_err(|_| statement::refusal("a part of this statement"))?;

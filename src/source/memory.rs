@@ -269,7 +269,7 @@ impl MemoryReader {
             let next = records.first().map(|record| (record.position.clone(), record.arrived_at));
             Gap { after, next }
         });
-        Ok(Page { records, range, behind: Some(behind), end_of_shard: at_tip && shard.closed, gap })
+        Ok(Page { records, range, behind: Some(behind), end_of_shard: at_tip && shard.closed, gap, left: 0 })
     }
 }
 

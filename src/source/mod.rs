@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use crate::batch::{Position, Range, RawRecord, ShardId, StartAt, StreamIdentity};
 use crate::error::Result;
 
-pub use aggregate::{Aggregate, Aggregator, Part, Taken, take_apart};
+pub use aggregate::{Aggregate, Aggregator, Part, Parts, Taken, take_apart};
 pub use kinesis::{
     CallCounts, Credentials, FanOutConsumer, KinesisSettings, KinesisSource, Producer, ProducerLimits, PutItem,
     PutReport, ReadLimits, StreamAdmin,
@@ -96,13 +96,19 @@ pub struct Page {
     pub end_of_shard: bool,
     /// Told once, with the first page that shows it.
     pub gap: Option<Gap>,
+    /// What the reader still holds of the same answer, in bytes: the next page goes on with it, and asks the stream for
+    /// nothing. 0: the answer is given on whole.
+    pub left: usize,
 }
 
 impl fmt::Debug for Page {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (records, range) = (self.records.len(), &self.range);
-        let (behind, end) = (self.behind, self.end_of_shard);
-        write!(formatter, "Page({records} records, {range:?}, behind {behind:?}, end of shard: {end})")
+        let (behind, end, left) = (self.behind, self.end_of_shard, self.left);
+        write!(
+            formatter,
+            "Page({records} records, {range:?}, behind {behind:?}, end of shard: {end}, {left} bytes left)"
+        )
     }
 }
 

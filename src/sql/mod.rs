@@ -2,12 +2,13 @@
 //!
 //! Owns the session's settings and what all SQL may rely on, a pipeline's and a person's: arithmetic that fails where
 //! a result does not fit (`checked`), functions that neither panic nor make memory out of nothing (`functions`), how
-//! deep a statement may be (`chain`), and where what does not fit into memory is spilled (`spill`). It plans and runs
-//! nothing itself.
+//! deep a statement may be (`chain`), what table functions in FROM are given (`series`), and where what does not fit into
+//! memory is spilled (`spill`). It runs nothing itself.
 
 mod chain;
 mod checked;
 mod functions;
+mod series;
 mod spill;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub use functions::{MAX_CALL_BYTES, MAX_VALUE_BYTES};
 use crate::error::{Error, Result};
 
 pub use chain::{MAX_CHAIN, TOO_LONG_A_CHAIN, too_long_a_chain};
+pub use series::planned;
 pub use spill::SpillFolder;
 
 /// The bounds of a session.
@@ -92,6 +94,10 @@ fn over(settings: SessionSettings, disks: DiskManagerBuilder) -> Result<SessionC
     // Behind DataFusion's own rules: both look at types that are settled.
     context.add_analyzer_rule(Arc::new(checked::CheckedArithmetic));
     context.add_analyzer_rule(Arc::new(functions::WatchedCalls { pool }));
+    let exact = checked::functions(&context);
+    for function in exact.map_err(|error| Error::internal("a function is missing").with_source(error))? {
+        context.register_udf(function);
+    }
     for aggregate in checked::aggregates() {
         context.register_udaf(aggregate);
     }

@@ -77,11 +77,11 @@ def gzip_real():
     def lines(number):
         return b"".join(json.dumps({"id": line, "kind": "healthy", "note": f"order {number}.{line} was delivered " * 3})
                         .encode() + b"\n" for line in range(70_000))
-    return [sized(gzip.compress(lines(number))) for number in range(4)]
+    return [sized(gzip.compress(lines(number))) for number in range(6)]
 
 
 def wide_events():
-    return [b'{"id":1}\n' * 110_000] * 4
+    return [b'{"id":1}\n' * 110_000] * 6
 
 
 def long_texts():
@@ -112,7 +112,7 @@ def rejects():
 
 
 def failed_checks():
-    return [b'{"id":-1}\n' * 100_000] * 4
+    return [b'{"id":-1}\n' * 100_000] * 6
 
 
 def quarantined_texts():
@@ -121,7 +121,7 @@ def quarantined_texts():
 
 
 def repeated_key():
-    return [filled(b'{"id":7,"kind":"same"}', MIB - 100)] * 6
+    return [filled(b'{"id":7,"kind":"same"}', MIB - 100)] * 12
 
 
 def unnested():

@@ -6,6 +6,7 @@ mod overflow;
 mod panics;
 mod refusals;
 mod rows;
+mod unnest;
 mod widths;
 
 use std::collections::BTreeMap;

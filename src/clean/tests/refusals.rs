@@ -220,8 +220,12 @@ async fn a_batch_that_needs_more_memory_than_there_is_is_cleaned_in_parts() {
     let planned = Cleaner::plan(&pipeline(Vec::new(), vec![table("t", &["id"], LONG_NAMES)]), settings).await;
     let cleaner = planned.expect("no fault");
     let (mut found, mut parts, mut records, mut rest) = (Vec::new(), 0, 0, Some(events(&batch)));
+    let mut most = usize::MAX;
     while let Some(decoded) = rest {
-        let (part, left) = cleaner.clean_some(decoded).await.expect("cleaned");
+        let (part, left) = cleaner.clean_some(decoded, most).await.expect("cleaned");
+        let taken = usize::try_from(part.counts.records).expect("a count");
+        assert!((1..=most).contains(&taken), "{taken} of {most}");
+        most = taken * 2;
         assert!(part.rejects.is_empty(), "{:?}", part.rejects);
         found.extend(shown(&part, "t"));
         adds_up(&part.counts);
@@ -240,9 +244,25 @@ async fn an_event_that_alone_needs_too_much_memory_is_refused_alone() {
     let part = "repeat(name, 100)";
     let sql = format!("SELECT id, concat({part}, {part}, {part}, {part}, {part}) AS name FROM events");
     let cleaned = in_one_mebibyte(&sql, &batch).await.expect("cleaned");
-    let message = "the SQL of t fails on it: it needs more memory than a batch may take";
-    assert_eq!(told(&cleaned), [("sql_error", message, "<70.0>\n")]);
+    let told = told(&cleaned);
+    let [("sql_error", message, "<70.0>\n")] = told.as_slice() else { panic!("{told:?}") };
+    assert!(message.starts_with("the SQL of t fails on it: concat() would make 50000"), "{message}");
+    assert!(message.ends_with(" bytes for one row, more than the memory that is left"), "{message}");
     assert_eq!(shown(&cleaned, "t").len(), 99);
+    adds_up(&cleaned.counts);
+}
+
+#[tokio::test]
+async fn an_event_whose_unnested_rows_would_be_too_large_is_refused_alone() {
+    let mut batch: Vec<Event> = (0..100).map(|id| event(id, "a name", 1)).collect();
+    batch.iter_mut().for_each(|event| event.3 = vec![1, 2]);
+    (batch[70].1, batch[70].3) = (Some("x".repeat(60_000)), vec![7; 2_000]);
+    let sql = "SELECT id, unnest(tags) AS tag, name FROM events";
+    let cleaned = cleaner(Vec::new(), vec![table("t", &[], sql)]).await.clean(events(&batch)).await.expect("cleaned");
+    let told = told(&cleaned);
+    let [("sql_error", message, "<70.0>\n")] = told.as_slice() else { panic!("{told:?}") };
+    assert!(message.starts_with("the SQL of t fails on it: unnest() would make 120"), "{message}");
+    assert_eq!(shown(&cleaned, "t").len(), 198);
     adds_up(&cleaned.counts);
 }
 

@@ -1,7 +1,7 @@
 //! The data files of a Delta table: read whole, and rewritten sorted by key.
 //!
-//! Owns how files are written (zstd, one row group, statistics, their SHA-256 in the tags of the action that adds them)
-//! and that they are synced before a commit names them. A file that has such a tag is held against it whenever it is read.
+//! Owns how files are written (zstd, one row group, statistics; their SHA-256, and what their rows take in memory, in the
+//! tags of the action that adds them) and that they are synced before a commit names them. A file that has such a tag is held against it whenever it is read.
 //! Decoding, sorting and encoding run on threads where they hold nobody up.
 
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use super::super::shape::{POSITION, SURROGATE_KEY, Shape, conform};
 use super::super::{arrow_bug, staged};
 use super::fault::{altered, fault, gone};
 use super::folder::sync_now;
-use super::layout::{Rewrite, portions};
+use super::layout::{AIM_BYTES, Rewrite, portions};
 use crate::batch::Checksum;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::blocking;
@@ -43,15 +43,25 @@ pub(super) struct DataFile {
     pub(super) remove: Action,
     /// What the log says of its bytes; none of a file that another writer, or an earlier Millstream, wrote.
     pub(super) checksum: Option<String>,
+    /// What its rows take in memory.
+    pub(super) bytes: usize,
 }
+
+/// The tag that holds what a file's rows take in memory, in bytes.
+const BYTES: &str = "millstream.bytes";
+
+/// How many times its bytes the rows of a file take that does not say so.
+const GROWTH: usize = 8;
 
 impl DataFile {
     /// The file that this line of a snapshot names.
     pub(super) fn of(view: &LogicalFileView) -> Self {
         #[expect(deprecated, reason = "nothing else tells a file's tags")]
-        let tags = view.add_action().tags;
-        let checksum = tags.and_then(|mut tags| tags.remove(Checksum::DELTA_TAG)).flatten();
-        Self { path: view.object_store_path(), remove: Action::Remove(view.remove_action(true)), checksum }
+        let mut tags = view.add_action().tags.unwrap_or_default();
+        let checksum = tags.remove(Checksum::DELTA_TAG).flatten();
+        let told = tags.remove(BYTES).flatten().and_then(|bytes| bytes.parse().ok());
+        let bytes = told.unwrap_or_else(|| usize::try_from(view.size()).unwrap_or(0).saturating_mul(GROWTH));
+        Self { path: view.object_store_path(), remove: Action::Remove(view.remove_action(true)), checksum, bytes }
     }
 }
 
@@ -59,6 +69,8 @@ impl DataFile {
 pub(super) struct Files {
     pub(super) files: Vec<DataFile>,
     pub(super) rows: Vec<usize>,
+    /// As `layout` counts them.
+    pub(super) sizes: Vec<usize>,
     /// The first key column's lowest value; null where unknown.
     pub(super) lowest: ArrayRef,
     /// The first key column's highest value; null where unknown.
@@ -101,7 +113,7 @@ impl Shelf {
             mix.sort(&self.shape)?;
             let mut actions: Vec<Action> = old.into_iter().map(|file| file.remove).collect();
             let mut places = mix.places.as_slice();
-            for count in portions(places.len(), self.shape.rows_per_file) {
+            for count in portions(places.len(), mix.rows_per_file(&self.shape)) {
                 let (portion, rest) = places.split_at(count);
                 places = rest;
                 let rows =
@@ -182,11 +194,14 @@ impl Shelf {
         writer.write(&rows).await?;
         let mut added = writer.close().await?;
         let objects = self.log.object_store(None);
+        let held = bytes_of(&rows) / added.len().max(1);
         for add in &mut added {
             let path = Path::from(add.path.as_str());
             let bytes = memory.get_opts(&path, Default::default()).await?.bytes().await?;
             let checksum = Checksum::of(&bytes).to_string();
-            add.tags.get_or_insert_default().insert(Checksum::DELTA_TAG.to_owned(), Some(checksum));
+            let said =
+                [(Checksum::DELTA_TAG.to_owned(), Some(checksum)), (BYTES.to_owned(), Some(held.to_string()))];
+            add.tags.get_or_insert_default().extend(said);
             objects.put_opts(&path, bytes.into(), Default::default()).await?;
         }
         Ok(added)
@@ -201,6 +216,12 @@ impl Shelf {
         }
         properties.build()
     }
+}
+
+/// What rows take in memory.
+pub(super) fn bytes_of(rows: &RecordBatch) -> usize {
+    let bytes = |column: &ArrayRef| column.to_data().get_slice_memory_size();
+    rows.columns().iter().map(|column| bytes(column).unwrap_or_else(|_| column.get_array_memory_size())).sum()
 }
 
 /// Rows of several batches in one order, copied only when they are written.
@@ -230,6 +251,13 @@ impl Mix {
             start += batch.num_rows();
             self.parts.push(batch);
         }
+    }
+
+    /// How many rows of this width make a file.
+    fn rows_per_file(&self, shape: &Shape) -> usize {
+        let rows: usize = self.parts.iter().map(RecordBatch::num_rows).sum();
+        let bytes: usize = self.parts.iter().map(bytes_of).sum();
+        shape.rows_per_file.min(AIM_BYTES / (bytes / rows.max(1)).max(1)).max(1)
     }
 
     fn sort(&mut self, shape: &Shape) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Which files of a table a change rewrites, and which of its new rows go into which.
 //!
-//! Pure. Files hold about [`Layout::aim`] rows, sorted by key, so that a change touches few of them and their number
+//! Pure. Files are about [`Layout::aim`] large, sorted by key, so that a change touches few of them and their number
 //! stays small. A file from which rows go is rewritten; new rows join the rewritten file whose range they continue.
 //! The rest becomes a file of its own, together with the files that are still small: so at most a few small files are
 //! ever there, and no compaction is needed.
@@ -11,6 +11,14 @@ use arrow::row::{RowConverter, SortField};
 
 use super::super::arrow_bug;
 use crate::error::Result;
+
+/// What the rows of a file aim to take in memory: a load holds those of several files.
+pub(super) const AIM_BYTES: usize = 16 << 20;
+
+/// How large so many rows are that take so many bytes, where a file is full by [`AIM_BYTES`] or by its rows.
+pub(super) fn size(rows: usize, bytes: usize, rows_per_file: usize) -> usize {
+    bytes.max(rows.saturating_mul(AIM_BYTES / rows_per_file.max(1)))
+}
 
 /// A set of files that becomes one or several new ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,10 +31,12 @@ pub(super) struct Rewrite {
 
 /// What is known before a change.
 pub(super) struct Layout<'a> {
-    /// Rows that a file aims at.
+    /// How large a file aims to be, in the unit of all sizes here.
     pub(super) aim: usize,
-    /// Rows in each file.
-    pub(super) rows: &'a [usize],
+    /// How large each file is.
+    pub(super) sizes: &'a [usize],
+    /// How large a new row is.
+    pub(super) row: usize,
     /// Whether rows of the file go.
     pub(super) touched: &'a [bool],
     /// For each new row the file whose range it lies in or continues.
@@ -37,7 +47,7 @@ impl Layout<'_> {
     /// The rewrites that a change needs.
     pub(super) fn rewrites(&self) -> Vec<Rewrite> {
         let mut large: Vec<Option<Rewrite>> = self.touched.iter().map(|_| None).collect();
-        for file in (0..self.rows.len()).filter(|&file| self.touched[file] && !self.is_small(file)) {
+        for file in (0..self.sizes.len()).filter(|&file| self.touched[file] && !self.is_small(file)) {
             large[file] = Some(Rewrite { files: vec![file], added: Vec::new() });
         }
         let mut rest = Vec::new();
@@ -53,35 +63,35 @@ impl Layout<'_> {
     }
 
     fn is_small(&self, file: usize) -> bool {
-        self.rows[file] < self.aim / 2
+        self.sizes[file] < self.aim / 2
     }
 
     /// The small files and the remaining new rows, in portions of about two full files.
     fn small(&self, rest: Vec<u32>) -> Vec<Rewrite> {
         let small = |file: &usize| self.is_small(*file);
         let (touched, others): (Vec<usize>, Vec<usize>) =
-            (0..self.rows.len()).filter(small).partition(|&file| self.touched[file]);
+            (0..self.sizes.len()).filter(small).partition(|&file| self.touched[file]);
         if touched.is_empty() && rest.is_empty() {
             return Vec::new();
         }
         let room = 2 * self.aim;
-        let mut held = rest.len();
+        let mut held = rest.len() * self.row;
         let mut rewrites = vec![Rewrite { files: Vec::new(), added: rest }];
         for file in touched {
             if held > room {
                 rewrites.push(Rewrite::default());
                 held = 0;
             }
-            held += self.rows[file];
+            held += self.sizes[file];
             if let Some(last) = rewrites.last_mut() {
                 last.files.push(file);
             }
         }
         for file in others {
-            if held + self.rows[file] > room {
+            if held + self.sizes[file] > room {
                 break;
             }
-            held += self.rows[file];
+            held += self.sizes[file];
             if let Some(last) = rewrites.last_mut() {
                 last.files.push(file);
             }
@@ -128,9 +138,23 @@ mod tests {
 
     use super::*;
 
-    fn rewrites(rows: &[usize], touched: &[bool], near: &[Option<usize>]) -> Vec<(Vec<usize>, Vec<u32>)> {
-        let rewrites = Layout { aim: 100, rows, touched, near }.rewrites();
+    fn rewrites(sizes: &[usize], touched: &[bool], near: &[Option<usize>]) -> Vec<(Vec<usize>, Vec<u32>)> {
+        let rewrites = Layout { aim: 100, sizes, row: 1, touched, near }.rewrites();
         rewrites.into_iter().map(|rewrite| (rewrite.files, rewrite.added)).collect()
+    }
+
+    #[test]
+    fn a_file_is_full_by_its_rows_or_by_its_bytes() {
+        let rows = 131_072;
+        assert_eq!(
+            [size(rows, 0, rows), size(1, AIM_BYTES, rows), size(rows, 3 * AIM_BYTES, rows)],
+            [AIM_BYTES, AIM_BYTES, 3 * AIM_BYTES]
+        );
+        // Wide rows: a few of them are no small file, and new ones fill files of their own.
+        let wide = Layout { aim: 100, sizes: &[60, 10], row: 50, touched: &[false, false], near: &[None; 3] };
+        assert_eq!(wide.rewrites(), [Rewrite { files: vec![1], added: vec![0, 1, 2] }]);
+        let wider = Layout { row: 70, ..wide };
+        assert_eq!(wider.rewrites(), [Rewrite { files: vec![], added: vec![0, 1, 2] }]);
     }
 
     #[test]

@@ -28,9 +28,9 @@ use super::super::protocol::{Outcome, Step};
 use super::super::shape::{Shape, Style, only};
 use super::Place;
 use super::fault::{fault, is_conflict};
-use super::files::{DataFile, Files, Shelf};
+use super::files::{DataFile, Files, Shelf, bytes_of};
 use super::folder;
-use super::layout::{Layout, near};
+use super::layout::{AIM_BYTES, Layout, near, size};
 use super::{tidy, widen};
 use crate::error::{Error, Result};
 use crate::runtime::{Clock, blocking};
@@ -255,7 +255,9 @@ impl DeltaTable {
             Some(key) => near(&named(&change.added, std::slice::from_ref(key))?[0], &files.lowest)?,
             None => vec![None; change.added.num_rows()],
         };
-        let layout = Layout { aim: self.shape.rows_per_file, rows: &files.rows, touched: &touched, near: &near };
+        let added = &change.added;
+        let row = size(1, bytes_of(added) / added.num_rows().max(1), self.shape.rows_per_file);
+        let layout = Layout { aim: AIM_BYTES, sizes: &files.sizes, row, touched: &touched, near: &near };
         let rewrites = layout.rewrites();
         if rewrites.is_empty() {
             return Ok(Outcome::Done);
@@ -307,7 +309,7 @@ impl DeltaTable {
     fn files(&self, state: &State) -> Result<Files> {
         let data = state.snapshot.log_data();
         let mut files = Vec::new();
-        let mut rows = Vec::new();
+        let (mut rows, mut sizes) = (Vec::new(), Vec::new());
         for view in data.iter() {
             if view.deletion_vector_descriptor().is_some() {
                 return Err(Error::invalid(format!(
@@ -317,8 +319,10 @@ impl DeltaTable {
                 )));
             }
             // Without statistics a file counts as full: it is then never drawn into another.
-            rows.push(view.num_records().unwrap_or(self.shape.rows_per_file));
-            files.push(DataFile::of(&view));
+            let (held, file) = (view.num_records().unwrap_or(self.shape.rows_per_file), DataFile::of(&view));
+            sizes.push(size(held, file.bytes, self.shape.rows_per_file));
+            rows.push(held);
+            files.push(file);
         }
         let key = self.shape.key.first();
         let data_type = key.and_then(|key| self.shape.table.field_with_name(key).ok());
@@ -330,7 +334,7 @@ impl DeltaTable {
         let column = key.map(Column::from_name);
         let lowest = bounds(column.as_ref().and_then(|column| data.min_values(column)));
         let highest = bounds(column.as_ref().and_then(|column| data.max_values(column)));
-        Ok(Files { files, rows, lowest, highest })
+        Ok(Files { files, rows, sizes, lowest, highest })
     }
 
     fn shelf(&self, state: &State) -> Shelf {

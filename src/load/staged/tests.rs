@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Mutex;
 
-use arrow::array::{ArrayRef, Int64Array};
+use arrow::array::{ArrayRef, Decimal128Array, Int64Array, ListArray, StringArray};
+use arrow::datatypes::Int32Type;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use object_store::memory::InMemory;
@@ -110,5 +111,26 @@ async fn columns_are_read_from_the_footer_alone() {
             assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains(told), "{error}");
         }
         watched.reads.lock().expect("reads").clear();
+    }
+}
+
+#[test]
+fn alike_rows_count_as_what_they_become_and_not_as_what_they_shrink_to() {
+    let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..2_000).map(|row| "x".repeat(5_000 + row % 2))));
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..2_000));
+    let amounts = Decimal128Array::from_iter_values(0..2_000).with_precision_and_scale(9, 2).expect("they fit");
+    let lists = (0..2_000).map(|row| Some((0..row % 50).map(|item| Some(item as i32)).collect::<Vec<_>>()));
+    let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(lists));
+    let columns = [("text", texts), ("number", numbers), ("amount", Arc::new(amounts) as _), ("list", lists)];
+    for (name, column) in columns {
+        let batch = RecordBatch::try_from_iter([(name, column)]).expect("a batch");
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).expect("a writer");
+        writer.write(&batch).expect("written");
+        let bytes: Bytes = writer.into_inner().expect("closed").into();
+        let file = DataFile::of("f".to_owned(), 2_000, &bytes);
+        let told = decoded_bytes(opened(bytes, 1, &file).expect("a file").metadata());
+        let held = batch.column(0).to_data().get_slice_memory_size().expect("its size") as u64;
+        assert!((held * 9 / 10..held * 3 / 2 + 20_000).contains(&told), "{name}: {told} bytes told of {held}");
+        assert!(name != "text" || file.bytes < held / 50, "it shrinks: {} of {held}", file.bytes);
     }
 }

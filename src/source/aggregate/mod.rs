@@ -21,4 +21,4 @@ mod tests;
 pub use pack::{Aggregate, Aggregator};
 
 pub(in crate::source) use hash_key::hash_key;
-pub use take_apart::{Part, Taken, take_apart};
+pub use take_apart::{Part, Parts, Taken, take_apart};

@@ -1,11 +1,12 @@
 //! Taking a Kinesis record's payload apart, where it is an aggregate.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
 
-use super::format::{AggregatedRecord, DIGEST, MAGIC, Record, digest};
+use super::format::{DIGEST, Keys, MAGIC, Record, Records, digest};
 use super::hash_key::{InvalidHashKey, explicit_hash_key, partition_key_hash};
 
 /// The largest record that a stream can be set to take; a part needs 6 bytes at least, so this bounds the parts too.
@@ -17,9 +18,42 @@ pub enum Taken {
     /// No aggregate: the payload is the user's record.
     Plain,
     /// An aggregate's user records, one at least; the index of each is its sub-sequence.
-    Parts(Vec<Part>),
+    Parts(Parts),
     /// It begins as an aggregate and is none: what is wrong, with the bytes or digests that show it.
     Damaged(String),
+}
+
+/// The user records of an aggregate that was looked at whole and is sound. They are read out of its bytes one by one:
+/// all together they may take many times as much.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Parts {
+    records: Records,
+    hash_keys: Arc<HashKeys>,
+    left: usize,
+}
+
+impl Iterator for Parts {
+    type Item = Part;
+
+    fn next(&mut self) -> Option<Part> {
+        let record = self.records.next().and_then(Result::ok);
+        // Each of them was read before, so there are as many as were counted.
+        let part = record.and_then(|record| self.hash_keys.part(0, record).ok());
+        self.left = if part.is_some() { self.left.saturating_sub(1) } else { 0 };
+        part
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Parts {}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Parts({})", self.left)
+    }
 }
 
 /// A user record.
@@ -68,19 +102,28 @@ pub fn take_apart(payload: &Bytes) -> Taken {
     }
 }
 
-fn parts(payload: &Bytes) -> Result<Vec<Part>, Damage> {
-    let message = read(payload)?;
-    if message.records.is_empty() {
-        return Err(Damage::Empty);
+fn parts(payload: &Bytes) -> Result<Parts, Damage> {
+    let body = body(payload)?;
+    let protobuf = |source| Damage::Protobuf { bytes: body.len(), source };
+    let keys = Keys::decode(body.clone()).map_err(protobuf)?;
+    let hash_keys = HashKeys {
+        explicit: keys.explicit.iter().map(|key| explicit_hash_key(key)).collect::<Result<_, _>>()?,
+        partition: keys.partition.iter().map(|key| partition_key_hash(key)).collect(),
+    };
+    let records = Records(body.clone());
+    let mut left = 0;
+    for record in records.clone() {
+        hash_keys.part(left, record.map_err(protobuf)?)?;
+        left += 1;
     }
-    let explicit: Vec<u128> =
-        message.explicit_hash_key_table.iter().map(|key| explicit_hash_key(key)).collect::<Result<_, _>>()?;
-    let partition: Vec<u128> = message.partition_key_table.iter().map(|key| partition_key_hash(key)).collect();
-    let numbered = message.records.into_iter().enumerate();
-    numbered.map(|(number, record)| part(number, record, &partition, &explicit)).collect()
+    match left {
+        0 => Err(Damage::Empty),
+        _ => Ok(Parts { records, hash_keys: Arc::new(hash_keys), left }),
+    }
 }
 
-fn read(payload: &Bytes) -> Result<AggregatedRecord, Damage> {
+/// The protobuf bytes, which are those that the MD5 is of.
+fn body(payload: &Bytes) -> Result<Bytes, Damage> {
     let length = payload.len();
     if length > LARGEST {
         return Err(Damage::TooLong(length));
@@ -91,21 +134,30 @@ fn read(payload: &Bytes) -> Result<AggregatedRecord, Damage> {
     if *told != found {
         return Err(Damage::WrongDigest { told: hexadecimal(&told), found: hexadecimal(&found), bytes });
     }
-    AggregatedRecord::decode(body).map_err(|source| Damage::Protobuf { bytes, source })
+    Ok(body)
 }
 
-fn part(number: usize, record: Record, partition: &[u128], explicit: &[u128]) -> Result<Part, Damage> {
-    let missing = |field| Damage::Missing { record: number, field };
-    let look_up = |keys: &[u128], table, index: u64| {
-        let key = usize::try_from(index).ok().and_then(|index| keys.get(index)).copied();
-        key.ok_or(Damage::OutsideTable { record: number, table, index, length: keys.len() })
-    };
-    let index = record.partition_key_index.ok_or_else(|| missing("partition key"))?;
-    let by_partition_key = look_up(partition, "partition key", index)?;
-    let by_explicit =
-        record.explicit_hash_key_index.map(|index| look_up(explicit, "explicit hash key", index)).transpose()?;
-    let payload = record.data.ok_or_else(|| missing("data"))?;
-    Ok(Part { payload, hash_key: by_explicit.unwrap_or(by_partition_key) })
+/// The hash keys of an aggregate's tables.
+#[derive(PartialEq, Eq)]
+struct HashKeys {
+    partition: Vec<u128>,
+    explicit: Vec<u128>,
+}
+
+impl HashKeys {
+    fn part(&self, number: usize, record: Record) -> Result<Part, Damage> {
+        let missing = |field| Damage::Missing { record: number, field };
+        let look_up = |keys: &[u128], table, index: u64| {
+            let key = usize::try_from(index).ok().and_then(|index| keys.get(index)).copied();
+            key.ok_or(Damage::OutsideTable { record: number, table, index, length: keys.len() })
+        };
+        let index = record.partition_key_index.ok_or_else(|| missing("partition key"))?;
+        let by_partition_key = look_up(&self.partition, "partition key", index)?;
+        let by_explicit = record.explicit_hash_key_index;
+        let by_explicit = by_explicit.map(|index| look_up(&self.explicit, "explicit hash key", index)).transpose()?;
+        let payload = record.data.ok_or_else(|| missing("data"))?;
+        Ok(Part { payload, hash_key: by_explicit.unwrap_or(by_partition_key) })
+    }
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

@@ -1,7 +1,8 @@
 //! The records of an answer as a reader gives them on: aggregates taken apart, what it has read already skipped.
 //!
-//! Owns the skipping, the order and the sub-sequences: part i of an aggregate has sub-sequence i, a plain record 0. It
-//! remembers nothing; the reader's place is a parameter. No payload is copied: the parts share the aggregate's bytes.
+//! Owns the skipping, the order and the sub-sequences: part i of an aggregate has sub-sequence i, a plain record 0. An
+//! answer remembers what of it is still to be given on and nothing else; the reader's place is a parameter. No payload is
+//! copied: the parts share the aggregate's bytes.
 
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::Record;
@@ -9,7 +10,7 @@ use aws_sdk_kinesis::types::Record;
 use crate::batch::{Damage, Position, RawRecord, SequenceNumber, StartAt};
 use crate::error::{Error, Result};
 use crate::source::Shard;
-use crate::source::aggregate::{Part, Taken, take_apart};
+use crate::source::aggregate::{Part, Parts, Taken, take_apart};
 
 /// What a piece of an answer brings.
 #[derive(Debug, Default)]
@@ -29,17 +30,31 @@ pub(super) struct Answered {
     left_out: Option<Position>,
 }
 
-/// An answer that is given on piece by piece: an aggregate's parts are many times its bytes.
+/// About what a piece takes in memory: an aggregate's parts are many times its bytes.
+pub(super) const PIECE_BYTES: usize = 2 << 20;
+
+/// What a record of an answer takes beside its payload.
+const RECORD_BYTES: usize = size_of::<Record>() + 100;
+
+/// An answer that is given on piece by piece.
 #[derive(Debug)]
 pub(super) struct Answer {
     records: std::vec::IntoIter<Record>,
+    /// An aggregate whose parts are being given on.
+    open: Option<Open>,
     /// Whether a piece was given on.
     is_begun: bool,
 }
 
+#[derive(Debug)]
+struct Open {
+    whole: RawRecord,
+    parts: std::iter::Enumerate<Parts>,
+}
+
 impl Answer {
     pub(super) fn new(records: Vec<Record>) -> Self {
-        Self { records: records.into_iter(), is_begun: false }
+        Self { records: records.into_iter(), open: None, is_begun: false }
     }
 
     /// The payloads and partition keys that are left, as the service's limits count them.
@@ -48,9 +63,15 @@ impl Answer {
         self.records.as_slice().iter().map(|record| bytes(record) as u64).sum()
     }
 
+    /// What is left takes in memory.
+    pub(super) fn held(&self) -> usize {
+        let open = self.open.as_ref().map_or(0, |open| open.whole.payload.len() + RECORD_BYTES);
+        usize::try_from(self.bytes()).unwrap_or(usize::MAX) + self.records.len() * RECORD_BYTES + open
+    }
+
     /// Whether nothing is left.
     pub(super) fn is_over(&self) -> bool {
-        self.records.len() == 0
+        self.records.len() == 0 && self.open.is_none()
     }
 
     /// What of the next records comes after the position or, where there is none yet, counts from `start` on; about as
@@ -67,9 +88,13 @@ impl Answer {
     ) -> Result<Answered> {
         let before = position.filter(|_| std::mem::replace(&mut self.is_begun, true));
         let mut answer = Answered::default();
-        while answer.held < most
-            && let Some(record) = self.records.next()
-        {
+        while answer.held < most {
+            if let Some(open) = &mut self.open {
+                answer.take_parts(shard, position, open, most);
+                self.open = self.open.take().filter(|open| open.parts.len() > 0);
+                continue;
+            }
+            let Some(record) = self.records.next() else { break };
             let whole = raw_record(shard, record)?;
             let sequence = &whole.position.sequence;
             let last = answer.last().or(before);
@@ -84,7 +109,7 @@ impl Answer {
                 answer.first = Some((whole.position.clone(), whole.arrived_at));
             }
             if is_begun || !is_before(&whole, start, position) {
-                answer.take(shard, position, whole);
+                self.open = answer.take(position, whole);
             }
         }
         answer.through = answer.last().cloned();
@@ -102,37 +127,47 @@ fn is_before(whole: &RawRecord, start: &StartAt, position: Option<&Position>) ->
     }
 }
 
+fn is_new(candidate: &Position, position: Option<&Position>) -> bool {
+    position.is_none_or(|position| candidate > position)
+}
+
 impl Answered {
     /// The last position so far, of what is given on and of what is left out.
     fn last(&self) -> Option<&Position> {
         self.records.last().map(|record| &record.position).max(self.left_out.as_ref())
     }
 
-    /// Adds a record, or its parts, as far as they lie after the position.
-    fn take(&mut self, shard: &Shard, position: Option<&Position>, whole: RawRecord) {
-        let is_new = |candidate: &Position| position.is_none_or(|position| candidate > position);
+    /// Adds a record, where it lies after the position; an aggregate's parts are still to be taken.
+    fn take(&mut self, position: Option<&Position>, whole: RawRecord) -> Option<Open> {
         match take_apart(&whole.payload) {
-            Taken::Plain => self.push(whole, is_new),
+            Taken::Plain => self.push(whole, position),
             Taken::Damaged(message) => {
                 let damage = Some(Box::new(Damage { reason: "damaged_aggregate", message }));
-                self.push(RawRecord { damage, ..whole }, is_new);
+                self.push(RawRecord { damage, ..whole }, position);
             }
-            Taken::Parts(parts) => {
-                for (index, Part { payload, hash_key }) in parts.into_iter().enumerate() {
-                    let position = Position::new(whole.position.sequence.clone(), index as u64);
-                    if shard.hashes.contains(hash_key) {
-                        self.push(RawRecord { position, payload, ..whole.clone() }, is_new);
-                    } else if is_new(&position) {
-                        // It belongs to a sibling, which gives it from its own copy of the aggregate.
-                        self.left_out = Some(position);
-                    }
-                }
+            Taken::Parts(parts) => return Some(Open { whole, parts: parts.enumerate() }),
+        }
+        None
+    }
+
+    /// Adds an aggregate's next parts that lie after the position, until so many bytes are held.
+    fn take_parts(&mut self, shard: &Shard, position: Option<&Position>, open: &mut Open, most: usize) {
+        self.last_arrived_at = Some(open.whole.arrived_at);
+        while self.held < most
+            && let Some((index, Part { payload, hash_key })) = open.parts.next()
+        {
+            let place = Position::new(open.whole.position.sequence.clone(), index as u64);
+            if shard.hashes.contains(hash_key) {
+                self.push(RawRecord { position: place, payload, ..open.whole.clone() }, position);
+            } else if is_new(&place, position) {
+                // It belongs to a sibling, which gives it from its own copy of the aggregate.
+                self.left_out = Some(place);
             }
         }
     }
 
-    fn push(&mut self, record: RawRecord, is_new: impl Fn(&Position) -> bool) {
-        if is_new(&record.position) {
+    fn push(&mut self, record: RawRecord, position: Option<&Position>) {
+        if is_new(&record.position, position) {
             self.held += record.payload.len() + size_of::<RawRecord>();
             self.records.push(record);
         }

@@ -15,7 +15,7 @@ use aws_sdk_kinesis::operation::subscribe_to_shard::SubscribeToShardOutput;
 use aws_sdk_kinesis::types::SubscribeToShardEvent;
 use futures::future::BoxFuture;
 
-use super::answered::{Answer, Answered};
+use super::answered::{Answer, Answered, PIECE_BYTES};
 use super::connection::Connection;
 use super::consumer::FanOutConsumer;
 use super::fault::Fault;
@@ -45,6 +45,8 @@ pub(super) struct FanOutReader {
     /// Where the last event said to go on: further than the position where no record came for long.
     continuation: Option<String>,
     state: State,
+    /// What of the last event is still to be given on.
+    rest: Option<Box<Event>>,
     /// No subscription is asked for before, µs since 1970 UTC.
     rest_until: i64,
     /// When the last subscription was granted.
@@ -55,6 +57,19 @@ pub(super) struct FanOutReader {
     failures: u32,
     /// Whether it was logged that this shard is polled.
     is_told: bool,
+}
+
+/// An event that is given on piece by piece.
+struct Event {
+    answer: Answer,
+    /// When it came.
+    came_at: i64,
+    /// How far behind its end is.
+    behind: Option<Duration>,
+    has_children: bool,
+    /// Its records, before they are taken apart.
+    records: usize,
+    continuation: String,
 }
 
 enum State {
@@ -85,6 +100,7 @@ impl FanOutReader {
             position,
             continuation,
             state,
+            rest: None,
             rest_until,
             subscribed_at,
             gap_watch,
@@ -135,6 +151,9 @@ impl FanOutReader {
 
     /// One step on; a page if it gave one.
     async fn step(&mut self, asked_at: i64) -> Result<Option<Page>> {
+        if let Some(event) = self.rest.take() {
+            return self.piece(event).map(Some);
+        }
         let clock = self.connection.context.clock.clone();
         let is_unsure = self.is_unsure().await;
         match &mut self.state {
@@ -267,47 +286,60 @@ impl FanOutReader {
     /// Moves on by a polled page. One that was asked for in doubt is followed by another.
     fn polled(&mut self, page: Page, is_unsure: bool) -> Page {
         let arrived_at = page.records.last().map(|record| record.arrived_at);
-        self.cover(page.behind.is_some_and(|behind| behind.is_zero()), arrived_at);
+        let is_at_tip = page.behind.is_some_and(|behind| behind.is_zero());
+        self.cover(if is_at_tip { Some(self.now()) } else { arrived_at });
         if let Some(range) = &page.range {
             self.position = Some(range.through.clone());
             self.continuation = None;
         }
         if page.end_of_shard {
             self.state = State::Ended;
-        } else if matches!(self.state, State::Polling(_, until) if self.now() >= until && !is_unsure) {
+        } else if matches!(self.state, State::Polling(_, until) if self.now() >= until && !is_unsure && page.left == 0)
+        {
             self.state = State::Waiting;
         }
         page
     }
 
-    /// Notes how far was read: to the shard's tip, or else to a record that arrived at this time.
-    fn cover(&mut self, is_at_tip: bool, arrived_at: Option<i64>) {
-        if let Some(time) = if is_at_tip { Some(self.now()) } else { arrived_at } {
+    /// Notes that all was read that arrived before this time.
+    fn cover(&mut self, time: Option<i64>) {
+        if let Some(time) = time {
             self.gap_watch.cover(time);
         }
     }
 
-    /// Turns an event into a page, and moves on.
+    /// Turns an event into its first page.
     fn accept(&mut self, event: SubscribeToShardEvent, is_fresh: bool) -> Result<Page> {
-        let (has_children, continuation) = (!event.child_shards().is_empty(), event.continuation_sequence_number);
-        let (answered, millis) = (event.records.len(), u64::try_from(event.millis_behind_latest).unwrap_or(0));
-        // An event holds a second's worth at most.
-        let mut answer = Answer::new(event.records);
-        let brought = answer.piece(&self.shard, &self.start, self.position.as_ref(), usize::MAX);
-        let Answered { records, through, last_arrived_at, .. } =
-            brought.inspect_err(|_| self.state = State::Waiting)?;
-        let range = through.map(|through| Range::new(self.position.replace(through.clone()), through));
-        let says_all = is_fresh && answered < FULL;
-        let behind = (millis > 0 || says_all).then(|| Duration::from_millis(millis));
-        self.cover(millis == 0 && says_all, last_arrived_at);
-
         self.failures = 0;
         if std::mem::take(&mut self.is_told) {
             tracing::info!(shard = %self.shard.id, "fan-out works again");
         }
+        let (has_children, records) = (!event.child_shards().is_empty(), event.records.len());
+        let millis = u64::try_from(event.millis_behind_latest).unwrap_or(0);
+        let says_all = is_fresh && records < FULL;
+        let behind = (millis > 0 || says_all).then(|| Duration::from_millis(millis));
+        let (answer, continuation) = (Answer::new(event.records), event.continuation_sequence_number);
+        self.piece(Box::new(Event { answer, came_at: self.now(), behind, has_children, records, continuation }))
+    }
+
+    /// The next page of an event; only the last one is as far as the event.
+    fn piece(&mut self, mut event: Box<Event>) -> Result<Page> {
+        let brought = event.answer.piece(&self.shard, &self.start, self.position.as_ref(), PIECE_BYTES);
+        let Answered { records, through, last_arrived_at, .. } =
+            brought.inspect_err(|_| self.state = State::Waiting)?;
+        let range = through.map(|through| Range::new(self.position.replace(through.clone()), through));
+        if !event.answer.is_over() {
+            self.cover(last_arrived_at);
+            let left = event.answer.held();
+            self.rest = Some(event);
+            return Ok(Page { records, range, left, ..Page::default() });
+        }
+        let Event { came_at, behind, has_children, records: answered, continuation, .. } = *event;
+        let is_at_tip = behind.is_some_and(|behind| behind.is_zero());
+        self.cover(if is_at_tip { Some(came_at) } else { last_arrived_at });
         self.go_on(has_children, answered, continuation);
         let end_of_shard = matches!(self.state, State::Ended);
-        Ok(Page { records, range, behind, end_of_shard, gap: None })
+        Ok(Page { records, range, behind, end_of_shard, gap: None, left: 0 })
     }
 
     /// What comes after an event. AWS names no continuation in a closed shard's last one, and there alone its children;

@@ -107,9 +107,9 @@ mod tests {
                 prop_assert_eq!(outgoing.meant_for.as_ref(), Some(&id));
                 prop_assert_eq!(shards.place_of(&outgoing.item).expect("a place"), place);
                 match take_apart(&outgoing.item.payload) {
-                    Taken::Parts(parts) => {
+                    Taken::Parts(mut parts) => {
                         prop_assert_eq!(parts.len(), outgoing.packed.len());
-                        prop_assert!(parts.iter().all(|part| hashes.contains(part.hash_key)));
+                        prop_assert!(parts.all(|part| hashes.contains(part.hash_key)));
                     }
                     other => prop_assert!(other == Taken::Plain && outgoing.packed.len() == 1),
                 }

@@ -13,7 +13,7 @@ use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::ShardIteratorType;
 
-use super::answered::{Answer, Answered};
+use super::answered::{Answer, Answered, PIECE_BYTES};
 use super::connection::Connection;
 use super::fault::Fault;
 use super::gap::{Finding, GapWatch};
@@ -24,9 +24,6 @@ use crate::source::{Gap, Page, Shard, ShardReader};
 
 /// Records a call asks for: the service's own limit.
 const RECORDS_A_CALL: usize = 10_000;
-
-/// What a page holds in memory, about: as much as the largest answer, whose aggregates may become many times as much.
-const PAGE_BYTES: usize = 10 << 20;
 
 pub(super) struct KinesisReader {
     connection: Arc<Connection>,
@@ -176,7 +173,7 @@ impl KinesisReader {
         let is_full = count >= RECORDS_A_CALL;
         let mut records = Answer::new(answer.records);
         let bytes = records.bytes();
-        let answered = records.piece(&self.shard, &self.start, self.position.as_ref(), PAGE_BYTES)?;
+        let answered = records.piece(&self.shard, &self.start, self.position.as_ref(), PIECE_BYTES)?;
         let behind = answer.millis_behind_latest.map(|millis| u64::try_from(millis).unwrap_or(0));
         // A server may say 0 although a full answer leaves more to fetch: then how far behind is not known.
         let behind = behind.filter(|millis| *millis > 0 || !is_full).map(Duration::from_millis);
@@ -201,7 +198,7 @@ impl KinesisReader {
 
     /// The next page of an answer that is not given on to its end.
     fn go_on(&mut self, mut left: Left) -> Result<Page> {
-        let piece = left.answer.piece(&self.shard, &self.start, self.position.as_ref(), PAGE_BYTES);
+        let piece = left.answer.piece(&self.shard, &self.start, self.position.as_ref(), PIECE_BYTES);
         // It is asked for anew, where the reader stands.
         let answered = piece.inspect_err(|_| (self.iterator, self.ended) = (None, false))?;
         Ok(self.page(answered, left, None))
@@ -216,8 +213,9 @@ impl KinesisReader {
             self.gap_watch.cover(time);
         }
         let range = answered.through.map(|through| Range::new(self.position.replace(through.clone()), through));
+        let held = left.answer.held();
         self.left = (!is_last).then_some(left);
-        Page { records: answered.records, range, behind, end_of_shard: self.ended && is_last, gap }
+        Page { records: answered.records, range, behind, end_of_shard: self.ended && is_last, gap, left: held }
     }
 }
 

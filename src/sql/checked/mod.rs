@@ -15,11 +15,13 @@
 //! | a cast of decimal256 to an integer    | the integer is beyond it                                               |
 //! | a cast of an integer to decimal32, 64 | the integer is beyond it                                               |
 //! | `to_timestamp` of a float             | the time is beyond the years 1677 to 2262, or no number                |
+//! | `array_sum` of integers               | the sum is beyond bigint                                               |
 //!
 //! Every other cast, `/` and `%`, dates and intervals are checked by Arrow itself. A function's name in a plan
 //! (`EXPLAIN`) is `checked_…`; the column's name is what it would be without.
 
 mod averages;
+mod exact;
 mod groups;
 mod guard;
 mod integers;
@@ -35,11 +37,12 @@ use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result};
+use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    AggregateUDF, BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, TryCast, cast,
+    AggregateUDF, BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, TryCast, cast,
 };
 use datafusion::optimizer::analyzer::AnalyzerRule;
 
@@ -53,6 +56,14 @@ pub(super) struct CheckedArithmetic;
 /// The aggregates that take the place of DataFusion's of the same names.
 pub(super) fn aggregates() -> [AggregateUDF; 2] {
     [AggregateUDF::from(sums::CheckedSum::new()), AggregateUDF::from(averages::CheckedAverage::new())]
+}
+
+/// The functions of the session that take the place of its own of the same names.
+///
+/// # Errors
+/// Where the session lacks one.
+pub(super) fn functions(session: &impl FunctionRegistry) -> Result<Vec<ScalarUDF>> {
+    exact::NAMES.iter().map(|name| Ok(ScalarUDF::from(exact::Exact::of(session.udf(name)?)))).collect()
 }
 
 impl AnalyzerRule for CheckedArithmetic {

@@ -1,11 +1,13 @@
-//! One watched call.
+//! One watched call, and the way of all calls of an expression into one.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DataFusionError, ExprSchema, Result, ScalarValue, exec_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::interval_arithmetic::Interval;
 use datafusion::logical_expr::preimage::PreimageResult;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
@@ -15,44 +17,47 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature, StructFieldMapping,
 };
 
-use super::sizes::{Size, size_of_call};
-use super::{MAX_CALL_BYTES, MAX_VALUE_BYTES, watched};
+use super::sizes::{MAX_CALL_BYTES, MAX_VALUE_BYTES, NO_MEMORY, ONE_CALL, Watch, most_of_call, size_of_call, too_much};
 use crate::runtime::caught;
 
 /// A function as a plan calls it: everything is the function's own but the invocation.
 #[derive(Debug)]
 pub(super) struct Call {
     function: Arc<ScalarUDF>,
-    size: Option<Size>,
+    watch: Watch,
     pool: Arc<dyn MemoryPool>,
 }
-
-/// Functions that take what is there apart or choose among it; the optimizer knows some of them by their type.
-const PLAIN: [&str; 14] = [
-    "arrow_cast",
-    "arrow_field",
-    "arrow_metadata",
-    "arrow_try_cast",
-    "arrow_typeof",
-    "cast_to_type",
-    "coalesce",
-    "get_field",
-    "named_struct",
-    "nullif",
-    "nvl",
-    "nvl2",
-    "struct",
-    "try_cast_to_type",
-];
 
 impl Call {
     /// The call of this function; none where it is watched already or needs no watching.
     pub(super) fn of(function: &Arc<ScalarUDF>, pool: &Arc<dyn MemoryPool>) -> Option<Self> {
         let own = function.inner().is::<Self>() || function.name().starts_with("checked_");
-        if own || PLAIN.contains(&function.name()) || function.short_circuits() {
+        let watch = Watch::of(function.name());
+        if own || watch == Watch::Not || function.short_circuits() {
             return None;
         }
-        Some(Self { function: Arc::clone(function), size: Size::of(function.name()), pool: Arc::clone(pool) })
+        Some(Self { function: Arc::clone(function), watch, pool: Arc::clone(pool) })
+    }
+
+    /// What the values of the call take, at most, in bytes.
+    ///
+    /// # Errors
+    /// Where a value, or all together, would be larger than a function makes.
+    fn bytes(&self, arguments: &ScalarFunctionArgs) -> Result<usize> {
+        let name = self.function.name();
+        let size = match self.watch {
+            Watch::Not => return Ok(0),
+            Watch::Times(times) => return Ok(most_of_call(arguments, times)),
+            Watch::TimesArguments => return Ok(most_of_call(arguments, arguments.args.len())),
+            Watch::Told(size) => size,
+        };
+        let bytes = size_of_call(size, arguments, MAX_VALUE_BYTES)
+            .map_err(|too_large| DataFusionError::Execution(format!("{name}() {too_large}")))?;
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        match bytes > MAX_CALL_BYTES {
+            true => Err(too_much(name, (bytes, arguments.number_rows), ONE_CALL)),
+            false => Ok(bytes),
+        }
     }
 
     fn invoke(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -62,6 +67,20 @@ impl Call {
             Err(words) => exec_err!("{name}() panicked: {words}"),
         }
     }
+}
+
+/// The expression with all its calls watched.
+///
+/// # Errors
+/// None of its own.
+pub(super) fn watched(expression: Expr, pool: &Arc<dyn MemoryPool>) -> Result<Transformed<Expr>> {
+    expression.transform_up(|node| match node {
+        Expr::ScalarFunction(ScalarFunction { func, args }) => Ok(match Call::of(&func, pool) {
+            Some(call) => Transformed::yes(Expr::ScalarFunction(ScalarFunction { func: Arc::new(call.into()), args })),
+            None => Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args })),
+        }),
+        other => Ok(Transformed::no(other)),
+    })
 }
 
 impl PartialEq for Call {
@@ -80,20 +99,10 @@ impl Hash for Call {
 
 impl ScalarUDFImpl for Call {
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let Some(size) = self.size else { return self.invoke(arguments) };
-        let name = self.function.name();
-        let bytes = size_of_call(size, &arguments, MAX_VALUE_BYTES)
-            .map_err(|too_large| DataFusionError::Execution(format!("{name}() {too_large}")))?;
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        if bytes > MAX_CALL_BYTES {
-            return Err(DataFusionError::ResourcesExhausted(format!(
-                "{name}() would make {bytes} bytes for {} rows; one call makes at most {MAX_CALL_BYTES}",
-                arguments.number_rows
-            )));
-        }
-        // It only counts, so that operators spill; what comes out counts with whoever keeps it.
+        let (name, bytes, rows) = (self.function.name(), self.bytes(&arguments)?, arguments.number_rows);
+        // While it runs; what comes out counts with whoever keeps it.
         let reservation = MemoryConsumer::new(name).register(&self.pool);
-        reservation.grow(bytes);
+        reservation.try_grow(bytes).map_err(|_| too_much(name, (bytes, rows), NO_MEMORY))?;
         self.invoke(arguments)
     }
 
@@ -101,7 +110,7 @@ impl ScalarUDFImpl for Call {
         Ok(match self.function.simplify(arguments, context)? {
             // What it becomes may call other functions.
             ExprSimplifyResult::Simplified(expression) => {
-                ExprSimplifyResult::Simplified(watched(expression, &self.pool)?)
+                ExprSimplifyResult::Simplified(watched(expression, &self.pool)?.data)
             }
             original => original,
         })

@@ -12,17 +12,64 @@
 //! | array_replace, …_n, …_all       | at most: the new element in the place of each                                |
 //! | levenshtein                     | no bytes, but work: 1 for each pair of bytes, divided by 1024                |
 //!
-//! All other functions take apart, choose, or give a few times as much as they are given; aggregates count what they
-//! hold in the session's memory by themselves.
+//! All other functions take apart, choose, or give a few times as much as they are given: that many times their arguments
+//! are what they may make, all rows of a call together. Aggregates count what they hold in the session's memory by
+//! themselves.
 
 use std::fmt;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Date32Type, Int64Type, IntervalMonthDayNanoType, IntervalUnit, TimeUnit};
+use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
+
+/// The most bytes of a value that a function makes.
+pub const MAX_VALUE_BYTES: usize = 1 << 20;
+
+/// The most bytes that one call makes, of all its rows.
+pub const MAX_CALL_BYTES: usize = 64 << 20;
+
+/// What a value takes beside its bytes, at most.
+const PLACE: usize = 16;
 
 /// A bound that is known only from above is this many times wider.
 const FROM_ABOVE: u128 = 16;
+
+/// What is known of a function's values before it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Watch {
+    /// It takes what is there apart or chooses among it, and the optimizer may know it by its type.
+    Not,
+    /// They are told from its arguments.
+    Told(Size),
+    /// Together they are at most so many times its arguments.
+    Times(usize),
+    /// As many times as there are arguments.
+    TimesArguments,
+}
+
+impl Watch {
+    /// That of the function of this name.
+    pub(super) fn of(name: &str) -> Self {
+        match name {
+            "arrow_cast" | "arrow_try_cast" | "cast_to_type" | "try_cast_to_type" => Self::Not,
+            "arrow_field" | "arrow_metadata" | "arrow_typeof" => Self::Not,
+            "coalesce" | "nullif" | "nvl" | "nvl2" => Self::Not,
+            "get_field" | "named_struct" | "struct" => Self::Not,
+            // A bit becomes a number of 64.
+            "array_positions" => Self::Times(64),
+            // The shortest format of a whole time is `%c`.
+            "to_char" => Self::Times(20),
+            // A letter becomes an element.
+            "string_to_array" => Self::Times(6),
+            "regexp_match" | "to_hex" | "translate" => Self::Times(4),
+            "initcap" | "lower" | "upper" => Self::Times(3),
+            "encode" => Self::Times(2),
+            "arrays_zip" | "concat_ws" => Self::TimesArguments,
+            name => Size::of(name).map_or(Self::Times(1), Self::Told),
+        }
+    }
+}
 
 /// How a function's values grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +128,50 @@ impl fmt::Display for TooLarge {
             }
             _ => write!(formatter, "would make a value of {bytes} bytes; a value has at most {most}"),
         }
+    }
+}
+
+/// The end of the sentence where a call would make more than one may.
+pub(super) const ONE_CALL: &str = "; one call makes at most 67108864";
+
+/// The end of the sentence where a session lacks the memory.
+pub(super) const NO_MEMORY: &str = ", more than the memory that is left";
+
+/// The failure of a call for whose bytes and rows there is no room: for fewer rows there may be.
+pub(super) fn too_much(name: &str, (bytes, rows): (usize, usize), why: &str) -> DataFusionError {
+    let rows = if rows == 1 { "one row".to_owned() } else { format!("{rows} rows") };
+    let words = format!("{name}() would make {bytes} bytes for {rows}{why}");
+    DataFusionError::ResourcesExhausted(words.clone()).context(words)
+}
+
+/// The most bytes that the values of a call may take which is so many times its arguments; 0 where each has a width.
+pub(super) fn most_of_call(call: &ScalarFunctionArgs, times: usize) -> usize {
+    let made = call.return_field.data_type();
+    if made.primitive_width().is_some() || matches!(made, DataType::Boolean | DataType::Null) {
+        return 0;
+    }
+    let is_scalar = call.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
+    let rows = if is_scalar { 1 } else { call.number_rows };
+    let bytes = |argument: &ColumnarValue| match argument {
+        ColumnarValue::Array(array) => array.to_data().get_slice_memory_size().unwrap_or(0),
+        ColumnarValue::Scalar(scalar) => (scalar.size() - size_of::<ScalarValue>()).saturating_mul(rows),
+    };
+    let bytes = call.args.iter().map(bytes).fold(0, usize::saturating_add);
+    bytes.saturating_mul(times).saturating_add(rows * PLACE)
+}
+
+/// What the values of a row take.
+pub(super) fn row_bytes(columns: &[ArrayRef], row: usize) -> usize {
+    columns.iter().map(|column| value_bytes(column, row)).sum()
+}
+
+fn value_bytes(column: &ArrayRef, row: usize) -> usize {
+    match column.data_type() {
+        DataType::Utf8 => usize::try_from(column.as_string::<i32>().value_length(row)).unwrap_or(0) + PLACE,
+        other => match other.primitive_width() {
+            Some(width) => width,
+            None => column.slice(row, 1).to_data().get_slice_memory_size().unwrap_or(0),
+        },
     }
 }
 
@@ -202,7 +293,7 @@ impl Arguments {
         let grown = |parts: usize| (text.len() as u128).saturating_add(parts as u128 * to.len() as u128);
         let at_most = text.len() / from.len().max(1) + 1;
         // Counting reads the whole text: only where it matters.
-        if grown(at_most) <= super::MAX_VALUE_BYTES as u128 || from.is_empty() {
+        if grown(at_most) <= MAX_VALUE_BYTES as u128 || from.is_empty() {
             return Some(grown(at_most));
         }
         Some(grown(text.matches(from).count()))

@@ -11,7 +11,7 @@ use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use datafusion::prelude::SessionContext;
 
-use super::sizes::Size;
+use super::sizes::Watch;
 use crate::sql::{SessionSettings, session};
 
 fn context(memory_bytes: usize) -> SessionContext {
@@ -31,7 +31,7 @@ async fn refusal(context: &SessionContext, sql: &str) -> String {
     error.find_root().message().into_owned()
 }
 
-/// Functions whose values are at most a few times as large as their arguments, or of a fixed size.
+/// Functions whose values are together at most as large as their arguments, or of a fixed size, or not watched.
 const HARMLESS: &str = "
     abs acos acosh array_add array_any_value array_append array_avg array_compact array_concat array_dims
     array_distance array_distinct array_element array_except array_has array_has_all array_has_any array_intersect
@@ -56,7 +56,7 @@ fn every_function_of_a_session_is_decided_on() {
         state.scalar_functions().values().map(|function| function.name().to_owned()).collect();
     let harmless: BTreeSet<&str> = HARMLESS.split_whitespace().collect();
     let undecided: Vec<&String> =
-        names.iter().filter(|name| Size::of(name).is_none() && !harmless.contains(name.as_str())).collect();
+        names.iter().filter(|name| Watch::of(name) == Watch::Times(1) && !harmless.contains(name.as_str())).collect();
     assert_eq!(undecided, Vec::<&String>::new(), "functions of which nobody has said how large their values become");
     let gone: Vec<&&str> = harmless.iter().filter(|name| !names.contains(**name)).collect();
     assert_eq!(gone, Vec::<&&str>::new());
@@ -98,6 +98,47 @@ async fn a_value_beyond_the_bound_is_refused_with_the_function_s_name_and_the_si
         let told = refusal(&context, &format!("SELECT {expression}")).await;
         assert!(told.contains(words), "{expression}: {told}");
     }
+}
+
+#[tokio::test]
+async fn what_any_other_function_may_make_is_bounded_by_the_session_s_memory() {
+    let context = context(16 << 20);
+    let many = |call: &str| format!("{call}({})", ["s"; 30].join(", "));
+    let cases = [
+        ("concat", many("concat")),
+        ("make_array", format!("array_to_string({}, '')", many("make_array"))),
+        ("array_concat", format!("array_concat({})", ["l"; 30].join(", "))),
+        ("array_append", format!("array_append(make_array({}), s)", ["s"; 16].join(", "))),
+        ("string_to_array", "string_to_array(concat(s, s, s), NULL)".to_owned()),
+        ("upper", "upper(concat(s, s, s, s, s, s))".to_owned()),
+        ("to_char", "to_char(now(), s)".to_owned()),
+        ("concat_ws", format!("concat_ws({})", ["s"; 6].join(", "))),
+    ];
+    for (name, expression) in cases {
+        let sql = format!(
+            "SELECT count(x) FROM (SELECT {expression} AS x FROM (SELECT s, make_array(s) AS l FROM (SELECT repeat('%c', \
+             500000 + i % 2) AS s FROM generate_series(1, 1) AS t(i))))"
+        );
+        let told = refusal(&context, &sql).await;
+        assert!(told.starts_with(&format!("{name}() would make ")), "{expression}: {told}");
+        assert!(told.ends_with("bytes for one row, more than the memory that is left"), "{expression}: {told}");
+    }
+    assert_eq!(context.runtime_env().memory_pool.reserved(), 0);
+}
+
+#[tokio::test]
+async fn an_unnest_that_would_copy_much_is_refused_with_the_size() {
+    let context = context(1 << 30);
+    let rows = |items: usize, bytes: usize| {
+        format!(
+            "SELECT count(s) FROM (SELECT unnest(l) AS item, s FROM (SELECT range({items} + i) AS l, repeat('x', \
+             {bytes} + i) AS s FROM generate_series(0, 0) AS t(i)))"
+        )
+    };
+    let told = refusal(&context, &rows(100_000, 1_000)).await;
+    assert_eq!(told, "unnest() would make 101600000 bytes for one row; one call makes at most 67108864");
+    assert_eq!(ask(&context, &rows(100_000, 100)).await.expect("it fits"), ["100000"]);
+    assert_eq!(ask(&context, "SELECT unnest([[1], [2, 3]])").await.expect("no column beside it"), ["[1]", "[2, 3]"]);
 }
 
 #[tokio::test]

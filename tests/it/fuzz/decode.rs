@@ -416,9 +416,9 @@ fn aggregates_are_taken_apart_or_refused() {
         for payload in [input.to_vec(), sealed(input.to_vec())] {
             let payload = Bytes::from(payload);
             match take_apart(&payload) {
-                Taken::Parts(parts) if parts.is_empty() => return Err("an aggregate of no parts".to_owned()),
+                Taken::Parts(parts) if parts.len() == 0 => return Err("an aggregate of no parts".to_owned()),
                 Taken::Parts(parts) => {
-                    let bytes: usize = parts.iter().map(|part| part.payload.len()).sum();
+                    let bytes: usize = parts.map(|part| part.payload.len()).sum();
                     if bytes > payload.len() {
                         return Err(format!("the parts of {} bytes hold {bytes}", payload.len()));
                     }

@@ -126,6 +126,27 @@ async fn read(reader: &mut dyn ShardReader, count: usize) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn a_large_event_is_given_on_in_pages_and_only_the_last_one_is_as_far_as_the_event() {
+    let stage = Stage::set(options(), 1, TIMING).await;
+    // 1 MiB each, in base64.
+    let large = "QUFB".repeat((1 << 20) / 3);
+    let records: Vec<(String, &str)> = (1..=5).map(|number| (number.to_string(), large.as_str())).collect();
+    let records: Vec<(&str, &str)> = records.iter().map(|(number, data)| (number.as_str(), *data)).collect();
+    stage.give(vec![event(&records, Some("5"), false)]);
+    let mut reader = stage.reader().await;
+    let (mut pages, mut read) = (Vec::new(), 0);
+    while read < 5 {
+        let page = next_full(reader.as_mut()).await;
+        read += page.records.len();
+        pages.push((page.records.len(), page.left > 0, page.behind));
+    }
+    assert_eq!(pages[..2], [(2, true, None), (2, true, None)]);
+    let (records, is_left, behind) = pages[2];
+    assert_eq!((records, is_left), (1, false));
+    assert!(behind.is_none_or(|behind| behind.is_zero()), "{behind:?}");
+}
+
+#[tokio::test]
 async fn it_keeps_the_contract() {
     let stage = Stage::set(options(), 3, TIMING).await;
     let producer = Producer::new(stage.stand_in.settings("orders"), Context::system());

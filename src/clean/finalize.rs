@@ -1,4 +1,4 @@
-//! Settling a batch: who is refused, what each table gets, and counts that add up.
+//! Finalizing a batch: who is refused, what each table gets, and counts that add up.
 //!
 //! An event that any table refuses is taken out of all tables, so that facts and dimensions tell the same story. The
 //! tables are therefore run again without the refused until nobody is refused any more.
@@ -28,7 +28,7 @@ pub(super) const SQL_ERROR: &str = "sql_error";
 /// that event alone.
 const MAX_RUNS: usize = 16;
 
-/// What a batch is settled by; a clone costs some counters.
+/// What a batch is finalized by; a clone costs some counters.
 #[derive(Clone)]
 pub(super) struct Rules {
     /// What the batch must be, with the hidden column.
@@ -41,11 +41,11 @@ pub(super) struct Rules {
     pub(super) dimension_files: BTreeMap<String, DimensionFile>,
 }
 
-/// Settles a batch whole.
+/// Finalizes a batch whole.
 ///
 /// # Errors
 /// Where the machine fails, never for what an event holds.
-pub(super) async fn settle(decoded: Decoded, rules: Rules) -> Result<Cleaned> {
+pub(super) async fn finalize(decoded: Decoded, rules: Rules) -> Result<Cleaned> {
     let events = numbered(&rules.input_schema, &decoded.events)?;
     match run_all(&rules, &events, Shortage::Refuses).await? {
         Some((outputs, refused)) => finish_all(decoded, rules, (outputs, refused)).await,
@@ -53,17 +53,18 @@ pub(super) async fn settle(decoded: Decoded, rules: Rules) -> Result<Cleaned> {
     }
 }
 
-/// Settles as many records from the batch's start as fit into the session's memory, one at least, and gives the rest.
+/// Finalizes as many records from the batch's start as fit into the session's memory, one at least and `most` at most, and
+/// gives the rest.
 ///
 /// # Errors
-/// As [`settle`].
-pub(super) async fn settle_some(decoded: Decoded, rules: Rules) -> Result<(Cleaned, Option<Decoded>)> {
+/// As [`finalize`].
+pub(super) async fn finalize_some(decoded: Decoded, rules: Rules, most: usize) -> Result<(Cleaned, Option<Decoded>)> {
     let all = decoded.raw.records.len();
-    let mut records = all;
+    let mut records = all.min(most.max(1));
     loop {
         let shortage = if records > 1 { Shortage::Cuts } else { Shortage::Refuses };
         let events = numbered(&rules.input_schema, &decoded.events.slice(0, decoded.rows_of(records)))?;
-        let Some(settled) = run_all(&rules, &events, shortage).await? else {
+        let Some(finalized) = run_all(&rules, &events, shortage).await? else {
             records /= 2;
             continue;
         };
@@ -73,7 +74,7 @@ pub(super) async fn settle_some(decoded: Decoded, rules: Rules) -> Result<(Clean
             let (first, rest) = decoded.split_at(records);
             (first, Some(rest))
         };
-        return Ok((finish_all(first, rules, settled).await?, rest));
+        return Ok((finish_all(first, rules, finalized).await?, rest));
     }
 }
 
