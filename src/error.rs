@@ -118,6 +118,38 @@ pub(crate) fn root_cause(error: &(dyn StdError + 'static)) -> String {
     first_line(&cause.to_string())
 }
 
+/// What libraries put before the words that they hand on: it tells a person nothing.
+const LABELS: [&str; 21] = [
+    "Arrow error",
+    "Data error",
+    "Error during planning",
+    "Execution error",
+    "External",
+    "External error",
+    "Generic delta kernel error",
+    "Generic error",
+    "Generic LocalFileSystem error",
+    "Generic S3 error",
+    "Generic verified error",
+    "Invalid argument error",
+    "IO error",
+    "Io error",
+    "Json error",
+    "Kernel error",
+    "Object Store error",
+    "Parquet argument error",
+    "Parquet error",
+    "SQL error",
+    "This feature is not implemented",
+];
+
+/// What may be shown of a library's words: without the labels of the layers that they came through, and without the
+/// backtrace that some libraries put into their words where `RUST_BACKTRACE` is set.
+pub(crate) fn plain(words: &str) -> String {
+    let words = words.split("\n   0: ").next().unwrap_or_default().trim_end();
+    words.split(": ").filter(|part| !LABELS.contains(part)).collect::<Vec<_>>().join(": ")
+}
+
 /// Whether this error, or one that caused it, says that the disk or the quota is full.
 pub fn is_storage_full(error: &(dyn StdError + 'static)) -> bool {
     let mut cause = Some(error);
@@ -141,7 +173,7 @@ impl fmt::Display for Error {
         let mut told = self.message.clone();
         let mut cause = self.source.as_deref().map(|source| source as &dyn StdError);
         while let Some(error) = cause {
-            let text = error.to_string();
+            let text = plain(&error.to_string());
             if !told.contains(&text) {
                 told = format!("{told}: {text}");
             }

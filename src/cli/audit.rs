@@ -104,7 +104,8 @@ fn print((common, arguments): (&Common, &Arguments), audit: &Audit, deep: Option
             counted(audit.loads, "load", "loads")
         ))?;
         if audit.waiting > 0 {
-            output::line(format_args!("{} entries wait to be loaded", thousands(audit.waiting)))?;
+            let waiting = counted(audit.waiting, "entry waits", "entries wait");
+            output::line(format_args!("{waiting} to be loaded"))?;
         }
         if audit.orphans > 0 {
             let orphans = thousands(audit.orphans);

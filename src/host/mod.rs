@@ -118,7 +118,7 @@ pub async fn host_or_connect(settings: &HostSettings) -> Result<Hosting> {
                 )));
             }
             if settings.port != 0 && settings.port != endpoint.port {
-                tracing::info!(asked = settings.port, running = endpoint.port, "the stream runs on another port");
+                tracing::debug!(asked = settings.port, running = endpoint.port, "the stream runs on another port");
             }
             return Ok(Hosting::Connected(endpoint));
         }

@@ -20,7 +20,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Whitespace};
 
 use self::functions::Functions;
-use super::script::Dialect;
+use super::script::{Dialect, SqlTarget};
 use crate::error::{Error, Result};
 use crate::sql::{TOO_LONG_A_CHAIN, too_long_a_chain};
 
@@ -84,7 +84,6 @@ impl From<Refusal> for Error {
 pub(super) struct Question {
     /// The statement, written anew.
     pub(super) sql: String,
-    dialect: Dialect,
     functions: Functions,
 }
 
@@ -98,8 +97,8 @@ impl Question {
     }
 
     /// Asks the server which volatile functions it can call, by schema and name; nothing where there is nothing to ask.
-    pub(super) fn volatile_query(&self) -> Option<String> {
-        self.functions.volatile_query(self.dialect)
+    pub(super) fn volatile_query(&self, target: &SqlTarget) -> Option<String> {
+        self.functions.volatile_query(target)
     }
 }
 
@@ -113,7 +112,7 @@ fn read(dialect: Dialect, sql: &str) -> Result<Question, Refusal> {
     // Redshift has many a form of SHOW that the parser does not know, and none that holds an expression.
     if is_show(&typed.words()) {
         let sql = typed.tokens.iter().map(|token| shown(&token.token)).collect();
-        return Ok(Question { sql, dialect, functions: Functions::default() });
+        return Ok(Question { sql, functions: Functions::default() });
     }
     let statement = typed.statement()?;
     if let ControlFlow::Break(refusal) = statement.visit(&mut Look) {
@@ -128,7 +127,7 @@ fn read(dialect: Dialect, sql: &str) -> Result<Question, Refusal> {
     let functions = Functions::of(&sent.words());
     match functions.runs_a_text() {
         Some(name) => Err(Refusal::RunsText(name.to_owned())),
-        None => Ok(Question { sql, dialect, functions }),
+        None => Ok(Question { sql, functions }),
     }
 }
 

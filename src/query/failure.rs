@@ -5,31 +5,15 @@ use std::error::Error as StdError;
 use arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::parser::ParserError;
 use parquet::errors::ParquetError;
 
 use super::names::Names;
-use crate::error::{Error, ErrorKind, is_storage_full};
+use crate::error::{Error, ErrorKind, is_storage_full, plain};
 use crate::store::{FailedRead, is_missing, kind_of};
 
 /// By this, DataFusion's words for a full spill folder differ from those for a full memory.
 const SPILL_LIMIT: &str = "max_temp_directory_size";
-
-/// How libraries begin what they say.
-const LEADS: [&str; 13] = [
-    "Error during planning: ",
-    "Execution error: ",
-    "Arrow error: ",
-    "This feature is not implemented: ",
-    "Parquet error: ",
-    "Parquet argument error: ",
-    "External error: ",
-    "External: ",
-    "Object Store error: ",
-    "Kernel error: ",
-    "Generic delta kernel error: ",
-    "Generic error: ",
-    "Data error: ",
-];
 
 /// The most characters of a library's words.
 const LONGEST: usize = 1_000;
@@ -140,13 +124,16 @@ fn unreadable_now(reason: &str) -> Error {
 
 /// DataFusion's own words, on one line and without its backtrace.
 pub(super) fn text(error: &DataFusionError) -> String {
-    let words = error.strip_backtrace();
-    let mut words = words.split("stack backtrace:").next().unwrap_or_default();
-    // Each library on the way leads with the kind of its error, which tells a person nothing.
-    while let Some(rest) = LEADS.iter().find_map(|lead| words.strip_prefix(lead)) {
-        words = rest;
-    }
-    let line = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = match error {
+        // It shows how the parser's error is made of parts.
+        DataFusionError::SQL(fault, _) => match fault.as_ref() {
+            ParserError::ParserError(words) | ParserError::TokenizerError(words) => words.clone(),
+            other => other.to_string(),
+        },
+        other => other.strip_backtrace(),
+    };
+    let words = words.split("stack backtrace:").next().unwrap_or_default();
+    let line = plain(words).split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{} …", &line[..end]),
         None => line,
@@ -194,6 +181,17 @@ mod tests {
             assert_eq!(error.kind(), kind, "{error}");
             assert!(error.to_string().contains(words), "{error}");
         }
+    }
+
+    #[test]
+    fn layers_that_hand_on_an_error_are_not_told() {
+        let words =
+            "Failed to fetch metadata for file a: Object Store error: Generic verified error: the file a was altered";
+        let fault = DataFusionError::ParquetError(Box::new(ParquetError::External(words.into())));
+        let told = running(&fault, &Names::default()).to_string();
+        assert!(told.contains("just now: Failed to fetch metadata for file a: the file a was altered;"), "{told}");
+        let fault = DataFusionError::SQL(Box::new(ParserError::ParserError("Expected: a".into())), None);
+        assert_eq!(text(&fault), "Expected: a");
     }
 
     #[test]

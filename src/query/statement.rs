@@ -66,8 +66,7 @@ fn first_word(statement: &Statement) -> String {
 }
 
 fn unparsable(error: &DataFusionError) -> Error {
-    let reason = failure::text(error).replace("SQL error: ", "");
-    Error::invalid(format!("the SQL does not parse: {reason}"))
+    Error::invalid(format!("the SQL does not parse: {}", failure::text(error)))
 }
 
 #[cfg(test)]

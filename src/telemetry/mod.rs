@@ -22,11 +22,10 @@ pub enum LogFormat {
 }
 
 /// What is shown where `MILLSTREAM_LOG` says nothing: our own from INFO on, of others only what is wrong. A Delta commit
-/// that another loader overtook is nothing wrong: the load says what it does about it. What the Delta kernel finds wrong
-/// comes back as an error, and is told once.
+/// that another loader overtook is nothing wrong: the load says what it does about it. What the Delta kernel logs it also
+/// returns, and there it is said once and in words.
 const DEFAULT_FILTER: &str = "warn,millstream=info,deltalake_core=error,deltalake_core::kernel::transaction=off,\
-                              buoyant_kernel=off,delta_kernel=off,\
-                              ferrokinesis=error,aws_config=error";
+                              buoyant_kernel=off,buoyant_kernel_engine=off,ferrokinesis=error,aws_config=error";
 
 /// Starts logging to stderr; a panic is a line of the log too. `quiet` shows only warnings of ours. `MILLSTREAM_LOG` (the syntax of `RUST_LOG`)
 /// overrides both. A second call changes nothing.

@@ -2,13 +2,14 @@
 //!
 //! A name before a bracket may be a function's. So may a name behind a dot: to PostgreSQL `f.leak` is `leak(f)` where `f` has
 //! no column of that name. The server's catalog is asked which of these are volatile, and they are refused but for the few
-//! that are known to change nothing. A bare name calls what the search path shows: what lies elsewhere concerns nobody. Pure.
+//! that are known to change nothing. A bare name calls what the search path shows, which a session sets to the pipeline's schema:
+//! what lies elsewhere concerns nobody. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::sql::sqlparser::tokenizer::{Token, Word};
 
-use crate::load::script::Dialect;
+use crate::load::script::{Dialect, SqlTarget};
 
 /// Volatile functions of the server itself that change nothing and reach nothing outside the database: their value alone is
 /// not fixed. `bernoulli` and `system` are ways to take a sample.
@@ -78,9 +79,6 @@ const RUN_A_TEXT: [&str; 9] = [
     "xpath_table",
 ];
 
-/// Whether the search path leads to a function.
-const VISIBLE: &str = "pg_catalog.pg_function_is_visible(p.oid)";
-
 /// The names in a statement that may be functions'.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Functions {
@@ -125,14 +123,18 @@ impl Functions {
 
     /// Asks the server which of them are volatile, by schema and name; nothing where there is nothing to ask. One of a
     /// harmless name is so in the server's own schema alone: elsewhere it is whatever somebody has made of it.
-    pub(super) fn volatile_query(&self, dialect: Dialect) -> Option<String> {
-        let mut reached: Vec<String> =
-            self.called.iter().map(|(schema, names)| calls(schema.as_deref(), names)).collect();
+    pub(super) fn volatile_query(&self, target: &SqlTarget) -> Option<String> {
+        // The server's own schema comes with any path. A schema is written as it is, or folded.
+        let schemas = ["pg_catalog", &target.schema, &target.schema.to_lowercase()].map(str::to_owned);
+        let mut reached = Vec::new();
+        for (schema, names) in &self.called {
+            let schemas = schema.as_ref().map_or(&schemas[..], std::slice::from_ref);
+            reached.push(format!("p.proname IN ({}) AND n.nspname IN ({})", listed(names), listed(schemas)));
+        }
         if !self.behind_dot.is_empty() {
             // None of the server's own takes a row.
-            let names = listed(self.behind_dot.iter().map(String::as_str));
-            reached
-                .push(format!("p.proname IN ({names}) AND n.nspname <> 'pg_catalog' AND p.pronargs > 0 AND {VISIBLE}"));
+            let (names, own) = (listed(&self.behind_dot), listed(&schemas[1..]));
+            reached.push(format!("p.proname IN ({names}) AND n.nspname IN ({own}) AND p.pronargs > 0"));
         }
         if reached.is_empty() {
             return None;
@@ -141,19 +143,11 @@ impl Functions {
             "SELECT n.nspname, p.proname FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON \
              n.oid = p.pronamespace WHERE {} AND ({}) AND NOT (n.nspname = 'pg_catalog' AND p.proname IN ({})) ORDER BY \
              n.nspname, p.proname",
-            is_volatile(dialect),
+            is_volatile(target.dialect),
             reached.join(" OR "),
-            listed(HARMLESS)
+            listed(&HARMLESS)
         ))
     }
-}
-
-fn calls(schema: Option<&str>, names: &BTreeSet<String>) -> String {
-    let place = match schema {
-        Some(schema) => format!("n.nspname = {}", listed([schema])),
-        None => VISIBLE.to_owned(),
-    };
-    format!("p.proname IN ({}) AND {place}", listed(names.iter().map(String::as_str)))
 }
 
 /// An aggregate is never volatile itself: what it is made of may be. Redshift lets nobody make one.
@@ -169,8 +163,9 @@ fn is_volatile(dialect: Dialect) -> &'static str {
 }
 
 /// Texts in SQL.
-fn listed<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
-    texts.into_iter().map(|text| format!("'{}'", text.replace('\'', "''"))).collect::<Vec<_>>().join(", ")
+fn listed<'a, T: AsRef<str> + 'a>(texts: impl IntoIterator<Item = &'a T>) -> String {
+    let texts = texts.into_iter().map(|text| format!("'{}'", text.as_ref().replace('\'', "''")));
+    texts.collect::<Vec<_>>().join(", ")
 }
 
 /// A name as the catalog may have it: some servers fold letters beyond ASCII as well.

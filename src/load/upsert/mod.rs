@@ -212,7 +212,7 @@ impl SqlWarehouse for UpsertWarehouse {
 
     async fn query(&self, sql: &str) -> Result<Answer> {
         let question = Question::read(self.target.dialect, sql)?;
-        if let Some(asked) = question.volatile_query() {
+        if let Some(asked) = question.volatile_query(&self.target) {
             let found = self.few(&asked).await?;
             let column =
                 |at: usize| found.columns().get(at).and_then(|names| names.as_string_opt::<i32>()?.iter().next()?);

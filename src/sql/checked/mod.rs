@@ -39,7 +39,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result};
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::expr_rewriter::{NamePreserver, unnormalize_col};
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     AggregateUDF, BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, TryCast, cast,
@@ -102,7 +102,7 @@ fn checked_nodes(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr
         let replaced = match &node {
             Expr::BinaryExpr(binary) => of_operator(binary, &node, schema)?,
             Expr::Negative(inner) if inner.get_type(schema)?.is_signed_integer() => {
-                Some(Operation::negation(&node).call(vec![inner.as_ref().clone()]))
+                Some(Operation::negation(written(&node)).call(vec![inner.as_ref().clone()]))
             }
             Expr::Cast(Cast { expr, field }) => guarded(expr, field.data_type(), schema, false)?
                 .map(|inner| Expr::Cast(Cast::new_from_field(Box::new(inner), field.clone()))),
@@ -143,7 +143,21 @@ fn of_operator(binary: &BinaryExpr, node: &Expr, schema: &DFSchema) -> Result<Op
         return Ok(None);
     }
     let operands = vec![binary.left.as_ref().clone(), binary.right.as_ref().clone()];
-    Ok(Some(Operation::binary(binary.op, node).call(operands)))
+    Ok(Some(Operation::binary(binary.op, written(node)).call(operands)))
+}
+
+/// The expression as a person writes it: without the names of relations, and without what was put into it here.
+fn written(expression: &Expr) -> String {
+    let without = unnormalize_col(expression.clone()).transform_up(|node| {
+        let Expr::ScalarFunction(call) = &node else { return Ok(Transformed::no(node)) };
+        let before = match call.func.inner().downcast_ref::<Operation>() {
+            Some(operation) => operation.as_operator(&call.args),
+            None if CastGuard::stands_before(&node) => call.args.first().cloned(),
+            None => None,
+        };
+        Ok(before.map_or_else(|| Transformed::no(node), Transformed::yes))
+    });
+    without.map(|expression| expression.data.human_display().to_string()).unwrap_or_default()
 }
 
 /// What a cast to this type must take instead of its operand; none where Arrow's own cast never gives a wrong value.

@@ -13,10 +13,10 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use arrow::util::display::array_value_to_string;
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_datafusion_err, internal_err};
-use datafusion::logical_expr::expr_rewriter::unnormalize_col;
 use datafusion::logical_expr::type_coercion::binary::BinaryTypeCoercer;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    BinaryExpr, ColumnarValue, Expr, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature, Volatility,
 };
 use datafusion::physical_expr_common::datum::apply;
 
@@ -34,16 +34,27 @@ pub(super) struct Operation {
 }
 
 impl Operation {
-    /// The operator of this expression.
-    pub(super) fn binary(operator: Operator, expression: &Expr) -> Self {
+    /// The operator of the expression that reads so.
+    pub(super) fn binary(operator: Operator, text: String) -> Self {
         let signature = Signature::any(2, Volatility::Immutable);
-        Self { operator, negates: false, text: written(expression), signature }
+        Self { operator, negates: false, text, signature }
     }
 
-    /// The unary minus of this expression.
-    pub(super) fn negation(expression: &Expr) -> Self {
+    /// The unary minus of the expression that reads so.
+    pub(super) fn negation(text: String) -> Self {
         let signature = Signature::any(1, Volatility::Immutable);
-        Self { operator: Operator::Minus, negates: true, text: written(expression), signature }
+        Self { operator: Operator::Minus, negates: true, text, signature }
+    }
+
+    /// The operator of SQL over these operands, as it was before it became an operation.
+    pub(super) fn as_operator(&self, operands: &[Expr]) -> Option<Expr> {
+        Some(match operands {
+            [only] => Expr::Negative(Box::new(only.clone())),
+            [left, right] => {
+                Expr::BinaryExpr(BinaryExpr::new(Box::new(left.clone()), self.operator, Box::new(right.clone())))
+            }
+            _ => return None,
+        })
     }
 
     /// The operation over these operands.
@@ -150,11 +161,6 @@ impl ScalarUDFImpl for Operation {
         apply(left, right, |left, right| compute(self.operator, left, right))
             .map_err(|error| self.explained(error, [left, right], arguments.number_rows))
     }
-}
-
-/// The expression without the names of relations.
-fn written(expression: &Expr) -> String {
-    unnormalize_col(expression.clone()).human_display().to_string()
 }
 
 /// The operation over all rows.
