@@ -17,6 +17,7 @@ use object_store::{
 
 use super::*;
 use crate::batch::Entry;
+use crate::store::Store;
 
 /// A store that counts what is asked of the ledger and of the tables' logs.
 #[derive(Debug, Clone, Default)]
@@ -153,7 +154,8 @@ impl Aged {
     async fn write_receipts(&self) {
         let written = self.home.rows("_ledger").await;
         let rows = self.receipts as usize;
-        let columns = written.schema().fields().iter().map(|field| -> ArrayRef {
+        let schema = written.schema();
+        let columns = schema.fields().iter().map(|field| -> ArrayRef {
             let numbers = |first: i64| Arc::new(Int64Array::from_iter_values(first..first + rows as i64)) as ArrayRef;
             match field.name().as_str() {
                 "loaded_after" => numbers(1),
@@ -167,7 +169,7 @@ impl Aged {
                 _ => arrow::array::new_null_array(field.data_type(), rows),
             }
         });
-        let batch = RecordBatch::try_new(written.schema(), columns.collect()).expect("receipts");
+        let batch = RecordBatch::try_new(Arc::clone(&schema), columns.collect()).expect("receipts");
         let through = Transaction::new("millstream/p/_ledger", self.receipts as i64 + 1);
         let properties = CommitProperties::default().with_application_transaction(through);
         // As a ledger keeps them: in files of some thousand.

@@ -29,7 +29,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Context;
 use crate::schema::TableSpec;
 use crate::store::{Folder, Store};
-use guard::{Log, LogStates};
+use guard::{Log, LogState, LogStates};
 use table::DeltaTable;
 
 /// A warehouse of Delta tables.
