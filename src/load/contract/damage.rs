@@ -249,8 +249,9 @@ async fn as_an_earlier_release_wrote_it(disk: &Disk) {
     });
     let logs = StringArray::from_iter_values(logs);
     let columns = ["loaded_after", "loaded_through", "copied", "loaded_at"];
-    let columns = columns.map(|column| (column, Arc::clone(receipts.column_by_name(column).expect("a column"))));
-    let old = RecordBatch::try_from_iter(columns.into_iter().chain([("logs", Arc::new(logs) as ArrayRef)]));
+    let columns = columns.map(|column| (column, Arc::clone(receipts.column_by_name(column).expect("a column")), false));
+    let logs: ArrayRef = Arc::new(logs);
+    let old = RecordBatch::try_from_iter_with_nullable(columns.into_iter().chain([("logs", logs, true)]));
     fs::remove_dir_all(disk.folder("_ledger")).expect("removed");
     fs::create_dir_all(disk.folder("_ledger")).expect("a folder");
     let url = url::Url::from_directory_path(disk.folder("_ledger")).expect("a folder");

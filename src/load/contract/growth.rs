@@ -205,6 +205,7 @@ async fn three_thousand_loads_more_cost_no_more_at_a_start_or_per_load() {
     for (young, old) in [(young_start, old_start), (young_load, old_load)] {
         assert!(old.bytes < young.bytes * 3 / 2 && old.listed < young.listed * 3 / 2, "{young:?}, then {old:?}");
     }
-    assert!(old_start.bytes < 1 << 20 && old_start.listed < 200, "{old_start:?}");
-    assert!(old_load.bytes < 1 << 20 && old_load.listed < 50, "{old_load:?}");
+    // Delta's own reader lists a log from its newest checkpoint on, some times a load.
+    assert!(old_start.bytes < 1 << 20 && old_start.listed < 300, "{old_start:?}");
+    assert!(old_load.bytes < 1 << 20 && old_load.listed < 300, "{old_load:?}");
 }
