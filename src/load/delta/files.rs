@@ -6,10 +6,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::compute::{SortColumn, concat_batches, interleave, interleave_record_batch, lexsort_to_indices};
-use arrow::datatypes::SchemaRef;
+use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
+use arrow::compute::{
+    SortColumn, concat_batches, interleave, interleave_record_batch, lexsort_to_indices, sort_to_indices,
+};
+use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
+use datafusion::common::Column;
+use datafusion::common::pruning::PruningStatistics;
 use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
 use deltalake::kernel::{Action, Add, LogicalFileView};
 use deltalake::logstore::object_store::GetOptions;
@@ -28,7 +32,7 @@ use super::super::shape::{POSITION, SURROGATE_KEY, Shape, conform};
 use super::super::{arrow_bug, staged};
 use super::fault::{altered, fault, gone};
 use super::folder::sync_now;
-use super::layout::{AIM_BYTES, Rewrite, portions};
+use super::layout::{AIM_BYTES, Rewrite, portions, size};
 use crate::batch::Checksum;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::blocking;
@@ -75,6 +79,49 @@ pub(super) struct Files {
     pub(super) lowest: ArrayRef,
     /// The first key column's highest value; null where unknown.
     pub(super) highest: ArrayRef,
+}
+
+impl Files {
+    /// Those of a table's snapshot.
+    ///
+    /// # Errors
+    /// Invalid where another writer has made deletion vectors.
+    pub(super) fn of(shape: &Shape, snapshot: &DeltaTableState) -> Result<Self> {
+        let data = snapshot.log_data();
+        let mut files = Vec::new();
+        let (mut rows, mut sizes) = (Vec::new(), Vec::new());
+        for view in data.iter() {
+            if view.deletion_vector_descriptor().is_some() {
+                return Err(Error::invalid(format!(
+                    "the warehouse's table {} has got deletion vectors from another writer; purge them (REORG TABLE … \
+                     APPLY (PURGE)) and switch delta.enableDeletionVectors off",
+                    shape.name
+                )));
+            }
+            // Without statistics a file counts as full: it is then never drawn into another.
+            let (held, file) = (view.num_records().unwrap_or(shape.rows_per_file), DataFile::of(&view));
+            sizes.push(size(held, file.bytes, shape.rows_per_file));
+            rows.push(held);
+            files.push(file);
+        }
+        let key = shape.key.first();
+        let data_type = key.and_then(|key| shape.table.field_with_name(key).ok());
+        let unknown = new_null_array(data_type.map_or(&DataType::Int64, |field| field.data_type()), files.len());
+        let bounds = |bounds: Option<ArrayRef>| {
+            let known = bounds.filter(|bounds| bounds.len() == files.len());
+            known.unwrap_or_else(|| Arc::clone(&unknown))
+        };
+        let column = key.map(Column::from_name);
+        let lowest = bounds(column.as_ref().and_then(|column| data.min_values(column)));
+        let highest = bounds(column.as_ref().and_then(|column| data.max_values(column)));
+        Ok(Self { files, rows, sizes, lowest, highest })
+    }
+
+    /// The files by index, those with the highest keys first.
+    pub(super) fn highest_first(&self) -> Result<Vec<usize>> {
+        let order = sort_to_indices(&self.highest, None, None).map_err(arrow_bug)?;
+        Ok(order.values().iter().rev().map(|file| *file as usize).collect())
+    }
 }
 
 /// Where a table's data files stand.
@@ -199,8 +246,7 @@ impl Shelf {
             let path = Path::from(add.path.as_str());
             let bytes = memory.get_opts(&path, Default::default()).await?.bytes().await?;
             let checksum = Checksum::of(&bytes).to_string();
-            let said =
-                [(Checksum::DELTA_TAG.to_owned(), Some(checksum)), (BYTES.to_owned(), Some(held.to_string()))];
+            let said = [(Checksum::DELTA_TAG.to_owned(), Some(checksum)), (BYTES.to_owned(), Some(held.to_string()))];
             add.tags.get_or_insert_default().extend(said);
             objects.put_opts(&path, bytes.into(), Default::default()).await?;
         }
