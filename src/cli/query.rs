@@ -132,7 +132,7 @@ async fn open_within(site: &Site, limits: Limits) -> Result<Session> {
     if site.warehouse.sql().is_none() {
         let warehouse = site.warehouse.get();
         warehouse.check().await?;
-        engine::belongs(&site.store, &warehouse.ledger().await?).await?;
+        engine::verify_ledger(&site.store, warehouse.ledger().await?.last.as_ref()).await?;
     }
     let entries = journal::entries(&site.store, 0, usize::MAX).await?;
     let query = over_within(site, (&entries, true), limits).await?;

@@ -154,7 +154,7 @@ async fn a_loader_compares_before_each_load_and_signals_that_nothing_more_is_to_
     let troubled = TroubledWarehouse::new(&warehouse, &[]);
     let (signals, loaded) = (Signals::default(), bench.last().await.number);
     let mut share = Share::new(bench.store.clone(), bench.context.clone());
-    share.beat(Vec::new()).await.expect("it is alone");
+    share.beat(Vec::new(), None).await.expect("it is alone");
     let alter = async {
         // It has asked the ledger and compared: ledger, tables, ledger.
         bench.until(|| troubled.calls() >= 3).await;
