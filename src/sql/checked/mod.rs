@@ -149,13 +149,14 @@ fn of_operator(binary: &BinaryExpr, node: &Expr, schema: &DFSchema) -> Result<Op
 /// The expression as a person writes it: without the names of relations, and without what was put into it here.
 fn written(expression: &Expr) -> String {
     let without = unnormalize_col(expression.clone()).transform_up(|node| {
-        let Expr::ScalarFunction(call) = &node else { return Ok(Transformed::no(node)) };
+        let is_guard = CastGuard::stands_before(&node);
+        let Expr::ScalarFunction(mut call) = node else { return Ok(Transformed::no(node)) };
         let before = match call.func.inner().downcast_ref::<Operation>() {
-            Some(operation) => operation.as_operator(&call.args),
-            None if CastGuard::stands_before(&node) => call.args.first().cloned(),
+            Some(operation) => operation.as_operator(&mut call.args),
+            None if is_guard => call.args.pop(),
             None => None,
         };
-        Ok(before.map_or_else(|| Transformed::no(node), Transformed::yes))
+        Ok(before.map_or_else(|| Transformed::no(Expr::ScalarFunction(call)), Transformed::yes))
     });
     without.map(|expression| expression.data.human_display().to_string()).unwrap_or_default()
 }

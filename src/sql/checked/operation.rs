@@ -46,14 +46,12 @@ impl Operation {
         Self { operator: Operator::Minus, negates: true, text, signature }
     }
 
-    /// The operator of SQL over these operands, as it was before it became an operation.
-    pub(super) fn as_operator(&self, operands: &[Expr]) -> Option<Expr> {
-        Some(match operands {
-            [only] => Expr::Negative(Box::new(only.clone())),
-            [left, right] => {
-                Expr::BinaryExpr(BinaryExpr::new(Box::new(left.clone()), self.operator, Box::new(right.clone())))
-            }
-            _ => return None,
+    /// The operator of SQL over these operands, which are taken: as it was before it became an operation.
+    pub(super) fn as_operator(&self, operands: &mut Vec<Expr>) -> Option<Expr> {
+        let right = Box::new(operands.pop()?);
+        Some(match operands.pop() {
+            Some(left) => Expr::BinaryExpr(BinaryExpr::new(Box::new(left), self.operator, right)),
+            None => Expr::Negative(right),
         })
     }
 
