@@ -73,7 +73,9 @@ impl Fetched {
         let fetching = named.map(|(entry, file)| async move {
             let bytes = fetch(store, entry, &file).await?;
             let (path, footer) = (file.path.clone(), bytes.clone());
-            let rows = blocking(move || Ok(decoded_bytes(opened(footer, entry, &file)?.metadata()))).await?;
+            // One that cannot be read is told when its rows are.
+            let size = move || Ok(Reader::try_new(footer).map_or(0, |reader| decoded_bytes(reader.metadata())));
+            let rows = blocking(size).await?;
             Ok::<_, Error>((path, (bytes, rows)))
         });
         let fetching: Vec<_> = fetching.collect();
