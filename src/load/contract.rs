@@ -21,6 +21,7 @@ use crate::store::Folder;
 
 mod damage;
 mod evolution;
+mod growth;
 mod houses;
 
 const BOUNDS: LoadBounds = LoadBounds { memory_bytes: 64 << 20, partitions: 2 };

@@ -4,7 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use arrow::array::Array;
+use arrow::datatypes::Int64Type;
+
 use super::*;
+use crate::batch::Checksum;
 
 /// A warehouse on the disk with a load for each entry, and what its tables hold.
 struct Disk {
@@ -194,4 +198,102 @@ async fn what_others_commit_is_no_damage() {
     warehouse.prepare().await.expect("prepared");
     warehouse.load(&disk.lake.entries[3..]).await.expect("loaded");
     assert_eq!(disk.warehouse().damages(false).await.expect("looked at"), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_another_writer_made_ends_nothing_and_is_remembered_from_then_on() {
+    let mut disk = Disk::loaded(3).await;
+    let folder = disk.folder("fact_orders").join("_delta_log");
+    let table = disk.home.table("fact_orders").await;
+    deltalake::protocol::checkpoints::create_checkpoint(&table, None).await.expect("a checkpoint");
+    assert_eq!(files(&folder, "parquet").len(), 1);
+    disk.warehouse().prepare().await.expect("what others make is no damage");
+    assert_eq!(disk.warehouse().damages(false).await.expect("looked at"), Vec::<String>::new());
+    // No reader needs the commits before it any more, but they are what is remembered.
+    for path in disk.log("fact_orders") {
+        let whole = flip(&path, 77);
+        assert!(disk.warehouse().damages(false).await.expect("looked at")[0].contains(name(&path)), "{path:?}");
+        fs::write(&path, whole).expect("as it was");
+    }
+    disk.lake.stage(&[Rows::Orders(&[(9, Some(7), Some(9), "Placed", 99)])]).await;
+    let warehouse = disk.warehouse();
+    warehouse.prepare().await.expect("prepared");
+    warehouse.load(&disk.lake.entries[3..]).await.expect("loading goes on");
+    let path = files(&folder, "parquet").pop().expect("the checkpoint");
+    let whole = flip(&path, 77);
+    let error = disk.warehouse().prepare().await.expect_err("it is remembered");
+    assert!(error.to_string().contains(name(&path)), "{error}");
+    fs::write(&path, whole).expect("as it was");
+    disk.warehouse().prepare().await.expect("as it was");
+}
+
+/// Puts the ledger's receipts back into the form of the release before: without attempts, and each with the files of the logs
+/// that had come since the one before it.
+async fn as_an_earlier_release_wrote_it(disk: &Disk) {
+    let receipts = disk.home.rows("_ledger").await;
+    let names: Vec<String> = specs().into_iter().map(|spec| spec.name).collect();
+    let count = receipts.num_rows();
+    let through = receipts.column_by_name("loaded_through").expect("a column").as_primitive::<Int64Type>().clone();
+    // A load made one commit of each table, or none: as many as there are, the newest with the newest receipts.
+    let logs = (0..count).map(|row| {
+        let rank = (0..count).filter(|other| through.value(*other) < through.value(row)).count();
+        let state = |name: &String| {
+            let log = disk.log(name);
+            let last = log.len().saturating_sub(count - rank);
+            let new = if rank == 0 { &log[..=last] } else { &log[last..=last] };
+            let files = new.iter().map(|path| (name_of(path), Checksum::of(&fs::read(path).expect("a commit"))));
+            let files: BTreeMap<String, Checksum> = files.collect();
+            (name.clone(), serde_json::json!({ "version": last, "files": files }))
+        };
+        serde_json::Value::Object(names.iter().map(state).collect()).to_string()
+    });
+    let logs = StringArray::from_iter_values(logs);
+    let columns = ["loaded_after", "loaded_through", "copied", "loaded_at"];
+    let columns = columns.map(|column| (column, Arc::clone(receipts.column_by_name(column).expect("a column")), false));
+    let logs: ArrayRef = Arc::new(logs);
+    let old = RecordBatch::try_from_iter_with_nullable(columns.into_iter().chain([("logs", logs, true)]));
+    fs::remove_dir_all(disk.folder("_ledger")).expect("removed");
+    fs::create_dir_all(disk.folder("_ledger")).expect("a folder");
+    let url = url::Url::from_directory_path(disk.folder("_ledger")).expect("a folder");
+    let table = deltalake::DeltaTable::try_from_url(url).await.expect("a place");
+    let loaded = deltalake::kernel::Transaction::new("millstream/p/_ledger", count as i64);
+    let properties = deltalake::kernel::transaction::CommitProperties::default().with_application_transaction(loaded);
+    table.write([old.expect("receipts")]).with_commit_properties(properties).await.expect("written");
+}
+
+fn name_of(path: &Path) -> String {
+    name(path).to_owned()
+}
+
+#[tokio::test]
+async fn receipts_of_the_release_before_still_guard_the_logs_and_the_next_one_takes_over() {
+    let mut disk = Disk::loaded(3).await;
+    as_an_earlier_release_wrote_it(&disk).await;
+    let ledger = disk.warehouse().ledger().await.expect("a ledger");
+    assert_eq!((ledger.loaded_through, ledger.loads), (3, 3));
+    assert_eq!(ledger.last.expect("a receipt").attempt, None);
+    disk.lake.stage(&[Rows::Orders(&[(9, Some(7), Some(9), "Placed", 99)])]).await;
+    for round in 0..2 {
+        // The first commits stand in the oldest receipt alone, or in the newest.
+        for table in ["fact_orders", "fact_clicks"] {
+            for path in disk.log(table) {
+                let whole = flip(&path, 77);
+                let error = disk.warehouse().prepare().await.expect_err("an altered log");
+                assert!(error.to_string().contains(name(&path)), "round {round}: {error}");
+                fs::write(&path, whole).expect("as it was");
+            }
+        }
+        let warehouse = disk.warehouse();
+        warehouse.prepare().await.expect("as it was");
+        if round == 0 {
+            warehouse.load(&disk.lake.entries[3..]).await.expect("loaded");
+        }
+    }
+    let kept = disk.home.rows("_ledger").await;
+    let logs = kept.column_by_name("logs").expect("a column");
+    assert_eq!(logs.len() - logs.null_count(), 1, "the newest receipt alone keeps them");
+    let gone = disk.folder("dim_riders");
+    fs::remove_dir_all(&gone).expect("removed");
+    let error = disk.warehouse().prepare().await.expect_err("a table is gone");
+    assert!(error.to_string().contains("dim_riders is gone"), "{error}");
 }

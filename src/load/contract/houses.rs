@@ -191,10 +191,11 @@ impl Home {
     pub(super) fn both() -> [Self; 2] {
         let kept = tempfile::tempdir().expect("a folder");
         let store = Store::memory("warehouse-store").expect("a store");
-        [
-            Self { folder: kept.path().join("warehouse").into(), _kept: Some(kept) },
-            Self { folder: Folder::Store(store, "warehouse".to_owned()), _kept: None },
-        ]
+        [Self { folder: kept.path().join("warehouse").into(), _kept: Some(kept) }, Self::over(store)]
+    }
+
+    pub(super) fn over(store: Store) -> Self {
+        Self { folder: Folder::Store(store, "warehouse".to_owned()), _kept: None }
     }
 
     pub(super) fn warehouse(&self, lake: &Lake, specs: &[TableSpec]) -> DeltaWarehouse {

@@ -6,10 +6,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::compute::{SortColumn, concat_batches, interleave, interleave_record_batch, lexsort_to_indices};
-use arrow::datatypes::SchemaRef;
+use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
+use arrow::compute::{
+    SortColumn, concat_batches, interleave, interleave_record_batch, lexsort_to_indices, sort_to_indices,
+};
+use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
+use datafusion::common::Column;
+use datafusion::common::pruning::PruningStatistics;
 use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
 use deltalake::kernel::{Action, Add, LogicalFileView};
 use deltalake::logstore::object_store::GetOptions;
@@ -66,6 +70,47 @@ pub(super) struct Files {
     pub(super) lowest: ArrayRef,
     /// The first key column's highest value; null where unknown.
     pub(super) highest: ArrayRef,
+}
+
+impl Files {
+    /// Those of a table's snapshot.
+    ///
+    /// # Errors
+    /// Invalid where another writer has made deletion vectors.
+    pub(super) fn of(shape: &Shape, snapshot: &DeltaTableState) -> Result<Self> {
+        let data = snapshot.log_data();
+        let mut files = Vec::new();
+        let mut rows = Vec::new();
+        for view in data.iter() {
+            if view.deletion_vector_descriptor().is_some() {
+                return Err(Error::invalid(format!(
+                    "the warehouse's table {} has got deletion vectors from another writer; purge them (REORG TABLE … \
+                     APPLY (PURGE)) and switch delta.enableDeletionVectors off",
+                    shape.name
+                )));
+            }
+            // Without statistics a file counts as full: it is then never drawn into another.
+            rows.push(view.num_records().unwrap_or(shape.rows_per_file));
+            files.push(DataFile::of(&view));
+        }
+        let key = shape.key.first();
+        let data_type = key.and_then(|key| shape.table.field_with_name(key).ok());
+        let unknown = new_null_array(data_type.map_or(&DataType::Int64, |field| field.data_type()), files.len());
+        let bounds = |bounds: Option<ArrayRef>| {
+            let known = bounds.filter(|bounds| bounds.len() == files.len());
+            known.unwrap_or_else(|| Arc::clone(&unknown))
+        };
+        let column = key.map(Column::from_name);
+        let lowest = bounds(column.as_ref().and_then(|column| data.min_values(column)));
+        let highest = bounds(column.as_ref().and_then(|column| data.max_values(column)));
+        Ok(Self { files, rows, lowest, highest })
+    }
+
+    /// The files by index, those with the highest keys first.
+    pub(super) fn highest_first(&self) -> Result<Vec<usize>> {
+        let order = sort_to_indices(&self.highest, None, None).map_err(arrow_bug)?;
+        Ok(order.values().iter().rev().map(|file| *file as usize).collect())
+    }
 }
 
 /// Where a table's data files stand.

@@ -1,12 +1,14 @@
 //! The ledger as a Delta table: one row a load, written last.
 //!
-//! Owns the ledger's columns and reads them back; what it remembers of the tables' logs is `guard`'s. `_ledger` sorts by `loaded_through`, so its newest rows stand in the
-//! file with the highest bound.
+//! Owns the ledger's columns and reads them back; what it remembers of the tables' logs is `guard`'s. `_ledger` sorts by
+//! `loaded_through`, so its newest rows stand in the file with the highest bound, which is all that a load reads. Only the
+//! newest receipt keeps what is remembered of the logs: it is taken from the one before when it is written.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, new_null_array};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimestampMicrosecondType};
 
 use super::super::merge::utc;
@@ -22,7 +24,7 @@ use crate::schema::TableLayout;
 const LOADED_THROUGH: &str = "loaded_through";
 const COLUMNS: [&str; 4] = ["loaded_after", LOADED_THROUGH, "copied", "loaded_at"];
 
-/// What is remembered of the tables' logs, as JSON; null in the receipts of an earlier Millstream.
+/// What is remembered of the tables' logs, as JSON; null in all but the newest receipt, and in those of an earlier Millstream.
 const LOGS: &str = "logs";
 
 /// The attempt that wrote the entry `loaded_through`; null in the receipts of an earlier Millstream.
@@ -45,8 +47,8 @@ pub(super) fn shape() -> Arc<Shape> {
         staged: Arc::clone(&schema),
         table: schema,
         references: Vec::new(),
-        // Few: the newest file is read for each load.
-        rows_per_file: 4_096,
+        // Few: the newest file is written anew by each load.
+        rows_per_file: 1_024,
         max_bytes: BTreeMap::new(),
         layout: TableLayout::default(),
     })
@@ -91,26 +93,30 @@ impl LedgerTable {
         self.newest(limit).await
     }
 
-    /// What the newest receipt says of the logs.
-    pub(super) async fn last_logs(&self) -> Result<LogStates> {
-        Ok(match self.0.is_there().await? {
-            true => logs(&self.0.newest(1).await?)?.pop_last().map(|(_, logs)| logs).unwrap_or_default(),
-            false => LogStates::default(),
-        })
-    }
-
-    /// What all receipts together say of them.
-    pub(super) async fn all_logs(&self) -> Result<LogStates> {
-        let mut all = LogStates::default();
+    /// What is remembered of the tables' logs.
+    pub(super) async fn logs(&self) -> Result<LogStates> {
         if !self.0.is_there().await? {
-            return Ok(all);
+            return Ok(LogStates::default());
         }
         self.0.holds().await?;
-        for logs in logs(&self.0.newest(usize::MAX).await?)?.into_values() {
-            for (table, state) in logs {
-                let known = all.entry(table).or_default();
-                known.version = known.version.max(state.version);
-                known.files.extend(state.files);
+        match self.newest(1).await?.first() {
+            Some(Receipt { attempt: None, .. }) => self.all_logs().await,
+            _ => Ok(logs(&self.0.newest(1).await?)?.pop_last().map(|(_, logs)| logs).unwrap_or_default()),
+        }
+    }
+
+    /// What all receipts together say of them, where an earlier Millstream wrote the newest: it put into each what was new.
+    async fn all_logs(&self) -> Result<LogStates> {
+        let batches = self.0.newest(usize::MAX).await?;
+        let mut all = LogStates::new();
+        for (table, state) in logs(&batches)?.into_values().flatten() {
+            all.entry(table).or_default().extend(state);
+        }
+        for receipt in batches.iter().map(receipts).collect::<Result<Vec<_>>>()?.concat() {
+            for (table, _) in receipt.copied.into_iter().filter(|(_, rows)| *rows > 0) {
+                // Version 0 is the making of a table.
+                let state = all.entry(table).or_default();
+                state.version = state.version.max(1);
             }
         }
         Ok(all)
@@ -120,7 +126,8 @@ impl LedgerTable {
     pub(super) async fn record(&self, receipt: &Receipt, logs: &LogStates) -> Result<Outcome> {
         let step = Step { after: receipt.loaded_after, through: receipt.loaded_through };
         for _ in 0..TRIES {
-            if self.0.append(row(receipt, logs)?, step).await? == Outcome::Done {
+            let added = row(receipt, logs)?;
+            if self.0.rewrite_newest(|newest| followed(newest, &added), step).await? == Outcome::Done {
                 return Ok(Outcome::Done);
             }
             // After an ambiguous commit, or one beside another writer's tidying, the ledger itself tells.
@@ -159,6 +166,16 @@ fn row(receipt: &Receipt, logs: &LogStates) -> Result<RecordBatch> {
         Arc::new(StringArray::from(vec![receipt.attempt.clone()])),
     ];
     RecordBatch::try_new(Arc::clone(&shape().table), columns).map_err(arrow_bug)
+}
+
+/// The newest rows with another behind them, which alone keeps what is remembered of the logs.
+fn followed(newest: Option<RecordBatch>, added: &RecordBatch) -> Result<RecordBatch> {
+    let Some(newest) = newest else { return Ok(added.clone()) };
+    let mut columns = newest.columns().to_vec();
+    let logs = newest.schema().index_of(LOGS).map_err(arrow_bug)?;
+    columns[logs] = new_null_array(&DataType::Utf8, newest.num_rows());
+    let newest = RecordBatch::try_new(newest.schema(), columns).map_err(arrow_bug)?;
+    concat_batches(&added.schema(), [&newest, added]).map_err(arrow_bug)
 }
 
 fn damaged() -> Error {

@@ -29,7 +29,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Context;
 use crate::schema::TableSpec;
 use crate::store::{Folder, Store};
-use guard::{Log, LogStates};
+use guard::{Log, LogState, LogStates};
 use table::DeltaTable;
 
 /// A warehouse of Delta tables.
@@ -57,14 +57,15 @@ impl DeltaWarehouse {
     }
 
     /// A table that the ledger says was loaded into is there: made anew it would hold the newest rows alone.
-    async fn nothing_is_gone(&self) -> Result<()> {
-        let receipts = self.ledger.receipts(usize::MAX).await?;
+    async fn nothing_is_gone(&self, known: &LogStates) -> Result<()> {
         for (name, table) in &self.tables {
-            let rows: u64 = receipts.iter().filter_map(|receipt| receipt.copied.get(name)).sum();
-            if rows > 0 && !table.is_there().await? {
+            // Version 0 is the making of a table.
+            let version = known.get(name).map_or(0, |known| known.version);
+            if version > 0 && !table.is_there().await? {
                 return Err(Error::corrupt(format!(
-                    "the warehouse's table {name} is gone, though {rows} rows were loaded into it; put it back, or \
-                     move the whole warehouse folder away, and the next run loads everything anew from the staged files"
+                    "the warehouse's table {name} is gone, though rows were loaded into it (the ledger knows its log through \
+                     version {version}); put it back, or move the whole warehouse folder away, and the next run loads \
+                     everything anew from the staged files"
                 )));
             }
         }
@@ -77,34 +78,23 @@ impl DeltaWarehouse {
         self.tables.iter().map(|(name, table)| (name.as_str(), table)).chain(ledger)
     }
 
-    /// The logs of the tables that have been made.
-    async fn logs(&self) -> Result<Vec<(&str, Log<'_>)>> {
+    /// The logs of the tables that have been made, each with what is known of it, listed from the version that is `first`.
+    async fn logs(&self, known: &LogStates, first: fn(&LogState) -> u64) -> Result<Vec<(Log<'_>, LogState)>> {
         let mut logs = Vec::new();
         for (name, table) in self.all() {
             if table.is_there().await? {
-                logs.push((name, Log::list(name, table.log()?).await?));
+                let known = known.get(name).cloned().unwrap_or_default();
+                logs.push((Log::list(name, table.log()?, first(&known)).await?, known));
             }
         }
         Ok(logs)
     }
 
-    /// No log is behind what the ledger says of it.
-    async fn no_commit_is_gone(&self) -> Result<()> {
-        let known = self.ledger.last_logs().await?;
-        for (name, log) in self.logs().await? {
-            known.get(name).map_or(Ok(()), |known| log.check_version(known))?;
-        }
-        Ok(())
-    }
-
     /// Every log is what the ledger says of it.
-    async fn logs_are_whole(&self) -> Result<()> {
-        let known = self.ledger.all_logs().await?;
-        for (name, log) in self.logs().await? {
-            if let Some(known) = known.get(name) {
-                log.check_version(known)?;
-                log.check_files(known).await?;
-            }
+    async fn logs_are_whole(&self, known: &LogStates) -> Result<()> {
+        for (log, known) in self.logs(known, LogState::first).await? {
+            log.check_version(&known)?;
+            log.check_files(&known).await?;
         }
         Ok(())
     }
@@ -139,10 +129,10 @@ impl Tables for DeltaWarehouse {
     }
 
     async fn record(&self, receipt: &Receipt) -> Result<Outcome> {
-        let known = self.ledger.last_logs().await?;
+        let known = self.ledger.logs().await?;
         let mut states = LogStates::new();
-        for (name, log) in self.logs().await? {
-            states.insert(name.to_owned(), log.since(known.get(name)).await?);
+        for (log, known) in self.logs(&known, |known| known.version).await? {
+            states.insert(log.table.to_owned(), log.since(known).await?);
         }
         self.ledger.record(receipt, &states).await
     }
@@ -151,8 +141,9 @@ impl Tables for DeltaWarehouse {
 #[async_trait]
 impl Warehouse for DeltaWarehouse {
     async fn prepare(&self) -> Result<()> {
-        self.nothing_is_gone().await?;
-        self.logs_are_whole().await?;
+        let known = self.ledger.logs().await?;
+        self.nothing_is_gone(&known).await?;
+        self.logs_are_whole(&known).await?;
         let tables = self.loader.shapes.iter().map(|shape| self.table(&shape.name));
         let tables = tables.chain([Ok(self.ledger.table())]).collect::<Result<Vec<_>>>()?;
         // Nothing is added to any before all are known to fit.
@@ -177,7 +168,9 @@ impl Warehouse for DeltaWarehouse {
     }
 
     async fn load(&self, entries: &[Arc<Entry>]) -> Result<Receipt> {
-        self.no_commit_is_gone().await?;
+        for (log, known) in self.logs(&self.ledger.logs().await?, |known| known.version).await? {
+            log.check_version(&known)?;
+        }
         let receipt = self.loader.load(self, entries).await?;
         for table in self.tables.values().chain([self.ledger.table()]) {
             table.tidy().await;
@@ -186,7 +179,7 @@ impl Warehouse for DeltaWarehouse {
     }
 
     async fn damages(&self, fast: bool) -> Result<Vec<String>> {
-        match self.logs_are_whole().await {
+        match self.logs_are_whole(&self.ledger.logs().await?).await {
             Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(vec![error.to_string()]),
             whole => whole?,
         }

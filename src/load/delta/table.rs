@@ -7,10 +7,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
-use arrow::datatypes::DataType;
-use datafusion::common::Column;
-use datafusion::common::pruning::PruningStatistics;
+use arrow::array::RecordBatch;
 use deltalake::DeltaTableError;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
@@ -36,7 +33,7 @@ use crate::error::{Error, Result};
 use crate::runtime::{Clock, blocking};
 use crate::store::Folder;
 
-/// Commits between two looks for files that nobody needs any more.
+/// Commits between two looks for files and log entries that nobody needs any more.
 const TIDY_EVERY: u64 = 64;
 
 /// A Delta table of the warehouse.
@@ -150,16 +147,15 @@ impl DeltaTable {
     pub(super) async fn newest(&self, limit: usize) -> Result<Vec<RecordBatch>> {
         let mut state = self.state.lock().await;
         let state = self.known(&mut state).await?;
-        let Files { files, rows, highest, .. } = self.files(state)?;
-        let order = arrow::compute::sort_to_indices(&highest, None, None).map_err(arrow_bug)?;
+        let files = self.files(state)?;
         let mut batches = Vec::new();
         let mut found = 0;
-        for &file in order.values().iter().rev() {
+        for file in files.highest_first()? {
             if found >= limit {
                 break;
             }
-            found += rows[file as usize];
-            let file = files[file as usize].clone();
+            found += files.rows[file];
+            let file = files.files[file].clone();
             batches.push(self.shelf(state).read(file, Arc::clone(&self.shape.table)).await?);
         }
         Ok(batches)
@@ -189,8 +185,13 @@ impl DeltaTable {
         self.apply(&mut state, &files, change, step).await
     }
 
-    /// Adds rows, together with the number of the entry that the table holds then.
-    pub(super) async fn append(&self, rows: RecordBatch, step: Step) -> Result<Outcome> {
+    /// Puts in the place of the file with the highest keys what `change` makes of its rows, together with the number of the
+    /// entry that the table holds then; the file is none in an empty table.
+    pub(super) async fn rewrite_newest(
+        &self,
+        change: impl FnOnce(Option<RecordBatch>) -> Result<RecordBatch>,
+        step: Step,
+    ) -> Result<Outcome> {
         let mut state = self.state.lock().await;
         let known = self.known(&mut state).await?;
         if known.through != step.after {
@@ -198,8 +199,13 @@ impl DeltaTable {
         }
         widen::takes(&self.shape, &known.snapshot.snapshot().arrow_schema())?;
         let files = self.files(known)?;
-        let change = Change { removed: vec![Vec::new(); files.files.len()], added: rows };
-        self.apply(&mut state, &files, change, step).await
+        let (mut removed, mut rows) = (vec![Vec::new(); files.files.len()], None);
+        if let Some(newest) = files.highest_first()?.first().copied() {
+            let found = self.shelf(known).read(files.files[newest].clone(), Arc::clone(&self.shape.table)).await?;
+            removed[newest] = (0..found.num_rows() as u32).collect();
+            rows = Some(found);
+        }
+        self.apply(&mut state, &files, Change { removed, added: change(rows)? }, step).await
     }
 
     /// Now and then removes files that were replaced long enough ago. Not being able to is no failure of a load.
@@ -272,8 +278,11 @@ impl DeltaTable {
 
     async fn commit(&self, state: &mut Option<State>, actions: Vec<Action>, step: Step) -> Result<Outcome> {
         let known = self.known(state).await?;
+        // Looking for old log entries lists the whole log: not each time.
+        let tidies = (known.snapshot.version() + 1).is_multiple_of(TIDY_EVERY);
         let properties = CommitProperties::default()
             .with_max_retries(0)
+            .with_cleanup_expired_logs(Some(tidies))
             .with_application_transaction(Transaction::new(&self.application, step.through as i64));
         let operation = DeltaOperation::StreamingUpdate {
             output_mode: OutputMode::Update,
@@ -305,32 +314,7 @@ impl DeltaTable {
     }
 
     fn files(&self, state: &State) -> Result<Files> {
-        let data = state.snapshot.log_data();
-        let mut files = Vec::new();
-        let mut rows = Vec::new();
-        for view in data.iter() {
-            if view.deletion_vector_descriptor().is_some() {
-                return Err(Error::invalid(format!(
-                    "the warehouse's table {} has got deletion vectors from another writer; purge them (REORG TABLE … \
-                     APPLY (PURGE)) and switch delta.enableDeletionVectors off",
-                    self.shape.name
-                )));
-            }
-            // Without statistics a file counts as full: it is then never drawn into another.
-            rows.push(view.num_records().unwrap_or(self.shape.rows_per_file));
-            files.push(DataFile::of(&view));
-        }
-        let key = self.shape.key.first();
-        let data_type = key.and_then(|key| self.shape.table.field_with_name(key).ok());
-        let unknown = new_null_array(data_type.map_or(&DataType::Int64, |field| field.data_type()), files.len());
-        let bounds = |bounds: Option<ArrayRef>| {
-            let known = bounds.filter(|bounds| bounds.len() == files.len());
-            known.unwrap_or_else(|| Arc::clone(&unknown))
-        };
-        let column = key.map(Column::from_name);
-        let lowest = bounds(column.as_ref().and_then(|column| data.min_values(column)));
-        let highest = bounds(column.as_ref().and_then(|column| data.max_values(column)));
-        Ok(Files { files, rows, lowest, highest })
+        Files::of(&self.shape, &state.snapshot)
     }
 
     fn shelf(&self, state: &State) -> Shelf {

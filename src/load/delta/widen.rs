@@ -189,8 +189,8 @@ mod tests {
             RecordBatch::try_new(shape(&[("a", DataType::Int64, false)]).table.clone(), vec![column]).expect("rows")
         };
         let step = Step { after: 0, through: 1 };
-        assert_eq!(old.append(rows(), step).await.expect("too late"), Outcome::Overtaken);
-        let error = old.append(rows(), step).await.expect_err("now it knows");
+        assert_eq!(old.rewrite_newest(|_| Ok(rows()), step).await.expect("too late"), Outcome::Overtaken);
+        let error = old.rewrite_newest(|_| Ok(rows()), step).await.expect_err("now it knows");
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(error.to_string().contains("b is not of the pipeline"), "{error}");
         assert_eq!(new.rows().await.expect("rows"), 0);
