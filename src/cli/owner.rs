@@ -68,8 +68,14 @@ impl Owner {
     /// Invalid where it is no such file.
     pub(super) fn parse(bytes: &[u8], place: &str) -> Result<Self> {
         serde_json::from_slice(bytes).map_err(|error| {
-            Error::invalid(format!("{OWNER} in {place} is not Millstream's: is this the right place?"))
-                .with_source(error)
+            Error::invalid(format!(
+                "{OWNER} in {place} is not as Millstream wrote it: the file is damaged, or another program's. It only says \
+                 which pipeline, stream and keys the place belongs to; stream, journal and warehouse are untouched, and \
+                 nothing is read or written until it is sound. If this is the right place, bring the file back from a \
+                 backup; without one move it away, look that name, stream, kinds and keys in pipeline.toml are those of \
+                 the run before, and run: it is made anew from them"
+            ))
+            .with_source(error)
         })
     }
 

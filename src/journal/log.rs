@@ -16,7 +16,7 @@ use super::check::{Broken, alone, chained};
 use super::record::{FOLDER, Recorded, SNAPSHOTS, decode, entry_path, number_in};
 use super::state::corrupt;
 use crate::batch::Entry;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{Backoff, Context, retry};
 use crate::store::{Object, Store};
 
@@ -117,6 +117,20 @@ impl Log {
         let numbers = stream::iter((after..through).map(|number| number + 1));
         let whole = |(entry, number): (Result<Option<Recorded>>, u64)| entry?.ok_or_else(|| gap(number));
         self.read_each(after, through).zip(numbers).map(whole)
+    }
+
+    /// The entries after number `after`, at most `limit`, as far as they are sound.
+    pub(super) async fn sound(&self, after: u64, limit: usize) -> Result<Vec<Recorded>> {
+        let farthest = after.saturating_add(u64::try_from(limit).unwrap_or(u64::MAX));
+        let mut entries = std::pin::pin!(self.read_all(after, farthest));
+        let mut found = Vec::new();
+        while let Some(next) = entries.next().await {
+            match next {
+                Err(error) if error.kind() == ErrorKind::Corrupt => break,
+                next => found.push(next?),
+            }
+        }
+        Ok(found)
     }
 
     /// What there is at the numbers `(after, through]`, in order.

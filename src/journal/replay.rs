@@ -53,27 +53,34 @@ impl Replay {
         if let Some(broken) = self.broken.take() {
             return Err(broken);
         }
-        let found = match self.log.entries(self.state.through, limit).await {
-            // One of them: those before it are sound, and come one by one.
-            Err(error) if error.kind() == ErrorKind::Corrupt && limit > 1 => {
-                self.log.entries(self.state.through, 1).await?
+        let (found, mut broken) = match self.log.entries(self.state.through, limit).await {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                (self.log.sound(self.state.through, limit).await?, Some(error))
             }
-            found => found?,
+            found => (found?, None),
         };
         let mut folded = Vec::new();
         for recorded in found {
             let pipeline = recorded.entry.pipeline.clone();
             if let Err(error) = self.state.fold(&pipeline, &recorded) {
-                match folded.is_empty() {
-                    true => return Err(error),
-                    false => self.broken = Some(error),
-                }
+                broken = Some(error);
                 break;
             }
             self.compare();
             folded.push(recorded.entry);
         }
-        Ok(folded)
+        match broken {
+            Some(error) if folded.is_empty() => Err(error),
+            broken => {
+                self.broken = broken;
+                Ok(folded)
+            }
+        }
+    }
+
+    /// What is folded so far.
+    pub fn state(&self) -> &State {
+        &self.state
     }
 
     /// What is wrong with the snapshots, once the fold is at its end; starts leave such a one aside.

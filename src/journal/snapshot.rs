@@ -2,8 +2,9 @@
 //!
 //! A snapshot is a shortcut and never the truth: one that cannot be read, does not have its checksum, or does not follow
 //! the entry that it names is left aside for the one before it, and at last for the whole log. It is told by a warning
-//! each time. The snapshots of formats 1 and 2 have no checksum, so they are left aside too: after an upgrade the log is
-//! folded whole until the next snapshot. Writing and deleting them is best effort.
+//! each time. The snapshots of formats 1 and 2 have no checksum, so they are left aside too: the first start after an
+//! upgrade folds the whole log. A start that had to fold much leaves a snapshot of what it came to, so that the next one
+//! need not. Writing and deleting them is best effort.
 
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use super::state::State;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Store;
 
-/// The writer of every so-many-th entry writes a snapshot.
+/// The writer of every so-many-th entry writes a snapshot, and so does a start that folds so many.
 const EVERY: u64 = 100;
 /// So many are kept: the newest, and one to fall back to.
 const KEPT: usize = 2;
@@ -44,7 +45,8 @@ impl Versioned for Snapshot {
 /// # Errors
 /// Transient; Corrupt where the log contradicts itself; Invalid where it is another pipeline's or a newer Millstream's.
 pub async fn fold(store: &Store, pipeline: &str) -> Result<State> {
-    resume(&Log::new(store), pipeline).await
+    let (state, damage) = fold_sound(store, pipeline).await?;
+    damage.map_or(Ok(state), Err)
 }
 
 /// What the log says as far as it is sound, and why it ends there where it is damaged: for those who look at what is left.
@@ -52,17 +54,27 @@ pub async fn fold(store: &Store, pipeline: &str) -> Result<State> {
 /// # Errors
 /// As [`fold`], but for the damage.
 pub async fn fold_sound(store: &Store, pipeline: &str) -> Result<(State, Option<Error>)> {
-    sound(&Log::new(store), pipeline).await
+    let log = Log::new(store);
+    let begun = newest(&log, pipeline).await?.unwrap_or_default();
+    sound(&log, pipeline, begun).await
 }
 
-/// The newest snapshot that fits, and the entries after it.
+/// What the log says, for a writer: the newest snapshot that fits, and the entries after it.
 pub(super) async fn resume(log: &Log, pipeline: &str) -> Result<State> {
-    let (state, damage) = sound(log, pipeline).await?;
-    damage.map_or(Ok(state), Err)
+    let begun = newest(log, pipeline).await?.unwrap_or_default();
+    let from = begun.through;
+    let (state, damage) = sound(log, pipeline, begun).await?;
+    if let Some(damage) = damage {
+        return Err(damage);
+    }
+    if state.through - from >= EVERY {
+        write(&log.store, pipeline, &state).await;
+    }
+    Ok(state)
 }
 
-async fn sound(log: &Log, pipeline: &str) -> Result<(State, Option<Error>)> {
-    let mut state = newest(log, pipeline).await?.unwrap_or_default();
+/// The state after the entries that follow, as far as they are sound.
+async fn sound(log: &Log, pipeline: &str, mut state: State) -> Result<(State, Option<Error>)> {
     let last = log.last(state.through).await?;
     let mut entries = std::pin::pin!(log.read_all(state.through, last));
     while let Some(next) = entries.next().await {
@@ -74,12 +86,13 @@ async fn sound(log: &Log, pipeline: &str) -> Result<(State, Option<Error>)> {
     Ok((state, None))
 }
 
-/// Writes the snapshot of `state` where it is its last entry's turn, and deletes old ones. A failure is logged: the
-/// commit stands all the same.
+/// Whether it is this entry's turn to be followed by a snapshot.
+pub(super) fn is_due(number: u64) -> bool {
+    number.is_multiple_of(EVERY)
+}
+
+/// Writes the snapshot of `state`, and deletes old ones. A failure is logged: the commit stands all the same.
 pub(super) async fn write(store: &Store, pipeline: &str, state: &State) {
-    if !state.through.is_multiple_of(EVERY) {
-        return;
-    }
     let snapshot = Snapshot { format: FORMAT, pipeline: pipeline.to_owned(), state: state.clone() };
     if let Err(error) = replace(store, &snapshot).await {
         tracing::warn!(%error, entry = state.through, "no snapshot written; the next start reads more of the journal");

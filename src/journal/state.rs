@@ -133,7 +133,8 @@ impl State {
 pub(super) fn corrupt(number: u64, broken: &Broken) -> Error {
     Error::corrupt(format!(
         "the journal contradicts itself at {}: {broken}; the entries before it are sound, nothing after it can be \
-         trusted: stop all writers and look at this object",
+         trusted: stop all writers, and bring this object (or the one before it) back from a backup or an older version in \
+         the bucket",
         entry_path(number)
     ))
 }

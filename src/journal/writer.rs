@@ -48,7 +48,7 @@ enum Outcome {
 
 impl Journal {
     /// Opens the journal of `pipeline` on the store for one more writer, and folds it; an empty store is an empty
-    /// journal. Nothing is written.
+    /// journal. Nothing is written, but for a snapshot where much was folded.
     ///
     /// # Errors
     /// Transient; Corrupt where the log contradicts itself; Invalid where it is another pipeline's or a newer
@@ -148,7 +148,9 @@ impl Journal {
             match self.put(&entry, bytes).await? {
                 Outcome::Ours => {
                     self.fold(&Recorded { entry: Arc::clone(&entry), digest })?;
-                    snapshot::write(&self.log.store, &self.pipeline, &self.state).await;
+                    if snapshot::is_due(number) {
+                        snapshot::write(&self.log.store, &self.pipeline, &self.state).await;
+                    }
                     self.unacknowledged.retain(|own| own.number != number);
                     return Ok(entry);
                 }

@@ -351,3 +351,27 @@ proptest! {
         prop_assert_eq!(folded(read.state, tail), folded(State::default(), &entries));
     }
 }
+
+#[tokio::test]
+async fn a_replay_before_a_damaged_entry_reads_each_entry_twice_at_most() {
+    let faulty = Faulty::scripted();
+    let store = faulty.store();
+    let mut journal = opened(&store, 1).await;
+    for number in journal.state().through..700 {
+        journal.commit(&batch(&number.to_string(), &[(0, number - 1, number)])).await.expect("commits");
+    }
+    store.put(&entry_path(650), "{".into()).await.expect("damaged");
+    let before = faulty.reads();
+    let mut replay = Replay::new(&store).await.expect("opens");
+    let mut given = 0;
+    let error = loop {
+        match replay.next(1_000).await {
+            Ok(entries) => given += entries.len(),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.to_string().contains(&entry_path(650)), "{error}");
+    assert_eq!((given, replay.state().through), (649, 649), "everything before it is given");
+    let reads = faulty.reads() - before;
+    assert!(reads < 2 * 700, "{reads} reads");
+}

@@ -235,6 +235,58 @@ fn every_command_tells_that_loaded_entries_are_lost() {
 }
 
 #[test]
+fn status_tells_a_damaged_journal_and_shows_the_rest() {
+    let millstream = Millstream::new();
+    for seed in ["1", "2"] {
+        millstream.json("generate", &["--records", "60", "--rate", "0", "--seed", seed]);
+        millstream.json("run", &["--once"]);
+    }
+    let sound = millstream.json("status", &[]);
+    let entries = sound["entries"].as_u64().expect("a number");
+    let damaged = millstream.data.path().join(format!("lake/journal/{entries:020}.json"));
+    let mut bytes = fs::read(&damaged).expect("an entry");
+    bytes[40] ^= 1;
+    fs::write(&damaged, bytes).expect("written");
+    let said = millstream.say("status", &[]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let through = format!("BROKEN: it is damaged behind entry {}", entries - 1);
+    for words in [&through[..], "stream   arn:", "workers  none is running", "loads    ", "fact_orders: "] {
+        assert!(said.stdout.contains(words), "{words}: {said:?}");
+    }
+    for words in [&format!("{entries:020}.json"), "bring it back from a backup", "nothing is read or loaded"] {
+        assert!(said.stderr.contains(words), "{words}: {said:?}");
+    }
+    assert_eq!(said.stderr.matches("error: ").count(), 1, "it is told once: {said:?}");
+    let said = millstream.say("status", &["--json"]);
+    let status: Value = serde_json::from_str(&said.stdout).expect("an object");
+    assert_eq!((said.code, status["entries"].as_u64()), (Some(1), Some(entries - 1)), "{status}");
+    assert_eq!((&status["findings"][0]["about"], &status["waiting"]), (&Value::from("journal"), &Value::Null));
+    assert_eq!(status["loaded_through"], sound["loaded_through"], "{status}");
+    assert_eq!(status["shards"].as_array().map(Vec::len), sound["shards"].as_array().map(Vec::len), "{status}");
+}
+
+#[test]
+fn a_damaged_owner_says_how_it_is_made_anew() {
+    let millstream = Millstream::new();
+    millstream.json("generate", &["--records", "60", "--rate", "0"]);
+    millstream.json("run", &["--once"]);
+    let owner = millstream.data.path().join("pipeline.json");
+    let kept = fs::read(&owner).expect("the owner");
+    fs::write(&owner, "{").expect("written");
+    for command in [&["status"][..], &["check"], &["run", "--once"], &["audit"]] {
+        let said = millstream.say(command[0], &command[1..]);
+        assert_eq!(said.code, Some(2), "{said:?}");
+        for words in ["pipeline.json", "bring the file back from a backup", "move it away", "it is made anew"] {
+            assert!(said.stderr.contains(words), "{words}: {said:?}");
+        }
+    }
+    fs::remove_file(&owner).expect("moved away");
+    millstream.json("run", &["--once"]);
+    assert_eq!(fs::read(&owner).expect("made anew"), kept);
+    assert_eq!(millstream.json("audit", &["--deep"])["clean"], Value::Bool(true));
+}
+
+#[test]
 fn the_document_says_what_the_test_expects() {
     let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/damages.md");
     if std::env::var("MILLSTREAM_GOLDEN").is_ok_and(|golden| golden == "write") {
