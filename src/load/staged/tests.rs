@@ -119,7 +119,7 @@ fn alike_rows_count_as_what_they_become_and_not_as_what_they_shrink_to() {
     let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..2_000).map(|row| "x".repeat(5_000 + row % 2))));
     let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..2_000));
     let amounts = Decimal128Array::from_iter_values(0..2_000).with_precision_and_scale(9, 2).expect("they fit");
-    let lists = (0..2_000).map(|row| Some((0..row % 50).map(|item| Some(item as i32)).collect::<Vec<_>>()));
+    let lists = (0..2_000).map(|row| Some((0..row % 50).map(Some).collect::<Vec<_>>()));
     let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(lists));
     let columns = [("text", texts), ("number", numbers), ("amount", Arc::new(amounts) as _), ("list", lists)];
     for (name, column) in columns {
