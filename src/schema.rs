@@ -225,6 +225,16 @@ pub enum TableKind {
     Dimension,
 }
 
+impl TableKind {
+    /// Its name, in files and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fact => "fact",
+            Self::Dimension => "dimension",
+        }
+    }
+}
+
 /// What a dimension does with a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum History {
@@ -232,6 +242,16 @@ pub enum History {
     Overwrite,
     /// Type 2: each version is a row, with `valid_from`, `valid_to` and `is_current`.
     Keep,
+}
+
+impl History {
+    /// Its name, in files and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Overwrite => "overwrite",
+            Self::Keep => "keep",
+        }
+    }
 }
 
 /// A fact's column that names a row of a dimension. The dimension has exactly one key column.

@@ -66,6 +66,14 @@ fn is_clean(audit: &Audit) -> bool {
     audit.findings.is_empty() && audit.not_compared.is_empty()
 }
 
+/// What can be done about tables that are not as they were loaded.
+const MENDED: &str = "  what to do: where others changed the tables, undo it; or move the tables out of the way (the whole schema, or the \
+                      folder of Delta tables), and the next run loads everything anew from the staged files";
+
+/// The same where no staged file was read for its checksum.
+const IN_HASTE: &str = "  what to do: audit again without --fast before anything else: a staged file that was altered gives the \
+                        same numbers";
+
 /// What is said of an audit that found nothing.
 fn clean(fast: bool) -> &'static str {
     match fast {
@@ -109,10 +117,11 @@ fn print((common, arguments): (&Common, &Arguments), audit: &Audit, deep: Option
         }
         if audit.orphans > 0 {
             let orphans = thousands(audit.orphans);
-            output::line(format_args!(
-                "{orphans} files belong to no entry, and nothing reads them: a batch left them that was not committed, or is \
-                 being committed now"
-            ))?;
+            let whose = match audit.findings.iter().any(|finding| finding.identity == "loads") {
+                true => "keep them: they may be of the entries that are lost (see below)",
+                false => "nothing reads them: a batch left them that was not committed, or is being committed now",
+            };
+            output::line(format_args!("{orphans} files belong to no entry; {whose}"))?;
         }
         if let Some(deep) = deep {
             output::line(format_args!("{} rows of the warehouse compared, column by column", thousands(deep.rows)))?;
@@ -125,6 +134,9 @@ fn print((common, arguments): (&Common, &Arguments), audit: &Audit, deep: Option
         }
         for finding in &audit.findings {
             output::line(format_args!("BROKEN {}: {}", finding.identity, finding.message))?;
+        }
+        if audit.findings.iter().any(|finding| matches!(finding.identity, "warehouse" | "contents")) {
+            output::line(if arguments.fast { IN_HASTE } else { MENDED })?;
         }
         for table in &audit.not_compared {
             output::line(format_args!(

@@ -80,6 +80,23 @@ impl DataFolder {
         }
     }
 
+    /// Looks whether the local stream that the journal has read from is still there.
+    ///
+    /// # Errors
+    /// Corrupt where it is gone.
+    pub(super) fn has_its_stream(folder: &Path) -> Result<()> {
+        let is_empty = |path: PathBuf| fs::read_dir(path).map_or(true, |mut entries| entries.next().is_none());
+        if !is_empty(folder.join("kinesis")) || is_empty(folder.join("lake").join("journal")) {
+            return Ok(());
+        }
+        Err(Error::corrupt(format!(
+            "the local stream is gone: {} is missing, and the journal beside it has read from it; records that were in it \
+             and not yet read would be lost without a word, so nothing was made: put the folder back from a copy, or give \
+             up those records with --reset-stream, which begins with an empty stream (what is staged and loaded stays)",
+            folder.join("kinesis").display()
+        )))
+    }
+
     pub(super) fn root(&self) -> &Path {
         &self.0
     }

@@ -34,6 +34,9 @@ impl LocalStream {
     /// Invalid where the data folder is another's or the port is in use, with nothing written; the stream's own.
     pub(super) async fn open(common: &Common, plan: &Plan, context: &Context) -> Result<Self> {
         DataFolder::could_be_claimed(&common.data, &plan.pipeline)?;
+        if !common.reset_stream {
+            DataFolder::has_its_stream(&common.data)?;
+        }
         let stream = Self {
             settings: HostSettings { folder: common.data.clone(), port: common.port, reset: false },
             stream: plan.pipeline.source.stream.clone(),

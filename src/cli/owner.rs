@@ -80,9 +80,9 @@ impl Owner {
     /// The file for this pipeline.
     pub(super) fn of(pipeline: &Pipeline) -> Self {
         let shape = |table: &Table| Shape {
-            kind: format!("{:?}", table.kind).to_lowercase(),
+            kind: table.kind.name().to_owned(),
             key: table.key.clone(),
-            history: format!("{:?}", table.history).to_lowercase(),
+            history: table.history.name().to_owned(),
         };
         let tables = pipeline.tables.iter().map(|table| (table.name.clone(), shape(table))).collect();
         let (name, stream) = (pipeline.name.clone(), pipeline.source.stream.clone());
@@ -196,8 +196,8 @@ mod tests {
     fn a_newer_release_s_file_is_told_from_a_stranger_s() {
         for (text, words) in [
             (&br#"{"format":3,"more":1}"#[..], "here was written by a newer Millstream"),
-            (br#"{"format":2,"more":1}"#, "is not Millstream's"),
-            (b"{}", "is not Millstream's"),
+            (br#"{"format":2,"more":1}"#, "is not as Millstream wrote it"),
+            (b"{}", "is not as Millstream wrote it"),
         ] {
             let error = Owner::parse(text, "here").expect_err("no owner").to_string();
             assert!(error.contains(words), "{error}");

@@ -83,7 +83,11 @@ pub(super) async fn status(common: &Common, folder: &Path) -> Result<ExitCode> {
         told = loads(&site) => told,
         () = patient => Err(no_answer()),
     });
-    let (loads, mismatch) = loads.unzip();
+    let (mut loads, mismatch) = loads.unzip();
+    if let (Some(loads), Some(_)) = (&mut loads, &damage) {
+        // The journal is counted as far as it is sound, and the ledger may be ahead of that.
+        loads.waiting = None;
+    }
     // A damaged journal is told once, and not again because what waits in it cannot be counted.
     let mismatch = mismatch.flatten().filter(|_| damage.is_none());
     let findings = Findings { stream: no_stream, warehouse: no_warehouse.or(mismatch), journal: damage };

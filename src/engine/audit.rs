@@ -313,10 +313,16 @@ impl Auditor {
             if after != loaded_through {
                 self.found("loads", format!("the load ({after}, {through}] does not follow entry {loaded_through}"));
             }
-            let staged = self.staged_between(after, through);
-            if staged.as_ref() != Some(&receipt.copied) {
-                let copied = &receipt.copied;
-                self.found("loads", format!("the load ({after}, {through}]: copied {copied:?}, staged {staged:?}"));
+            match self.staged_between(after, through) {
+                Some(staged) if staged == receipt.copied => {}
+                Some(staged) => {
+                    let copied = &receipt.copied;
+                    self.found("loads", format!("the load ({after}, {through}]: copied {copied:?}, staged {staged:?}"));
+                }
+                None => {
+                    let lost = "took entries that the journal does not hold: they are lost, and their files may still be there";
+                    self.found("loads", format!("the load ({after}, {through}] {lost}"));
+                }
             }
             // The newest load is held against the journal by itself.
             let written = usize::try_from(through).ok().and_then(|through| self.attempts.get(through.checked_sub(1)?));

@@ -49,10 +49,10 @@ impl Budget {
         Self(Arc::new(Semaphore::new(BYTES / UNIT)))
     }
 
-    /// Waits until an answer is welcome after one that held `last` bytes, while its shard is behind or not. Where there
-    /// was none it most likely is the largest.
+    /// Waits until an answer is welcome after one that held `last` bytes, while its shard is behind or not. A shard that has
+    /// not answered yet counts as one that is behind: a start must not take one shard after the other.
     pub(super) async fn reserve(&self, last: Option<usize>, is_behind: bool) -> Held {
-        let expected = last.map_or(LARGEST, |bytes| bytes.saturating_mul(2));
+        let expected = last.map_or(BEHIND, |bytes| bytes.saturating_add(bytes / 4));
         let expected = if is_behind { expected.max(BEHIND) } else { expected };
         let bytes = (expected.min(LARGEST) * COMING).max(LEAST);
         let units = u32::try_from(bytes / UNIT).unwrap_or(1);
@@ -142,12 +142,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_largest_answer_is_reserved_for_a_shard_of_which_nothing_is_known_and_a_part_of_it_while_it_is_behind()
-    {
-        for (last, expected) in [(None, LARGEST * COMING), (Some(0), BEHIND * COMING), (Some(LEAST), BEHIND * COMING)] {
+    async fn several_shards_of_which_nothing_is_known_or_that_are_behind_are_asked_at_once() {
+        let full = 3_600_000;
+        let cases =
+            [(None, true, 5), (None, false, 5), (Some(0), true, 5), (Some(LEAST), true, 5), (Some(full), true, 3)];
+        for (last, is_behind, expected) in cases {
             let budget = Budget::new();
-            let held: Vec<Held> = (0..100).filter_map(|_| budget.reserve(last, true).now_or_never()).collect();
-            assert_eq!(held.len(), BYTES / expected);
+            let held: Vec<Held> = (0..100).filter_map(|_| budget.reserve(last, is_behind).now_or_never()).collect();
+            assert_eq!(held.len(), expected, "{last:?}");
         }
     }
 }

@@ -27,12 +27,15 @@ use crate::journal;
 use crate::runtime::{Backoff, Clock};
 use crate::store::Store;
 
-/// Between tries at what may pass by itself, and once nothing is left to read.
+/// Between tries at what may pass by itself, and once the run is ending.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(60), attempts: 6 };
 
 /// Between tries at what somebody must mend, for as long as the run reads.
 const MENDING: Backoff =
     Backoff { first: Duration::from_secs(5), longest: Duration::from_secs(300), attempts: u32::MAX };
+
+/// How often the ledger is asked whether another worker has loaded what failed here, in µs.
+const LOOK_EVERY: i64 = 30_000_000;
 
 /// What the load loop shares with ingestion, beside the journal.
 #[derive(Clone, Default)]
@@ -53,22 +56,32 @@ pub(super) async fn run(job: Job, controls: Controls, (duty, signals): (Duty, Si
     let clock = &*job.context.clock;
     let ingested = &signals.ingested;
     let mut loader = Loader::new(&job, &controls, signals.mismatched.clone());
-    let mut failures = 0;
+    let (mut failures, mut is_last) = (0, false);
     loop {
         let last = ingested.is_cancelled();
-        if !last && !duty.is_ours() {
+        if last && !is_last {
+            (failures, is_last) = (0, true);
+        }
+        // Who is alone need not be told by a heartbeat, which the stream may keep from being written.
+        let is_ours = duty.is_ours() || controls.progress.totals().workers <= 1;
+        if !last && !is_ours {
             // What the other loads meanwhile is for the ledger to say.
             loader.last = None;
+            loader.look_at_others().await;
             wait(clock, (ingested, last), poll(job.pipeline.load.freshness)).await;
             continue;
         }
         match loader.load_due(last).await {
             Ok(Due::Loaded) => failures = 0,
             Ok(Due::Nothing | Due::Paused) if last => return Ok(()),
-            Ok(Due::Nothing | Due::Paused) => wait(clock, (ingested, last), poll(job.pipeline.load.freshness)).await,
+            Ok(Due::Nothing | Due::Paused) => {
+                failures = if loader.failed.is_none() { 0 } else { failures };
+                wait(clock, (ingested, last), poll(job.pipeline.load.freshness)).await;
+            }
             Err(error) => {
                 failures += 1;
-                duty.offer(error.kind() == ErrorKind::Transient || error.kind() == ErrorKind::Fenced);
+                // Another worker may have what is missing here.
+                duty.offer(error.kind() == ErrorKind::Fenced || passes(&error) && failures < BACKOFF.attempts);
                 let pause = loader.what_next(&error, failures, last)?;
                 wait(clock, (ingested, last), pause).await;
                 duty.offer(true);
@@ -118,6 +131,12 @@ struct Loader<'a> {
     /// The last load, as the ledger said, or our own; none where the ledger must be asked.
     last: Option<Receipt>,
     mismatched: CancellationToken,
+    /// The last entry that the ledger had loaded when it was asked last.
+    loaded_through: u64,
+    /// The entry whose load has failed: loading goes on once it is loaded, by whomever.
+    failed: Option<u64>,
+    /// When the ledger is asked whether another worker has loaded it, µs since 1970 UTC.
+    look_at: i64,
     /// The entry to load through, once everything is wanted: others may commit for ever.
     goal: Option<u64>,
     /// The end of the maintenance window that was told of, ms since 1970 UTC.
@@ -126,7 +145,17 @@ struct Loader<'a> {
 
 impl<'a> Loader<'a> {
     fn new(job: &'a Job, controls: &'a Controls, mismatched: CancellationToken) -> Self {
-        Self { job, controls, last: None, mismatched, goal: None, paused_until: None }
+        Self {
+            job,
+            controls,
+            last: None,
+            mismatched,
+            loaded_through: 0,
+            failed: None,
+            look_at: 0,
+            goal: None,
+            paused_until: None,
+        }
     }
 
     /// Makes the next load where one is due, or where `all` is wanted.
@@ -135,10 +164,34 @@ impl<'a> Loader<'a> {
             return Ok(Due::Paused);
         }
         let due = self.load_next(all).await?;
+        self.goes_on();
+        Ok(due)
+    }
+
+    /// Notes that loading goes on, where what had failed is loaded by now.
+    fn goes_on(&mut self) {
+        if self.failed.is_some_and(|entry| entry > self.loaded_through) {
+            return;
+        }
+        self.failed = None;
         if let Some(stopped) = self.controls.progress.loading_goes_on() {
             tracing::info!(reason = stopped.reason, "loading goes on");
         }
-        Ok(due)
+    }
+
+    /// Asks the ledger now and then whether another worker has loaded what failed here.
+    async fn look_at_others(&mut self) {
+        let context = &self.job.context;
+        let now = context.clock.now_micros();
+        if self.failed.is_none() || now < self.look_at {
+            return;
+        }
+        self.look_at = now + LOOK_EVERY;
+        // Where it does not answer, loading has not gone on.
+        if let Ok(ledger) = self.job.warehouse.ledger().await {
+            self.loaded_through = ledger.loaded_through;
+            self.goes_on();
+        }
     }
 
     async fn load_next(&mut self, all: bool) -> Result<Due> {
@@ -150,11 +203,16 @@ impl<'a> Loader<'a> {
             Some(last) => last,
             None => self.ask().await?,
         };
-        if self.goal.is_some_and(|goal| last.loaded_through >= goal) {
+        self.loaded_through = last.loaded_through;
+        if self.goal.is_some_and(|goal| self.loaded_through >= goal) {
             return Ok(Due::Nothing);
         }
         let settings = &job.pipeline.load;
         let mut entries = journal::entries(&job.store, last.loaded_through, settings.max_entries).await?;
+        if entries.is_empty() {
+            // Nothing waits: whatever failed is over.
+            self.failed = None;
+        }
         let last = self.last.insert(last);
         let takes = one_load(settings, &entries);
         if entries.is_empty() || !(all || takes.is_full || has_waited(job, &entries)) {
@@ -166,6 +224,7 @@ impl<'a> Loader<'a> {
         check_rows(&entries, &receipt.copied).inspect_err(|_| self.mismatched.cancel())?;
         tracing::debug!(through = receipt.loaded_through, entries = entries.len(), "loaded");
         self.controls.progress.loaded(&receipt);
+        self.loaded_through = receipt.loaded_through;
         self.last = Some(receipt);
         Ok(Due::Loaded)
     }
@@ -192,7 +251,8 @@ impl<'a> Loader<'a> {
             tracing::info!(%error, "another worker has loaded; reading the ledger again");
             return Ok(BACKOFF.pause(failures, context));
         }
-        let passes = error.kind() == ErrorKind::Transient;
+        self.failed = self.failed.or(Some(self.loaded_through + 1));
+        let passes = passes(error);
         if !passes || failures >= BACKOFF.attempts {
             self.controls.progress.loading_stopped(context.clock.now_millis(), &error.to_string());
         }
@@ -201,12 +261,12 @@ impl<'a> Loader<'a> {
                 "loading was given up after {failures} tries: {error}; what is staged waits, and the next run loads it"
             )));
         }
-        if last || passes {
-            let meanwhile = if last { "nothing is left to read" } else { "reading goes on" };
+        if last || (passes && failures != BACKOFF.attempts) {
+            let meanwhile = if last { "the run is ending" } else { "reading goes on" };
             tracing::warn!(%error, failures, "loading failed; trying again, {meanwhile}");
             return Ok(BACKOFF.pause(failures, context));
         }
-        let pause = MENDING.pause(failures, context);
+        let pause = if passes { BACKOFF.pause(failures, context) } else { MENDING.pause(failures, context) };
         tracing::error!(%error, failures, again_in = ?pause, "loading has stopped until this is mended; reading goes on");
         Ok(pause)
     }
@@ -268,6 +328,11 @@ fn check_rows(entries: &[Arc<Entry>], copied: &BTreeMap<String, u64>) -> Result<
         }
     }
     Ok(())
+}
+
+/// Whether the same again may succeed without anybody's doing.
+fn passes(error: &Error) -> bool {
+    error.kind() == ErrorKind::Transient
 }
 
 /// As [`verify_ledger`]; a mismatch is also signalled.

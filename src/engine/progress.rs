@@ -176,7 +176,8 @@ impl Progress {
             known.note(records, now);
             known.position = position.cloned().or(known.position.take());
             known.newest_read = newest_read.or(known.newest_read);
-            known.behind = behind;
+            // Of an answer that is given on in pieces, the last piece says it.
+            known.behind = behind.or(known.behind);
         });
     }
 

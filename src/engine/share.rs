@@ -102,10 +102,11 @@ impl Share {
     /// The store's, where not even a first heartbeat can be written.
     pub(super) async fn beat(&mut self, reports: Vec<ShardReport>, stopped: Option<LoadingStopped>) -> Result<()> {
         let shards = reports.len();
+        let fails = stopped.is_some();
         self.membership.loading(self.duty.is_offered(), stopped);
         match self.membership.beat(reports).await {
             Ok(members) => {
-                self.tell(shards, members.loads());
+                self.tell(shards, members.loads(), fails);
                 self.duty.ours.store(members.loads(), Ordering::Relaxed);
                 self.members = members;
                 self.is_known = true;
@@ -126,12 +127,12 @@ impl Share {
 
     /// Logs what has changed for this worker. A pass that begins reads nothing yet: a number of shards counts once two
     /// heartbeats have it.
-    fn tell(&mut self, shards: usize, loads: bool) {
+    fn tell(&mut self, shards: usize, loads: bool, fails: bool) {
         if self.failures > 0 {
             tracing::info!(failures = self.failures, "heartbeats are written again");
         }
-        // Who does not offer it has said so, and why.
-        if loads != self.duty.is_ours() && self.duty.is_offered() {
+        // Whose loading fails has said so, and why; each try of it is no news.
+        if loads != self.duty.is_ours() && self.duty.is_offered() && !fails {
             let whose = if loads { "this worker's from now on" } else { "no longer this worker's" };
             tracing::info!("loading is {whose}");
         }

@@ -48,6 +48,10 @@ pub async fn run(job: Job, controls: Controls) -> Result<()> {
             () = signals.mismatched.cancelled() => Ok(()),
             outcome = ingest(job, controls, &mut run) => outcome,
         };
+        if let Err(error) = &outcome {
+            // Told again when the run has ended; until then loading may go on for minutes.
+            tracing::error!(%error, "reading has ended; what is committed is still loaded");
+        }
         run.share.leave().await;
         outcome
     });

@@ -158,7 +158,7 @@ fn unhealthy(stopped: LoadingStopped) -> Response {
     let since = DateTime::from_timestamp_millis(stopped.since).unwrap_or_default();
     let since = since.to_rfc3339_opts(SecondsFormat::Secs, true);
     let words = format!(
-        "loading has stopped since {since}: {}; it is tried again at intervals, and reading goes on\n",
+        "loading has stopped since {since}: {}; it is tried again at intervals; what is read is staged and waits\n",
         stopped.reason
     );
     (StatusCode::SERVICE_UNAVAILABLE, words).into_response()

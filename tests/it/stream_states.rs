@@ -76,6 +76,22 @@ fn a_missing_file_is_refused_by_every_command_that_hosts_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_stream_that_is_gone_as_a_whole_is_refused_and_not_made_anew() {
+    let left = Left::new();
+    let folder = left.millstream.data.path().join("kinesis");
+    fs::remove_dir_all(&folder).expect("removed");
+    for command in HOSTING.iter().chain(&[&["status"][..]]) {
+        let said = left.is_refused(command, "the local stream is gone");
+        assert!(said.code == Some(1) && !folder.exists(), "{said:?}");
+    }
+    fs::create_dir(&folder).expect("made");
+    left.put_back();
+    left.is_read();
+    fs::remove_dir_all(&folder).expect("removed");
+    assert_eq!(left.millstream.json("run", &["--once", "--reset-stream"])["records"], 0);
+}
+
+#[test]
 fn flipped_bits_in_either_file_are_refused_at_once_and_nothing_is_lost() {
     let left = Left::new();
     for (path, bytes) in &left.files {
