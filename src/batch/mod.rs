@@ -10,6 +10,7 @@ mod handover;
 mod marks;
 mod position;
 mod ranges;
+mod size;
 
 pub use arrivals::Arrivals;
 pub use checksum::{Checksum, Checksummer, InvalidChecksum};
@@ -18,3 +19,4 @@ pub use handover::{Cleaned, Damage, Decoded, Origin, RawBatch, RawRecord, Reject
 pub use marks::{Loss, Marks};
 pub use position::{InvalidSequence, Position, SequenceNumber, ShardId};
 pub use ranges::{Range, RangeError, Ranges};
+pub use size::slice_bytes;

@@ -45,7 +45,7 @@ struct Search<'a> {
 impl Search<'_> {
     async fn fails(&self, stretch: Range<usize>) -> Result<Option<Failure>> {
         let rows = self.rows.slice(stretch.start, stretch.len());
-        match self.table.execute(&self.plan, &rows).await {
+        match self.table.whole(&self.plan, &rows).await {
             Ok(_) => Ok(None),
             Err(RunFault::Events(failure)) => Ok(Some(failure)),
             Err(RunFault::Stop(error)) => Err(error),

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, UInt32Array};
-use arrow::compute::concat_batches;
+use arrow::array::{ArrayRef, RecordBatchOptions, UInt32Array, new_empty_array};
+use arrow::compute::concat;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
@@ -21,6 +21,7 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream_partitioned};
 use futures::TryStreamExt;
 
+use crate::batch::slice_bytes;
 use crate::error::{Error, Result};
 use crate::runtime::caught_in;
 use crate::schema::VERSION_COLUMNS;
@@ -35,6 +36,12 @@ const FEED_ROWS: usize = 8192;
 /// What they take in memory, about: what expressions make of them meanwhile is some times as much.
 const FEED_BYTES: usize = 1 << 20;
 
+/// The fewest rows of which operators make a batch where there are so many.
+const LEAST_ROWS: usize = 1 << 10;
+
+/// What an array takes beside its values.
+const ARRAY: usize = 512;
+
 /// The rows of one execution, and how many of them are fed at a time.
 struct Feed {
     rows: RecordBatch,
@@ -42,10 +49,10 @@ struct Feed {
 }
 
 impl Feed {
-    fn of(rows: RecordBatch) -> PlanResult<Self> {
-        let of_all = rows.columns().iter().map(slice_bytes).sum::<PlanResult<usize>>()?;
+    fn of(rows: RecordBatch) -> Self {
+        let of_all: usize = rows.columns().iter().map(slice_bytes).sum();
         let of_one = of_all / rows.num_rows().max(1);
-        Ok(Self { rows, at_a_time: (FEED_BYTES / of_one.max(1)).clamp(1, FEED_ROWS) })
+        Self { rows, at_a_time: (FEED_BYTES / of_one.max(1)).clamp(1, FEED_ROWS) }
     }
 }
 
@@ -113,7 +120,7 @@ impl Output {
     /// All its rows together; beside them, what they take.
     ///
     /// # Errors
-    /// ResourcesExhausted where they do not fit into the memory twice, as joining them takes.
+    /// ResourcesExhausted where there is no room to join them, a column after the other.
     pub(super) fn whole(self, schema: &SchemaRef) -> PlanResult<(RecordBatch, MemoryReservation)> {
         let Self { mut batches, held } = self;
         if batches.len() == 1
@@ -121,12 +128,24 @@ impl Output {
         {
             return Ok((only, held));
         }
-        let bytes = held.size();
-        held.try_grow(bytes)?;
-        let whole = concat_batches(schema, &batches)?;
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        let parts = |column: usize| batches.iter().map(|batch| Arc::clone(batch.column(column))).collect::<Vec<_>>();
+        let mut columns: Vec<Vec<ArrayRef>> = (0..schema.fields().len()).map(parts).collect();
         drop(batches);
-        held.shrink(bytes);
-        Ok((whole, held))
+        let mut joined = Vec::with_capacity(columns.len());
+        for (parts, field) in columns.iter_mut().zip(schema.fields()) {
+            let parts = std::mem::take(parts);
+            let bytes = parts.iter().map(slice_bytes).sum();
+            held.try_grow(bytes)?;
+            joined.push(match parts.is_empty() {
+                true => new_empty_array(field.data_type()),
+                false => concat(&parts.iter().map(|part| part.as_ref()).collect::<Vec<_>>())?,
+            });
+            drop(parts);
+            held.shrink(bytes);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok((RecordBatch::try_new_with_options(Arc::clone(schema), joined, &options)?, held))
     }
 }
 
@@ -156,14 +175,16 @@ async fn executed(
         Memory::OwnLarger => Arc::new(larger(state.runtime_env())),
     };
     let reservation = MemoryConsumer::new("cleaned rows").register(&runtime.memory_pool);
-    let feed = Feed::of(rows)?;
-    // Operators that join batches, or cut them, make none of more rows either.
-    let config = state.config().clone().with_batch_size(feed.at_a_time).with_extension(Arc::new(feed));
+    let feed = Feed::of(rows);
+    // Operators that join batches, or cut them, make none of many more rows either. Nor of one: a list of a million items
+    // would become a million batches.
+    let batch_size = feed.at_a_time.max(LEAST_ROWS);
+    let config = state.config().clone().with_batch_size(batch_size).with_extension(Arc::new(feed));
     let context = TaskContext::default().with_session_config(config).with_runtime(runtime);
     let mut batches = Vec::new();
     for mut stream in execute_stream_partitioned(plan, Arc::new(context))? {
         while let Some(batch) = stream.try_next().await? {
-            let bytes = batch.columns().iter().map(slice_bytes).sum::<PlanResult<usize>>()?;
+            let bytes: usize = batch.columns().iter().map(|column| slice_bytes(column) + ARRAY).sum();
             reservation.try_grow(bytes)?;
             batches.push(batch);
         }
@@ -177,10 +198,6 @@ fn larger(runtime: &RuntimeEnv) -> RuntimeEnv {
         MemoryLimit::Infinite | MemoryLimit::Unknown => Arc::clone(&runtime.memory_pool),
     };
     RuntimeEnv { memory_pool, ..runtime.clone() }
-}
-
-fn slice_bytes(array: &ArrayRef) -> PlanResult<usize> {
-    array.to_data().get_slice_memory_size().map_err(DataFusionError::from)
 }
 
 /// A relation's schema with the hidden column.

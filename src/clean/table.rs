@@ -17,7 +17,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 
 use super::faults::root_words;
-use super::relation::{Memory, Output, execute};
+use super::relation::{Memory, execute};
 use crate::config::Input;
 use crate::error::{Error, Result};
 use crate::schema::TableSpec;
@@ -74,8 +74,7 @@ impl PlannedTable {
             return Ok(TableRun { columns, events, _held: None });
         }
         let plan = self.physical().await?;
-        let output = self.execute(&plan, events).await?;
-        let (whole, held) = output.whole(&plan.0.schema()).map_err(|error| failure(&error))?;
+        let (whole, held) = self.whole(&plan, events).await?;
         Ok(TableRun { _held: Some(held), ..self.shape(whole)? })
     }
 
@@ -88,14 +87,19 @@ impl PlannedTable {
         plan.map(Planned).map_err(|error| self.unplanned(error))
     }
 
-    /// The plan's output over these events.
+    /// The plan's rows over these events, and what they take of the session's memory.
     ///
     /// # Errors
     /// As [`PlannedTable::run`].
-    pub(super) async fn execute(&self, plan: &Planned, events: &RecordBatch) -> Result<Output, RunFault> {
+    pub(super) async fn whole(
+        &self,
+        plan: &Planned,
+        events: &RecordBatch,
+    ) -> Result<(RecordBatch, MemoryReservation), RunFault> {
         let fresh = reset_plan_states(Arc::clone(&plan.0)).map_err(|error| self.unplanned(error))?;
         let memory = if matches!(self.input, Input::Events) { Memory::Shared } else { Memory::OwnLarger };
-        execute(fresh, &self.state, memory, events.clone()).await.map_err(|error| failure(&error))
+        let output = execute(fresh, &self.state, memory, events.clone()).await;
+        output.and_then(|output| output.whole(&plan.0.schema())).map_err(|error| failure(&error))
     }
 
     /// The error of a file for which no memory is enough.

@@ -69,3 +69,58 @@ async fn the_forms_that_are_said_to_be_refused_are() {
         assert!(planned(sql).await.is_err(), "{sql}");
     }
 }
+
+/// What a run gives its tables.
+const AS_IN_A_RUN: SessionSettings = SessionSettings { memory_bytes: 96 << 20, partitions: 1 };
+
+/// The rows and rejects of these records by this SQL, in a few parts at most.
+async fn cleaned(sql: &str, of: &[Vec<Event>]) -> (u64, usize) {
+    let pipeline = pipeline(Vec::new(), vec![table("t", &[], sql)]);
+    let cleaner = Cleaner::plan(&pipeline, AS_IN_A_RUN).await.expect("it plans");
+    let (mut left, mut rows, mut rejects) = (Some(records(of)), 0, 0);
+    for _ in 0..8 {
+        let Some(decoded) = left.take() else { break };
+        let (part, rest) = cleaner.clean_some(decoded, usize::MAX).await.expect("cleaned");
+        adds_up(&part.counts);
+        (rows, rejects, left) = (rows + part.counts.tables["t"].staged, rejects + part.rejects.len(), rest);
+    }
+    assert!(left.is_none(), "it takes many parts");
+    (rows, rejects)
+}
+
+fn with_tags(id: i32, items: i32) -> Event {
+    let (id, name, cents, _) = event(id, "a", 1);
+    (id, name, cents, (0..items).collect())
+}
+
+#[tokio::test]
+async fn a_list_counts_by_its_own_items_and_not_by_those_of_its_neighbours() {
+    let each = |count: i32, items: i32| (1..=count).map(|id| vec![with_tags(id, items)]).collect::<Vec<_>>();
+    let positions = "SELECT id, cardinality(array_positions(tags, 3)) AS c FROM events";
+    assert_eq!(cleaned(positions, &each(80, 3_000)).await, (80, 0));
+    let mut one_is_long = each(2_000, 10);
+    one_is_long[7] = vec![with_tags(8, 1_000)];
+    assert_eq!(
+        cleaned("SELECT id, unnest(tags) AS tag, tags FROM events", &one_is_long).await,
+        (1_999 * 10 + 1_000, 0)
+    );
+    assert_eq!(cleaned("SELECT id, tags FROM events", &each(6_000, 500)).await, (6_000, 0), "12 MB pass through");
+}
+
+#[tokio::test]
+async fn a_record_of_many_events_and_an_event_of_many_items_have_room() {
+    let unnested = "SELECT id, unnest(tags) AS tag FROM events";
+    let of_events = vec![(1..=30_000).map(|id| with_tags(id, 20)).collect()];
+    assert_eq!(cleaned(unnested, &of_events).await, (600_000, 0));
+    assert_eq!(cleaned(unnested, &[vec![with_tags(1, 400_000)]]).await, (400_000, 0));
+}
+
+#[tokio::test]
+async fn of_a_record_that_is_too_large_the_events_that_fit_are_kept() {
+    let of_events = vec![(1..=3_000).map(|id| with_tags(id, 1_000)).collect::<Vec<_>>()];
+    let (rows, rejects) = cleaned("SELECT id, unnest(tags) AS tag FROM events", &of_events).await;
+    assert!(
+        rows > 100_000 && rejects > 0 && rows == 1_000 * (3_000 - rejects as u64),
+        "{rows} rows, {rejects} refused"
+    );
+}

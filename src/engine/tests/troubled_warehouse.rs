@@ -21,8 +21,6 @@ pub(super) enum LoadFault {
     Overtaken,
     /// It is refused as another loader's, though none was there.
     Fenced,
-    /// What is stored contradicts itself.
-    Corrupt,
 }
 
 /// A warehouse whose loads fail by script, and that can be away altogether.
@@ -125,7 +123,6 @@ impl Warehouse for TroubledWarehouse {
                 self.inner.load(entries).await
             }
             Some(LoadFault::Fenced) => Err(Error::fenced("another loader holds the ledger")),
-            Some(LoadFault::Corrupt) => Err(Error::corrupt("a staged file is not what the journal says")),
         }
     }
 }

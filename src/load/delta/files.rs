@@ -33,7 +33,7 @@ use super::super::{arrow_bug, staged};
 use super::fault::{altered, fault, gone};
 use super::folder::sync_now;
 use super::layout::{AIM_BYTES, Rewrite, portions, size};
-use crate::batch::Checksum;
+use crate::batch::{Checksum, slice_bytes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::blocking;
 use crate::store::Folder;
@@ -266,8 +266,7 @@ impl Shelf {
 
 /// What rows take in memory.
 pub(super) fn bytes_of(rows: &RecordBatch) -> usize {
-    let bytes = |column: &ArrayRef| column.to_data().get_slice_memory_size();
-    rows.columns().iter().map(|column| bytes(column).unwrap_or_else(|_| column.get_array_memory_size())).sum()
+    rows.columns().iter().map(slice_bytes).sum()
 }
 
 /// Rows of several batches in one order, copied only when they are written.

@@ -23,6 +23,8 @@ use arrow::datatypes::{DataType, Date32Type, Int64Type, IntervalMonthDayNanoType
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 
+use crate::batch::slice_bytes;
+
 /// The most bytes of a value that a function makes.
 pub const MAX_VALUE_BYTES: usize = 1 << 20;
 
@@ -153,7 +155,7 @@ pub(super) fn most_of_call(call: &ScalarFunctionArgs, times: usize) -> usize {
     let is_scalar = call.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
     let rows = if is_scalar { 1 } else { call.number_rows };
     let bytes = |argument: &ColumnarValue| match argument {
-        ColumnarValue::Array(array) => array.to_data().get_slice_memory_size().unwrap_or(0),
+        ColumnarValue::Array(array) => slice_bytes(array),
         ColumnarValue::Scalar(scalar) => (scalar.size() - size_of::<ScalarValue>()).saturating_mul(rows),
     };
     let bytes = call.args.iter().map(bytes).fold(0, usize::saturating_add);
@@ -170,7 +172,7 @@ fn value_bytes(column: &ArrayRef, row: usize) -> usize {
         DataType::Utf8 => usize::try_from(column.as_string::<i32>().value_length(row)).unwrap_or(0) + PLACE,
         other => match other.primitive_width() {
             Some(width) => width,
-            None => column.slice(row, 1).to_data().get_slice_memory_size().unwrap_or(0),
+            None => slice_bytes(&column.slice(row, 1)),
         },
     }
 }
@@ -243,7 +245,7 @@ impl Arguments {
     /// The bytes of one element of a list.
     fn element(&self, argument: usize, row: usize) -> u128 {
         let Some((array, place)) = self.at(argument, row) else { return 8 };
-        array.slice(place, 1).to_data().get_slice_memory_size().map_or(u128::MAX, |bytes| bytes.max(8) as u128)
+        slice_bytes(&array.slice(place, 1)).max(8) as u128
     }
 
     /// The elements of a list, and its bytes.
@@ -255,8 +257,7 @@ impl Arguments {
             DataType::FixedSizeList(..) => array.as_fixed_size_list().value(place),
             _ => return None,
         };
-        let bytes = items.to_data().get_slice_memory_size().ok()?;
-        Some((items.len() as u128, bytes as u128))
+        Some((items.len() as u128, slice_bytes(&items) as u128))
     }
 
     fn size(&self, size: Size, row: usize) -> Option<u128> {
