@@ -179,7 +179,8 @@ fn the_server_is_asked_about_every_name_that_may_be_a_function_s() {
     for part in [
         "p.proname IN ('nextval') AND n.nspname IN ('S')",
         "p.proname IN ('pg_sleep') AND n.nspname IN ('pg_catalog')",
-        "p.proname IN ('H', 'f', 'g', 'i', 't') AND n.nspname IN ('Food', 'food') AND p.pronargs > 0",
+        "p.proname IN ('H', 'f', 'g', 'i', 't') AND n.nspname IN ('pg_catalog', 'Food', 'food') AND p.pronargs > 0 AND \
+         p.pronargs - p.pronargdefaults <= 1",
         "AND NOT (n.nspname = 'pg_catalog' AND p.proname IN ('bernoulli', ",
         "part.oid IN (a.aggtransfn, ",
     ] {
@@ -187,6 +188,11 @@ fn the_server_is_asked_about_every_name_that_may_be_a_function_s() {
     }
     let simple = asked(Dialect::Redshift, "select f(1)").expect("asked");
     assert!(simple.contains("p.proname IN ('f')") && !simple.contains("pg_aggregate"), "{simple}");
+    let dotted = asked(Dialect::Redshift, "select t.f from t").expect("asked");
+    assert!(
+        dotted.contains("AND p.pronargs = 1") && !dotted.contains("pronargdefaults"),
+        "it has no such column: {dotted}"
+    );
     for sql in ["select 1", "show all"] {
         assert_eq!(asked(Dialect::Postgres, sql), None, "{sql}");
     }

@@ -535,6 +535,17 @@ async fn no_way_of_writing_a_call_reaches_a_planted_function() {
         "select count(1)",
         "select innocent(1)",
         "select * from leak(1)",
+        "select ('/etc/hostname'::text).pg_read_file",
+        "select ('/etc'::text).pg_ls_dir",
+        "select (v.t).pg_read_file from (values ('/etc/hostname'::text)) v(t)",
+        "select (2::float8).pg_sleep",
+        "select (pg_backend_pid()).pg_terminate_backend",
+        "select (pg_backend_pid()+0).pg_cancel_backend",
+        "select ('x'::text).lo_import",
+        "select 1 from fact_clicks order by (page).pg_ls_dir limit 1",
+        "select ('select 1 as x'::text).ts_stat",
+        "select ('x'::text).\"pg_read_file\"",
+        "select ('s.x'::regclass).nextval",
     ] {
         let error = warehouse.query(sql).await.err().unwrap_or_else(|| panic!("{sql} is answered"));
         assert!(error.to_string().starts_with("nothing was sent: "), "{sql}: {error}");
@@ -542,6 +553,11 @@ async fn no_way_of_writing_a_call_reaches_a_planted_function() {
     }
     for sql in ["select pg_catalog.count(1)", "select page as leak from fact_clicks as leak"] {
         warehouse.query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+    let columns = "name date id value count status size length time type text key position version state system random";
+    for column in columns.split(' ') {
+        let sql = format!("select t.{column}, (t).{column} from (select 1 as \"{column}\") as t");
+        warehouse.query(&sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
     // Sent without a look, such a statement does write: the test would see it.
     let sent = warehouse.session.read("select f.leak from fact_clicks as f").await.expect("sent");
