@@ -156,6 +156,30 @@ fn what_would_read_otherwise_once_it_is_written_anew_is_refused() {
     }
 }
 
+#[test]
+fn a_text_that_reads_as_another_statement_than_the_one_that_was_looked_at_is_not_sent() {
+    for dialect in BOTH {
+        let looked_at = Read::new(dialect, "select a from t where not b").and_then(|read| read.statement());
+        let written = |sql: &str| written_anew(dialect, looked_at.as_ref().expect("a statement"), sql.to_owned());
+        assert_eq!(
+            written("SELECT a FROM t WHERE NOT b").map(|question| question.sql).as_deref(),
+            Ok("SELECT a FROM t WHERE NOT b")
+        );
+        for sql in [
+            "DELETE FROM t",
+            "SELECT a INTO u FROM t WHERE NOT b",
+            "SELECT a FROM t WHERE NOT b FOR UPDATE",
+            "SELECT a FROM t WHERE NOT b; DROP TABLE t",
+            "SELECT a FROM t WHERE b",
+            "SELECT a, f() FROM t WHERE NOT b",
+            "SELECT a FROM t WHERE",
+            "",
+        ] {
+            assert_eq!(written(sql), Err(Refusal::Rewritten(sql.to_owned())));
+        }
+    }
+}
+
 /// What the server is asked about the functions of a statement.
 fn asked(dialect: Dialect, sql: &str) -> Option<String> {
     let question = Question::read(dialect, sql).expect("a question");
