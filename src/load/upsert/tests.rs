@@ -34,6 +34,8 @@ enum Fate {
     LostBefore,
     /// A transaction that another loader's comes just before, and whose answer is lost.
     LostToAnother,
+    /// A read that is answered, or refused, just before another loader makes the tables.
+    BeforeTheTables,
 }
 
 /// A session whose calls meet their fates, in order; then all run.
@@ -70,6 +72,7 @@ impl Session for Fated {
                 self.other.load(&self.entries).await.expect("loaded by another");
                 Err(Broken::Unanswered(lost()))
             }
+            Fate::BeforeTheTables => panic!("a fate of reads"),
         }
     }
 
@@ -80,6 +83,11 @@ impl Session for Fated {
     async fn read(&self, sql: &str) -> Result<Answer> {
         match next(&self.reads) {
             Fate::Runs => self.inner.read(sql).await,
+            Fate::BeforeTheTables => {
+                let answer = self.inner.read(sql).await;
+                self.other.prepare().await.expect("made by another");
+                answer
+            }
             _ => Err(lost()),
         }
     }
@@ -320,6 +328,22 @@ async fn before_it_is_prepared_a_warehouse_holds_nothing_and_says_what_it_would_
         "{}",
         warehouse.address()
     );
+}
+
+#[tokio::test]
+async fn a_ledger_that_another_makes_while_it_is_asked_for_is_read() {
+    let bed = Bed::new().await;
+    let (warehouse, fated) = bed.fated(&[]).await;
+    for round in 0..2 {
+        fated.inner.execute(&["DROP SCHEMA s CASCADE".to_owned()]).await.expect("dropped");
+        *fated.reads.lock().expect("reads") = [Fate::BeforeTheTables].into();
+        match round {
+            0 => assert_eq!(warehouse.ledger().await.expect("a ledger"), Ledger::default()),
+            _ => assert_eq!(warehouse.receipts(9).await.expect("receipts"), []),
+        }
+        assert!(fated.reads.lock().expect("reads").is_empty());
+    }
+    warehouse.load(&bed.entries).await.expect("loaded");
 }
 
 #[tokio::test]
