@@ -118,12 +118,15 @@ fn read(dialect: Dialect, sql: &str) -> Result<Question, Refusal> {
     if let ControlFlow::Break(refusal) = statement.visit(&mut Look) {
         return Err(refusal);
     }
-    let sql = statement.to_string();
-    let again = || Refusal::Rewritten(sql.clone());
-    let sent = Read::new(dialect, &sql).map_err(|_| again())?;
-    if sent.statement().map_err(|_| again())? != statement {
-        return Err(again());
-    }
+    written_anew(dialect, &statement, statement.to_string())
+}
+
+/// The question that sends this text for a statement, where it reads as that one and no other.
+fn written_anew(dialect: Dialect, statement: &Statement, sql: String) -> Result<Question, Refusal> {
+    let sent = match Read::new(dialect, &sql) {
+        Ok(sent) if sent.statement().as_ref() == Ok(statement) => sent,
+        _ => return Err(Refusal::Rewritten(sql)),
+    };
     let functions = Functions::of(&sent.words());
     match functions.runs_a_text() {
         Some(name) => Err(Refusal::RunsText(name.to_owned())),

@@ -4,17 +4,18 @@
 //! an internal error, and says the rest in words. Owns both lists. Pure.
 
 /// The classes and codes (SQLSTATE) of refusals that pass: lost connections, conflicts, too few resources, a server that
-/// stops or starts, another's lock, a cancelled statement, an idle transaction that was ended, a failing disk.
-const PASSING_CODES: [&str; 10] = ["08", "40", "53", "57P", "55P03", "57014", "25P03", "55006", "58", "72"];
+/// stops or starts, another's lock, a cancelled statement, a transaction that was ended as idle or too long, a failing disk.
+const PASSING_CODES: [&str; 11] = ["08", "40", "53", "57P", "55P03", "57014", "25P03", "25P04", "55006", "58", "72"];
 
 /// The class of internal errors. Only there do the words decide: elsewhere they may repeat what the data says.
 const INTERNAL: &str = "XX";
 
 /// What two transactions that are in each other's way are told.
-const CONFLICTS: [&str; 5] = [
+const CONFLICTS: [&str; 6] = [
     "serializable isolation violation",
     "could not serialize access",
     "concurrent update",
+    "tuple concurrently ",
     "deadlock detected",
     "sqlstate: 40001",
 ];
@@ -75,6 +76,7 @@ mod tests {
             ("ERROR: 1023", true),
             ("ERROR: could not serialize access due to concurrent update", true),
             ("ERROR: deadlock detected", true),
+            ("ERROR: tuple concurrently updated", true),
             ("ERROR: S3ServiceException:Please reduce your request rate.,Status 503,Error SlowDown", true),
             ("ERROR: internal error, please try again", true),
             ("ERROR: relation \"fact_orders\" does not exist", false),
@@ -97,6 +99,11 @@ mod tests {
             ("XX000", "internal error, please try again", true, false),
             ("XX000", "S3ServiceException: Please reduce your request rate., Status 503, Error SlowDown", true, false),
             ("XX000", "could not open relation", false, false),
+            ("XX000", "tuple concurrently updated", true, true),
+            ("XX000", "tuple concurrently deleted", true, true),
+            ("25P03", "terminating connection due to idle-in-transaction timeout", true, false),
+            ("25P04", "terminating connection due to transaction timeout", true, false),
+            ("25P02", "current transaction is aborted", false, false),
             ("57P01", "terminating connection due to administrator command", true, false),
             ("22001", "value \"please try again\" is too long", false, false),
             ("42501", "permission denied for table deadlock detected", false, false),

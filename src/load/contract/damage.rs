@@ -197,6 +197,19 @@ async fn without_the_ledgers_last_commit_the_last_load_is_done_again_and_changes
     assert_eq!(disk.warehouse().damages(false).await.expect("looked at"), Vec::<String>::new());
 }
 
+/// Each table remembers by itself how far it is loaded.
+#[tokio::test]
+async fn without_its_ledger_everything_is_loaded_again_and_changes_nothing() {
+    let disk = Disk::loaded(3).await;
+    let before = disk.rows().await;
+    fs::remove_dir_all(disk.folder("_ledger")).expect("removed");
+    let warehouse = disk.warehouse();
+    warehouse.prepare().await.expect("prepared");
+    assert_eq!(warehouse.ledger().await.expect("a ledger").loaded_through, 0);
+    warehouse.load(&disk.lake.entries).await.expect("loaded once more");
+    assert_eq!(disk.rows().await, before);
+}
+
 #[tokio::test]
 async fn what_others_commit_is_no_damage() {
     let mut disk = Disk::loaded(3).await;

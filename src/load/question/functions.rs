@@ -1,9 +1,9 @@
 //! Which functions a statement can call, and what the server is asked about them.
 //!
 //! A name before a bracket may be a function's. So may a name behind a dot: to PostgreSQL `f.leak` is `leak(f)` where `f` has
-//! no column of that name. The server's catalog is asked which of these are volatile, and they are refused but for the few
-//! that are known to change nothing. A bare name calls what the search path shows, which a session sets to the pipeline's schema:
-//! what lies elsewhere concerns nobody. Pure.
+//! no column of that name, and `f` may be a value of any type: `('/etc'::text).pg_ls_dir`. The server's catalog is asked which
+//! of these are volatile, and they are refused but for the few that are known to change nothing. A bare name calls what the
+//! search path shows, which a session sets to the pipeline's schema: what lies elsewhere concerns nobody. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -132,9 +132,8 @@ impl Functions {
             reached.push(format!("p.proname IN ({}) AND n.nspname IN ({})", listed(names), listed(schemas)));
         }
         if !self.behind_dot.is_empty() {
-            // None of the server's own takes a row.
-            let (names, own) = (listed(&self.behind_dot), listed(&schemas[1..]));
-            reached.push(format!("p.proname IN ({names}) AND n.nspname IN ({own}) AND p.pronargs > 0"));
+            let (names, schemas, takes_one) = (listed(&self.behind_dot), listed(&schemas), takes_one(target.dialect));
+            reached.push(format!("p.proname IN ({names}) AND n.nspname IN ({schemas}) AND {takes_one}"));
         }
         if reached.is_empty() {
             return None;
@@ -159,6 +158,14 @@ fn is_volatile(dialect: Dialect) -> &'static str {
              part.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn, a.aggmtransfn, \
              a.aggminvtransfn, a.aggmfinalfn) WHERE a.aggfnoid = p.oid AND part.provolatile = 'v'))"
         }
+    }
+}
+
+/// What stands before the dot is the one argument. Redshift knows no defaults for others.
+fn takes_one(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Redshift => "p.pronargs = 1",
+        Dialect::Postgres => "p.pronargs > 0 AND p.pronargs - p.pronargdefaults <= 1",
     }
 }
 

@@ -35,13 +35,14 @@ impl UpsertWarehouse {
     /// Rows of the ledger, all of this pipeline; none where there is no ledger.
     async fn ledger_rows(&self, sql: &str) -> Result<Option<RecordBatch>> {
         let rows = match self.few(sql).await {
-            Ok(rows) => rows,
-            Err(error) if error.kind() != ErrorKind::Invalid => return Err(error),
-            // Refused: because there is none yet, or for a reason that a person must see.
-            Err(error) => {
-                let there = self.found().await?.iter().any(|column| column.table.eq_ignore_ascii_case(LEDGER));
-                return if there { Err(error) } else { Ok(None) };
+            // Because there is none yet, because there was none until now, or for a reason that a person must see.
+            Err(error) if error.kind() == ErrorKind::Invalid => {
+                if !self.found().await?.iter().any(|column| column.table.eq_ignore_ascii_case(LEDGER)) {
+                    return Ok(None);
+                }
+                self.few(sql).await?
             }
+            answered => answered?,
         };
         let pipelines = texts(&rows, "pipeline")?;
         if let Some(other) = pipelines.iter().flatten().find(|pipeline| *pipeline != self.pipeline) {

@@ -195,6 +195,9 @@ impl Warehouse for UpsertWarehouse {
         // Whatever another loader has put into columns that this one does not know must stay.
         if self.own.load(Ordering::Relaxed) != ledger.loaded_through {
             self.still_fits().await?;
+            if ledger.last.is_none() {
+                self.begins_empty().await?;
+            }
         }
         let columns = self.columns(entries).await?;
         let tries = Tries::new(self.context.random.id());

@@ -9,7 +9,8 @@ use super::{UpsertWarehouse, ledger};
 use crate::batch::Receipt;
 use crate::error::{Error, Result};
 use crate::load::Warehouse;
-use crate::load::shape::Shape;
+use crate::load::protocol::overtaken;
+use crate::load::shape::{Shape, Style};
 
 impl UpsertWarehouse {
     /// What would make the tables fit, and whether one that was loaded into is gone.
@@ -67,6 +68,21 @@ impl UpsertWarehouse {
         Ok(ledger::whole(rows.column(0))?.first() == Some(&1))
     }
 
+    /// Looks whether the tables without a key are as empty as the ledger: whoever emptied it alone would have their rows
+    /// doubled. Keys keep the others right.
+    ///
+    /// # Errors
+    /// Corrupt where one holds rows; Fenced where another loader's first load has put them there meanwhile; Transient.
+    pub(super) async fn begins_empty(&self) -> Result<()> {
+        for shape in self.shapes.iter().filter(|shape| shape.style == Style::Append) {
+            if let Err(error) = self.holds_nothing(shape).await {
+                let through = self.read_ledger().await?.unwrap_or_default().loaded_through;
+                return Err(if through > 0 { overtaken(1, through) } else { error });
+            }
+        }
+        Ok(())
+    }
+
     /// With an empty ledger everything would be loaded once more into a table that holds it.
     async fn holds_nothing(&self, shape: &Shape) -> Result<()> {
         let column = shape.table.field(0).name();
@@ -74,9 +90,9 @@ impl UpsertWarehouse {
         match rows.num_rows() {
             0 => Ok(()),
             _ => Err(Error::corrupt(format!(
-                "the ledger {LEDGER} of {} is not there, though the table {} holds rows: to load now would double them; \
-                 restore {LEDGER} from a backup, or drop the whole schema, and the next run loads everything anew from \
-                 the staged files",
+                "the ledger {LEDGER} of {} is gone or empty, though the table {} holds rows: to load now would double \
+                 them, so nothing was loaded. Restore {LEDGER} from a backup. Or drop the whole schema, or move it away \
+                 (ALTER SCHEMA … RENAME TO …), and the next run loads everything anew from the staged files",
                 self.address, shape.name
             ))),
         }

@@ -34,6 +34,10 @@ enum Fate {
     LostBefore,
     /// A transaction that another loader's comes just before, and whose answer is lost.
     LostToAnother,
+    /// A read that is answered, or refused, just before another loader makes the tables.
+    BeforeTheTables,
+    /// A read that is answered just before another loader loads.
+    BeforeAnotherLoad,
 }
 
 /// A session whose calls meet their fates, in order; then all run.
@@ -70,6 +74,7 @@ impl Session for Fated {
                 self.other.load(&self.entries).await.expect("loaded by another");
                 Err(Broken::Unanswered(lost()))
             }
+            Fate::BeforeTheTables | Fate::BeforeAnotherLoad => panic!("a fate of reads"),
         }
     }
 
@@ -80,6 +85,16 @@ impl Session for Fated {
     async fn read(&self, sql: &str) -> Result<Answer> {
         match next(&self.reads) {
             Fate::Runs => self.inner.read(sql).await,
+            Fate::BeforeTheTables => {
+                let answer = self.inner.read(sql).await;
+                self.other.prepare().await.expect("made by another");
+                answer
+            }
+            Fate::BeforeAnotherLoad => {
+                let answer = self.inner.read(sql).await;
+                self.other.load(&self.entries).await.expect("loaded by another");
+                answer
+            }
             _ => Err(lost()),
         }
     }
@@ -216,7 +231,7 @@ async fn a_load_of_which_nothing_can_be_known_now_is_found_out_by_the_next_one()
         // The answer is lost, the ledger cannot be read for long, and the next tries do not come through either.
         let fates = [&[fate][..], &[Fate::Conflict; 4]].concat();
         let (warehouse, fated) = bed.fated(&fates).await;
-        *fated.reads.lock().expect("reads") = [&[Fate::Runs; 2][..], &[Fate::Conflict; 9]].concat().into();
+        *fated.reads.lock().expect("reads") = [&[Fate::Runs; 3][..], &[Fate::Conflict; 9]].concat().into();
         let error = warehouse.load(&bed.entries).await.expect_err("unknown");
         assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
         assert_eq!(fated.ids.lock().expect("ids").len(), 5);
@@ -323,6 +338,22 @@ async fn before_it_is_prepared_a_warehouse_holds_nothing_and_says_what_it_would_
 }
 
 #[tokio::test]
+async fn a_ledger_that_another_makes_while_it_is_asked_for_is_read() {
+    let bed = Bed::new().await;
+    let (warehouse, fated) = bed.fated(&[]).await;
+    for round in 0..2 {
+        fated.inner.execute(&["DROP SCHEMA s CASCADE".to_owned()]).await.expect("dropped");
+        *fated.reads.lock().expect("reads") = [Fate::BeforeTheTables].into();
+        match round {
+            0 => assert_eq!(warehouse.ledger().await.expect("a ledger"), Ledger::default()),
+            _ => assert_eq!(warehouse.receipts(9).await.expect("receipts"), []),
+        }
+        assert!(fated.reads.lock().expect("reads").is_empty());
+    }
+    warehouse.load(&bed.entries).await.expect("loaded");
+}
+
+#[tokio::test]
 async fn a_table_that_is_gone_is_not_made_anew() {
     let bed = Bed::new().await;
     let warehouse = bed.open("s", "p");
@@ -352,6 +383,46 @@ async fn without_its_ledger_a_table_that_holds_rows_is_not_loaded_into_once_more
         assert!(error.to_string().contains("though the table fact_clicks holds rows"), "{error}");
     }
     assert_eq!(warehouse.ledger().await.expect("no ledger"), Ledger::default(), "and none was made");
+    assert_eq!(value(&warehouse, "SELECT count(*) FROM fact_clicks").await, "6");
+}
+
+#[tokio::test]
+async fn with_an_emptied_ledger_rows_without_a_key_are_not_doubled() {
+    let bed = Bed::new().await;
+    let warehouse = bed.open("s", "p");
+    warehouse.prepare().await.expect("prepared");
+    warehouse.load(&bed.entries).await.expect("loaded");
+    warehouse.session.execute(&["CREATE TABLE s.kept AS TABLE s._ledger".to_owned()]).await.expect("a backup");
+    warehouse.session.execute(&["TRUNCATE s._ledger".to_owned()]).await.expect("emptied");
+    // The loader that was there, and a new one.
+    let other = bed.open("s", "p");
+    for loader in [&warehouse, &other] {
+        let error = loader.load(&bed.entries).await.expect_err("6 rows are in it");
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        let told = error.to_string();
+        assert!(told.contains("though the table fact_clicks holds rows"), "{told}");
+        assert!(told.contains("restore _ledger from a backup") && told.contains("the whole schema"), "{told}");
+        assert_eq!(value(&warehouse, "SELECT count(*) FROM fact_clicks").await, "6");
+        assert_eq!(warehouse.ledger().await.expect("a ledger"), Ledger::default());
+    }
+    // Restored, it is as it was.
+    warehouse.session.execute(&["INSERT INTO s._ledger TABLE s.kept".to_owned()]).await.expect("restored");
+    assert_eq!(other.load(&bed.entries).await.expect_err("it is loaded").kind(), ErrorKind::Fenced);
+    // Moved away, everything is loaded anew.
+    warehouse.session.execute(&["ALTER SCHEMA s RENAME TO away".to_owned()]).await.expect("moved");
+    other.prepare().await.expect("prepared");
+    other.load(&bed.entries).await.expect("loaded anew");
+    assert_eq!(value(&other, "SELECT count(*) FROM fact_clicks").await, "6");
+}
+
+#[tokio::test]
+async fn a_first_load_that_another_loader_did_meanwhile_is_fenced_and_not_called_damage() {
+    let bed = Bed::new().await;
+    let (warehouse, fated) = bed.fated(&[]).await;
+    // The ledger is read; before anything else is, another loads.
+    *fated.reads.lock().expect("reads") = [Fate::BeforeAnotherLoad].into();
+    let error = warehouse.load(&bed.entries).await.expect_err("another was faster");
+    assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
     assert_eq!(value(&warehouse, "SELECT count(*) FROM fact_clicks").await, "6");
 }
 
@@ -535,6 +606,17 @@ async fn no_way_of_writing_a_call_reaches_a_planted_function() {
         "select count(1)",
         "select innocent(1)",
         "select * from leak(1)",
+        "select ('/etc/hostname'::text).pg_read_file",
+        "select ('/etc'::text).pg_ls_dir",
+        "select (v.t).pg_read_file from (values ('/etc/hostname'::text)) v(t)",
+        "select (2::float8).pg_sleep",
+        "select (pg_backend_pid()).pg_terminate_backend",
+        "select (pg_backend_pid()+0).pg_cancel_backend",
+        "select ('x'::text).lo_import",
+        "select 1 from fact_clicks order by (page).pg_ls_dir limit 1",
+        "select ('select 1 as x'::text).ts_stat",
+        "select ('x'::text).\"pg_read_file\"",
+        "select ('s.x'::regclass).nextval",
     ] {
         let error = warehouse.query(sql).await.err().unwrap_or_else(|| panic!("{sql} is answered"));
         assert!(error.to_string().starts_with("nothing was sent: "), "{sql}: {error}");
@@ -542,6 +624,11 @@ async fn no_way_of_writing_a_call_reaches_a_planted_function() {
     }
     for sql in ["select pg_catalog.count(1)", "select page as leak from fact_clicks as leak"] {
         warehouse.query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+    let columns = "name date id value count status size length time type text key position version state system random";
+    for column in columns.split(' ') {
+        let sql = format!("select t.{column}, (t).{column} from (select 1 as \"{column}\") as t");
+        warehouse.query(&sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
     // Sent without a look, such a statement does write: the test would see it.
     let sent = warehouse.session.read("select f.leak from fact_clicks as f").await.expect("sent");
