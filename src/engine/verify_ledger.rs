@@ -16,24 +16,22 @@ use crate::store::Store;
 enum Mismatch {
     #[error(
         "the warehouse has loaded entry {0}, and the journal here does not reach so far: the last entries of the journal were \
-         deleted, or the store was put back to an older state, or the warehouse was filled from another object store; {NOW}"
+         deleted, the store was put back to an older state, or the warehouse was filled from another object store; {NOW}"
     )]
     Short(u64),
     #[error(
-        "the warehouse has loaded another entry {0} than the journal here holds: the last entries of the journal were deleted, \
-         or the store was put back to an older state, and others were written in their place; or the warehouse was filled \
-         from another object store; {NOW}"
+        "the warehouse has loaded another entry {0} than the journal here holds: the last entries of the journal were deleted \
+         and others written in their place, or the warehouse was filled from another object store; {NOW}"
     )]
     Other(u64),
 }
 
 /// What it means, and what a person can do about it.
-const NOW: &str = "nothing is committed or loaded from here until they fit. Entries that were lost: restore them (from a \
-                   backup, or the older versions in the bucket). A run without them would read their records again and \
-                   commit them under numbers that count as loaded, so their rows would never be loaded. Another store's \
-                   warehouse: name the store (or the data folder) that belongs to it. Where neither can be done, give this \
-                   store an empty warehouse (another schema, or the folder of Delta tables moved away): the whole journal \
-                   is loaded into it anew, and what it has lost is read again as far as the stream still has it";
+const NOW: &str = "nothing is committed or loaded until they fit. Entries that were lost: restore them (a backup, the bucket's \
+                   older versions); without them, new entries would take their numbers and never be loaded. Another store's \
+                   warehouse: name its own store or data folder. Where neither is possible, give this store an empty \
+                   warehouse (another schema; for Delta, move its folder away): the journal is loaded into it, and what it \
+                   lost is read again if the stream still has it";
 
 /// Looks whether the last entry that a ledger has loaded is one of this store's journal.
 ///

@@ -185,8 +185,9 @@ mod tests {
     use std::net::SocketAddr;
 
     use axum::routing::get;
+    use futures::future::BoxFuture;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::sync::Notify;
+    use tokio::sync::{Notify, watch};
 
     use super::*;
     use crate::runtime::SystemClock;
@@ -198,25 +199,78 @@ mod tests {
         (seats.clone(), seats)
     }
 
-    /// A server whose clients may be silent for a tenth of a second, where `/` answers when `answer` is given.
-    async fn server(answer: Arc<Notify>) -> (SocketAddr, Tasks, CancellationToken) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let (address, stop) = (listener.local_addr().expect("an address"), CancellationToken::new());
-        let router = Router::new().route("/", get(async move || answer.notified().await));
-        let limits = Limits {
-            connections: 4,
-            first_request: Duration::from_millis(100),
-            next_request: Duration::from_millis(100),
-            life: None,
-            buffer: 8_192,
-            drain: Duration::from_secs(5),
-        };
-        let (mut tasks, ends) = (Tasks::new(), stop.clone());
-        tasks.spawn("a server", async move {
-            serve(listener, router, (limits, Arc::new(SystemClock)), ends).await;
-            Ok(())
-        });
-        (address, tasks, stop)
+    /// How long a client may be silent. HTTP/1 has its limit from hyper, by the machine's clock.
+    const SILENCE: Duration = Duration::from_millis(500);
+
+    /// No step of a test waits longer.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// A clock that the test sets: the time since it began.
+    struct SetClock(watch::Sender<Duration>);
+
+    impl Clock for SetClock {
+        fn now_micros(&self) -> i64 {
+            i64::try_from(self.0.borrow().as_micros()).expect("not that long")
+        }
+
+        fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+            let mut time = self.0.subscribe();
+            let end = *time.borrow() + duration;
+            Box::pin(async move {
+                time.wait_for(|now| *now >= end).await.expect("the clock outlives who sleeps");
+            })
+        }
+    }
+
+    impl SetClock {
+        /// Sets it forward, and lets everybody whom that wakes work.
+        async fn pass(&self, duration: Duration) {
+            self.0.send_modify(|now| *now += duration);
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// A server where `/` says that it is `asked`, and answers when `answer` is given.
+    #[derive(Default)]
+    struct Waiting {
+        asked: Notify,
+        answer: Notify,
+    }
+
+    impl Waiting {
+        async fn serve(self: &Arc<Self>, clock: Arc<SetClock>) -> (SocketAddr, Tasks, CancellationToken) {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let (address, stop) = (listener.local_addr().expect("an address"), CancellationToken::new());
+            let waiting = Arc::clone(self);
+            let answer = async move || {
+                waiting.asked.notify_one();
+                waiting.answer.notified().await;
+            };
+            let limits = Limits {
+                connections: 4,
+                first_request: SILENCE,
+                next_request: SILENCE,
+                life: None,
+                buffer: 8_192,
+                drain: Duration::from_secs(5),
+            };
+            let (mut tasks, ends) = (Tasks::new(), stop.clone());
+            tasks.spawn("a server", async move {
+                serve(listener, Router::new().route("/", get(answer)), (limits, clock), ends).await;
+                Ok(())
+            });
+            (address, tasks, stop)
+        }
+    }
+
+    /// Reads until this has come.
+    async fn read_through(client: &mut TcpStream, wanted: &[u8]) {
+        let mut read = Vec::new();
+        while !read.windows(wanted.len()).any(|part| part == wanted) {
+            assert_ne!(client.read_buf(&mut read).await.expect("read"), 0, "closed after {read:?}");
+        }
     }
 
     #[tokio::test]
@@ -225,17 +279,36 @@ mod tests {
         // The preface, empty settings, and GET / by its numbers on stream 1, which ends.
         let mut second = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
         second.extend([0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 3, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x84]);
-        for request in [first, second] {
-            let answer = Arc::new(Notify::new());
-            let (address, tasks, stop) = server(Arc::clone(&answer)).await;
-            let mut client = TcpStream::connect(address).await.expect("connected");
-            client.write_all(&request).await.expect("sent");
-            let waiting = tokio::time::timeout(Duration::from_millis(600), client.read_to_end(&mut Vec::new())).await;
-            assert!(waiting.is_err(), "who waits for an answer is not idle");
-            answer.notify_one();
-            let mut rest = Vec::new();
-            let closed = tokio::time::timeout(Duration::from_secs(30), client.read_to_end(&mut rest)).await;
-            closed.expect("it is closed").expect("read");
+        // As text, and as the number of `:status 200` in the headers of stream 1.
+        for (request, answered) in [(first, &b"HTTP/1.1 200 OK\r\n"[..]), (second, &[0, 0, 0, 1, 0x88])] {
+            let (clock, waiting) = (Arc::new(SetClock(watch::Sender::default())), Arc::<Waiting>::default());
+            let (address, tasks, stop) = waiting.serve(Arc::clone(&clock)).await;
+            let steps = async {
+                let mut client = TcpStream::connect(address).await.expect("connected");
+                client.write_all(&request).await.expect("sent");
+                waiting.asked.notified().await;
+                // By both clocks.
+                for _ in 0..3 {
+                    SystemClock.sleep(SILENCE).await;
+                    clock.pass(SILENCE).await;
+                }
+                waiting.answer.notify_one();
+                // Who waits for an answer is not idle.
+                read_through(&mut client, answered).await;
+                let mut rest = Vec::new();
+                let closed = client.read_to_end(&mut rest);
+                let time = async {
+                    loop {
+                        clock.pass(SILENCE).await;
+                        SystemClock.sleep(Duration::from_millis(10)).await;
+                    }
+                };
+                tokio::select! {
+                    closed = closed => closed.expect("read"),
+                    () = time => unreachable!("it goes on"),
+                };
+            };
+            tokio::time::timeout(PATIENCE, steps).await.expect("it is answered, then closed");
             stop.cancel();
             tasks.join().await.expect("it ends");
         }

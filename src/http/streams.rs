@@ -43,6 +43,7 @@ impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Starter {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+    use std::time::Duration;
 
     use tokio::sync::oneshot;
 
@@ -70,8 +71,11 @@ mod tests {
         let (done, ended) = oneshot::channel();
         streams.starter().execute(async { done.send(()).expect("somebody waits") });
         ended.await.expect("it runs");
-        while !streams.are_over() {
-            tokio::task::yield_now().await;
-        }
+        let forgotten = async {
+            while !streams.are_over() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), forgotten).await.expect("the stream that has ended is forgotten");
     }
 }

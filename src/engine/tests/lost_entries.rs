@@ -123,9 +123,7 @@ async fn a_run_that_began_without_the_warehouse_ends_when_it_finds_that_they_do_
     let controls = Controls::default();
     bench.put(101..201);
     let back = async {
-        while bench.journaled().await < 200 {
-            bench.context.clock.sleep(Duration::from_millis(1)).await;
-        }
+        bench.journaled_soon(200).await;
         troubled.be_away(false);
     };
     let (ran, ()) = tokio::join!(run(Job { warehouse: troubled.clone(), ..job }, controls.clone()), back);
@@ -157,7 +155,7 @@ async fn a_loader_compares_before_each_load_and_signals_that_nothing_more_is_to_
     share.beat(Vec::new(), None).await.expect("it is alone");
     let alter = async {
         // It has asked the ledger and compared: ledger, tables, ledger.
-        bench.until(|| troubled.calls() >= 3).await;
+        bench.soon("the loader has compared", async || troubled.calls() >= 3).await;
         replace_newest(&bench).await;
         let mut journal = Journal::open(bench.store.clone(), bench.context.clone(), "test").await.expect("a journal");
         let marks = Marks { ended: [ShardId::new("new")].into(), ..Marks::default() };
@@ -180,9 +178,9 @@ async fn a_run_whose_newest_entry_is_replaced_meanwhile_ends_and_loads_nothing_m
     let (job, _) = bench.job().await;
     let controls = Controls::default();
     let alter = async {
-        while bench.journaled().await < 100 || controls.progress.totals().loaded_through < bench.last().await.number {
-            bench.context.clock.sleep(Duration::from_millis(1)).await;
-        }
+        bench.journaled_soon(100).await;
+        let is_loaded = async || controls.progress.totals().loaded_through >= bench.last().await.number;
+        bench.soon("everything is loaded", is_loaded).await;
         let loaded = bench.last().await.number;
         replace_newest(&bench).await;
         bench.put(101..141);

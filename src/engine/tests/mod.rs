@@ -34,6 +34,9 @@ use crate::schema::{Field, FieldType, History, TableKind, TableLayout};
 use crate::source::MemorySource;
 use crate::sql::SessionSettings;
 
+/// No test waits longer, by the machine's clock.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 fn field(name: &str, field_type: FieldType) -> Field {
     Field { name: name.into(), path: vec![name.into()], field_type, required: name == "id" }
 }
@@ -145,10 +148,18 @@ impl Bench {
     }
 
     /// Lets the others work until it is so.
-    async fn until(&self, mut so: impl FnMut() -> bool) {
-        while !so() {
-            self.context.clock.sleep(Duration::from_millis(1)).await;
-        }
+    async fn soon(&self, what: &str, mut so: impl AsyncFnMut() -> bool) {
+        let wait = async {
+            while !so().await {
+                self.context.clock.sleep(Duration::from_millis(1)).await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "it never came about that {what}");
+    }
+
+    async fn journaled_soon(&self, records: i64) {
+        let records = u64::try_from(records).expect("positive");
+        self.soon(&format!("{records} records are journaled"), async || self.journaled().await >= records).await;
     }
 
     /// Everything put so far, the ids `1..=last`, is journaled and loaded once, and every identity holds.
@@ -241,9 +252,7 @@ async fn a_stopped_run_commits_what_it_has_read() {
     let (job, warehouse) = bench.job().await;
     let controls = Controls::default();
     let stop = async {
-        while controls.progress.totals().read < 50 {
-            bench.context.clock.sleep(Duration::from_millis(5)).await;
-        }
+        bench.soon("50 records are read", async || controls.progress.totals().read >= 50).await;
         controls.stop.cancel();
     };
     let (ran, ()) = tokio::join!(run(job, controls.clone()), stop);

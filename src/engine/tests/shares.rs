@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::odd_source::{Oddity, shard};
-use super::troubled_warehouse::TroubledWarehouse;
+use super::troubled_warehouse::{LoadFault, TroubledWarehouse};
 use super::workers::{Worker, fast, shared};
 use super::*;
 use crate::runtime::Random;
@@ -153,7 +153,7 @@ async fn another_worker_loads_where_one_cannot_and_that_one_reads_on_and_loads_o
     bench.orders(1..41);
     bench.soon("it is loaded", async || loaded(&warehouse, "fact") == good(1..41)).await;
     let loader = usize::from(loads()[1] > before[1]);
-    counts[loader].be_broken(true);
+    counts[loader].be_broken(Some(LoadFault::Refused));
     bench.orders(41..81);
     bench.soon("the other loads", async || loaded(&warehouse, "fact") == good(1..81)).await;
     let read = workers[loader].read();
@@ -164,7 +164,7 @@ async fn another_worker_loads_where_one_cannot_and_that_one_reads_on_and_loads_o
     assert!(stopped().is_some_and(|stopped| stopped.reason.contains("no right to write")), "it says why");
     let lasting = heartbeats(&bench.store).await.expect("readable");
     assert_eq!(lasting.iter().filter(|beat| beat.loading_stopped.is_some()).count(), 1, "{lasting:?}");
-    counts[loader].be_broken(false);
+    counts[loader].be_broken(None);
     let mut next = 161;
     bench
         .soon("it loads again", async || {
@@ -210,19 +210,22 @@ async fn shards_that_change_hands_and_come_back_while_records_flow_are_read_once
     let start = |seed| Worker::start(&for_worker(&job, &warehouse, seed).0);
     let one = start(1);
     let mut next = 1;
-    let mut flow = async |until: &mut dyn FnMut() -> bool| {
-        while !until() {
+    let mut flow = async |what: &str, so: &dyn Fn() -> bool| {
+        let more = async || {
             bench.orders(next..next + 5);
             next += 5;
             bench.context.clock.sleep(Duration::from_millis(100)).await;
-        }
+            so()
+        };
+        bench.soon(what, more).await;
     };
-    flow(&mut || one.read() > 100).await;
+    flow("the first reads", &|| one.read() > 100).await;
     let other = start(2);
-    flow(&mut || shards(&one).len() + shards(&other).len() == 8 && other.read() > 50).await;
+    let is_shared = || shards(&one).len() + shards(&other).len() == 8 && other.read() > 50;
+    flow("two share the shards", &is_shared).await;
     let taken = other.shards();
     other.stop().await.expect("it leaves");
-    flow(&mut || taken.iter().all(|shard| shards(&one).contains(shard))).await;
+    flow("the first takes them back", &|| taken.iter().all(|shard| shards(&one).contains(shard))).await;
     one.drain().await.expect("it runs");
     bench.is_whole_and_in_order(next - 1, &warehouse).await;
 }

@@ -21,6 +21,10 @@ pub(super) enum LoadFault {
     Overtaken,
     /// It is refused as another loader's, though none was there.
     Fenced,
+    /// What is stored contradicts itself.
+    Corrupt,
+    /// A person must mend something.
+    Refused,
 }
 
 /// A warehouse whose loads fail by script, and that can be away altogether.
@@ -30,8 +34,8 @@ pub(super) struct TroubledWarehouse {
     away: AtomicBool,
     calls: AtomicUsize,
     loads: AtomicUsize,
-    /// Every load fails.
-    is_broken: AtomicBool,
+    /// What becomes of every load, until it is mended.
+    broken: Mutex<Option<LoadFault>>,
     /// Whose journal it was filled from, where that is another.
     attempt: Mutex<Option<String>>,
 }
@@ -44,7 +48,7 @@ impl TroubledWarehouse {
             away: AtomicBool::new(false),
             calls: AtomicUsize::new(0),
             loads: AtomicUsize::new(0),
-            is_broken: AtomicBool::new(false),
+            broken: Mutex::default(),
             attempt: Mutex::default(),
         })
     }
@@ -68,8 +72,8 @@ impl TroubledWarehouse {
         self.away.store(away, Ordering::SeqCst);
     }
 
-    pub(super) fn be_broken(&self, broken: bool) {
-        self.is_broken.store(broken, Ordering::SeqCst);
+    pub(super) fn be_broken(&self, broken: Option<LoadFault>) {
+        *self.broken.lock().expect("lock") = broken;
     }
 
     /// From now on the ledger says that this attempt wrote the last entry loaded.
@@ -107,10 +111,8 @@ impl Warehouse for TroubledWarehouse {
     async fn load(&self, entries: &[Arc<Entry>]) -> Result<Receipt> {
         self.call()?;
         self.loads.fetch_add(1, Ordering::SeqCst);
-        if self.is_broken.load(Ordering::SeqCst) {
-            return Err(Error::invalid("no right to write"));
-        }
-        let fault = self.script.lock().expect("lock").pop_front();
+        let broken = *self.broken.lock().expect("lock");
+        let fault = broken.or_else(|| self.script.lock().expect("lock").pop_front());
         match fault {
             None => self.inner.load(entries).await,
             Some(LoadFault::Lost) => Err(Error::transient("the load timed out")),
@@ -123,6 +125,8 @@ impl Warehouse for TroubledWarehouse {
                 self.inner.load(entries).await
             }
             Some(LoadFault::Fenced) => Err(Error::fenced("another loader holds the ledger")),
+            Some(LoadFault::Corrupt) => Err(Error::corrupt("a staged file is not what the journal says")),
+            Some(LoadFault::Refused) => Err(Error::invalid("no right to write")),
         }
     }
 }

@@ -18,9 +18,6 @@ const SPEED: u32 = 20;
 /// The same where workers watch each other: a machine that is busy must not look as if one of them had died.
 const SPEED_OF_SHARING: u32 = 5;
 
-/// No test waits longer, by the machine's clock.
-const PATIENCE: Duration = Duration::from_secs(120);
-
 /// The machine's clock, faster, and it can be set forward.
 pub(super) struct FastClock {
     begun: i64,
@@ -110,21 +107,6 @@ impl Bench {
     pub(super) async fn is_whole_and_in_order(&self, last: i64, warehouse: &MemoryWarehouse) {
         self.descent_is_kept().await;
         self.is_whole(last, warehouse).await;
-    }
-
-    /// Lets the others work until it is so.
-    pub(super) async fn soon(&self, what: &str, mut so: impl AsyncFnMut() -> bool) {
-        let wait = async {
-            while !so().await {
-                SystemClock.sleep(Duration::from_millis(2)).await;
-            }
-        };
-        assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "it never came about that {what}");
-    }
-
-    pub(super) async fn journaled_soon(&self, records: i64) {
-        let records = u64::try_from(records).expect("positive");
-        self.soon(&format!("{records} records are journaled"), async || self.journaled().await >= records).await;
     }
 }
 

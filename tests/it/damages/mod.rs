@@ -103,22 +103,19 @@ fn copy_of(healthy: &Millstream) -> Millstream {
     copied
 }
 
-/// Every row of these relations; or what the query says that can't read one.
+/// Every row of these relations, each with its relation's name; or what the query says that can't read one.
 fn rows(millstream: &Millstream, relations: &[&str]) -> Result<Rows, Said> {
-    let asked: String =
-        relations.iter().map(|name| format!("select '{name}' as of;\nselect * from {name};\n")).collect();
+    // One statement each: for a statement, all that is journaled and loaded is opened and checked anew.
+    let asked: String = relations.iter().map(|name| format!("select '{name}' as of, * from {name};\n")).collect();
     let mut command = millstream.command("query", &["--format", "json"]);
     let said = said_to_its_end(command.stdin(Stdio::piped()), &asked);
     if said.code != Some(0) {
         return Err(said);
     }
-    let mut found = Rows::new();
-    let mut rows = &mut Vec::new();
+    let mut found: Rows = relations.iter().map(|name| ((*name).to_owned(), Vec::new())).collect();
     for line in said.stdout.lines() {
-        match relations.iter().find(|name| line == format!("{{\"of\":\"{name}\"}}")) {
-            Some(name) => rows = found.entry((*name).to_owned()).or_default(),
-            None => rows.push(line.to_owned()),
-        }
+        let of = line.split('"').nth(3).unwrap_or_default();
+        found.get_mut(of).unwrap_or_else(|| panic!("a row of no relation: {line}")).push(line.to_owned());
     }
     found.values_mut().for_each(|rows| rows.sort());
     Ok(found)
@@ -182,7 +179,6 @@ impl Case {
         let paths = damage(millstream.data.path(), self.kind, self.damage, self.seed);
         let path = &paths[0];
         let asked = self.asked(healthy, &millstream, &paths)?;
-        println!("ASK {} {:?} {}: {asked:?}", self.kind.name, self.damage, self.seed);
         let expected = self.kind.ask(self.damage);
         if expected != Ask::Either && expected != asked {
             return Err(format!("{path}: query: {asked:?}, and should be {expected:?}"));
@@ -214,9 +210,7 @@ impl Case {
 
     /// What is wrong with what came of it; none where it is as the table has it.
     fn fault(&self, healthy: &Healthy) -> Option<String> {
-        let outcome = self.outcome(healthy);
-        println!("{}, {:?} {}: {outcome:?}", self.kind.name, self.damage, self.seed);
-        let fault = match (outcome, self.expect()) {
+        let fault = match (self.outcome(healthy), self.expect()) {
             (Ok(Some(by)), Expect::Found(expected) | Expect::Told(expected, _)) if by == expected => return None,
             (Ok(Some(_)), Expect::Either(_)) | (Ok(None), Expect::Harmless(_) | Expect::Either(_)) => return None,
             (Ok(by), expected) => format!("found by {by:?}, expected {expected:?}"),

@@ -277,10 +277,12 @@ pub(super) fn document() -> String {
         "\n## Entries that were loaded, and are lost\n\n\
          Where the newest entries of the journal are gone, what is left is a sound journal of an earlier time, and their\n\
          numbers would be given once more. The warehouse's ledger knows which entry of which attempt it has loaded last, so\n\
-         each command that looks says so and ends with exit code 1, and nothing is committed or loaded until the entries are\n\
-         restored (`damages::every_command_tells_that_loaded_entries_are_lost`; for a database\n\
-         `warehouses::strangers::every_command_tells_that_the_newest_entry_was_lost_after_it_was_loaded`). An entry that was\n\
-         not loaded yet leaves no trace elsewhere: its records are read again.\n\n|",
+         each command of this table says so and ends with exit code 1, and nothing is committed or loaded until the entries\n\
+         are restored (`damages::every_command_tells_that_loaded_entries_are_lost`; for a database\n\
+         `warehouses::strangers::every_command_tells_that_the_newest_entry_was_lost_after_it_was_loaded`). `query` and\n\
+         `rejects` say it where the warehouse is of Delta tables. On PostgreSQL and Redshift they do not ask the database for\n\
+         its ledger, so that they answer while it is away: they give what the journal still holds, and do not say that\n\
+         entries are lost. An entry that was not loaded yet leaves no trace elsewhere: its records are read again.\n\n|",
     );
     for look in LOOKS {
         write!(text, " | `{}`", look.join(" ")).expect("a text");
