@@ -87,11 +87,10 @@ fn clean(fast: bool) -> &'static str {
 
 fn print((common, arguments): (&Common, &Arguments), audit: &Audit, deep: Option<&Deep>) -> Result<()> {
     if common.json {
-        let findings: Vec<_> = audit
-            .findings
-            .iter()
-            .map(|finding| serde_json::json!({ "identity": finding.identity, "message": finding.message }))
-            .collect();
+        let findings = audit.findings.iter();
+        let findings =
+            findings.map(|finding| serde_json::json!({ "identity": finding.identity, "message": finding.message }));
+        let findings: Vec<_> = findings.collect();
         output::json(&serde_json::json!({
             "clean": is_clean(audit),
             "entries": audit.entries,
@@ -112,8 +111,7 @@ fn print((common, arguments): (&Common, &Arguments), audit: &Audit, deep: Option
             counted(audit.loads, "load", "loads")
         ))?;
         if audit.waiting > 0 {
-            let waiting = counted(audit.waiting, "entry waits", "entries wait");
-            output::line(format_args!("{waiting} to be loaded"))?;
+            output::line(format_args!("{} to be loaded", counted(audit.waiting, "entry waits", "entries wait")))?;
         }
         if audit.orphans > 0 {
             let orphans = thousands(audit.orphans);
@@ -126,9 +124,9 @@ fn print((common, arguments): (&Common, &Arguments), audit: &Audit, deep: Option
         if let Some(deep) = deep {
             output::line(format_args!("{} rows of the warehouse compared, column by column", thousands(deep.rows)))?;
             if deep.open > 0 {
-                let keys = counted(deep.open, "key has", "keys have");
                 output::line(format_args!(
-                    "{keys} rows that came late, so of the versions only that they join and were staged was checked"
+                    "{} rows that came late, so of the versions only that they join and were staged was checked",
+                    counted(deep.open, "key has", "keys have")
                 ))?;
             }
         }
