@@ -20,6 +20,10 @@ use datafusion::logical_expr::{
 use super::sizes::{MAX_CALL_BYTES, MAX_VALUE_BYTES, NO_MEMORY, ONE_CALL, Watch, most_of_call, size_of_call, too_much};
 use crate::runtime::caught;
 
+/// A call that makes no more is not counted: a sort that spills holds all the memory there is, and must not keep the
+/// functions before and after it from their few bytes.
+const UNCOUNTED_CALL_BYTES: usize = 4 << 20;
+
 /// A function as a plan calls it: everything is the function's own but the invocation.
 #[derive(Debug)]
 pub(super) struct Call {
@@ -100,6 +104,9 @@ impl Hash for Call {
 impl ScalarUDFImpl for Call {
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let (name, bytes, rows) = (self.function.name(), self.bytes(&arguments)?, arguments.number_rows);
+        if bytes <= UNCOUNTED_CALL_BYTES {
+            return self.invoke(arguments);
+        }
         // While it runs; what comes out counts with whoever keeps it.
         let reservation = MemoryConsumer::new(name).register(&self.pool);
         reservation.try_grow(bytes).map_err(|_| too_much(name, (bytes, rows), NO_MEMORY))?;
