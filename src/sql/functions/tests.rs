@@ -192,7 +192,14 @@ async fn what_a_call_makes_counts_in_the_session_s_memory_while_it_runs() {
     let pool = Arc::clone(&context.runtime_env().memory_pool);
     let signature = Signature::exact(vec![DataType::Utf8, DataType::Int64], Volatility::Immutable);
     context.register_udf(ScalarUDF::from(Reserved(signature, Arc::clone(&pool))));
-    assert_eq!(ask(&context, "SELECT repeat('ab', 300000)").await.expect("reserved"), ["600000"]);
+    let rows = ["('ab')"; 10].join(", ");
+    let of_ten = format!("SELECT repeat(t.s, 300000) FROM (VALUES {rows}) AS t(s)");
+    assert_eq!(ask(&context, &of_ten).await.expect("reserved"), ["6000000"; 10]);
+    assert_eq!(
+        ask(&context, "SELECT repeat('ab', 300000)").await.expect("small"),
+        ["0"],
+        "a small call is not counted"
+    );
     assert_eq!(pool.reserved(), 0);
 }
 
