@@ -85,8 +85,14 @@ impl DataFolder {
     /// # Errors
     /// Corrupt where it is gone.
     pub(super) fn has_its_stream(folder: &Path) -> Result<()> {
-        let is_empty = |path: PathBuf| fs::read_dir(path).map_or(true, |mut entries| entries.next().is_none());
-        if !is_empty(folder.join("kinesis")) || is_empty(folder.join("lake").join("journal")) {
+        let found = |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten();
+        // Entries of dimension files come from no stream.
+        let opens_stream = |entry: fs::DirEntry| {
+            let entry: Option<serde_json::Value> = serde_json::from_slice(&fs::read(entry.path()).ok()?).ok();
+            entry.filter(|entry| entry.get("opening").is_some_and(|opening| !opening.is_null()))
+        };
+        let mut entries = found(folder.join("lake").join("journal"));
+        if found(folder.join("kinesis")).next().is_some() || entries.find_map(opens_stream).is_none() {
             return Ok(());
         }
         Err(Error::corrupt(format!(

@@ -173,7 +173,7 @@ fn a_postgresql_servers_answers_are_an_answer_or_an_error_in_time() {
     let parrot = parrot();
     // Two turns of the client may have run into one while it was recorded, and are two when it is said: then once more.
     let is_answered = |saying: &Vec<u8>| parrot.ask(&runtime, saying, PATIENCE) == Ok(Ok(20));
-    let seed = (0..5).map(|_| recorded(&runtime)).find(is_answered).expect("the recording itself is answered");
+    let seed = (0..50).map(|_| recorded(&runtime)).find(is_answered).expect("the recording itself is answered");
     assert!(split(&seed).len() > 3, "it was recorded turn by turn");
     let turn = String::from_utf8_lossy(TURN).into_owned();
     let words = [
